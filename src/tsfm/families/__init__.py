@@ -1,0 +1,50 @@
+"""One file per model family; its name is the name everywhere.
+
+``families/timemoe.py`` gives ``tsfm serve timemoe``, the unit ``tsfm@timemoe``, the package
+``taos-tsfm-timemoe`` and its own environment. There is no list to keep: what is in this
+folder is what can be served.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import re
+import sys
+from pathlib import Path
+
+from tsfm import card
+from tsfm.errors import ConfigError
+from tsfm.series import Family, Runtime
+
+
+def find(name: str) -> card.Card:
+    """The card of the family ``name``.
+
+    Raises:
+        ConfigError: no such family; the message lists what there is.
+    """
+    # The name may come from a unit's instance: never let it walk out of the folder.
+    if not re.fullmatch(r"[a-z][a-z0-9]*", name) or name not in card.names():
+        raise ConfigError(f"family: expected one of {', '.join(card.names(packaged_only=True))}, got {name!r}")
+    return card.read(name)
+
+
+def load(name: str, folder: Path | None, runtime: Runtime) -> Family:
+    """Import the family's module and load the checkpoint in ``folder`` (None: the one it brings).
+
+    Raises:
+        ConfigError: the family's packages are not installed here, or the folder does not hold
+            what it must; the message says what was expected and what was found.
+    """
+    find(name)
+    try:
+        # Some model packages print at import or while loading; stdout is not ours to fill.
+        with contextlib.redirect_stdout(sys.stderr):
+            module = importlib.import_module(f"tsfm.families.{name}")
+            family: Family = module.load(folder, runtime)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"family {name}: the Python package {error.name} is not installed; install taos-tsfm-{name}"
+        ) from error
+    return family

@@ -1,0 +1,67 @@
+"""Seasonal naive of season 1, the last value for ever: no weights, no torch; what the server's tests run on.
+
+A folder with ``naive.json`` makes it misbehave on purpose, for the tests of everything around it:
+``{"delay_s": 0.1, "hang_above": 5, "fail_above": 2}`` waits before each batch, hangs on, or raises on, a
+standardised last value above the number, as a broken model would.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+
+from tsfm.series import Capabilities, Forecast, Runtime, Series
+
+CARD = {
+    "summary": "Repeats the last value; for tests only",
+    "licence": "Apache-2.0",
+    "paper": "Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 3rd ed., section 5.2",
+    "keys": ["naive"],
+    "task": "forecast",
+    "paths": ["/ds_predict"],
+    "port": 6099,
+    "memory_mib": 60,
+    "packaged": False,
+}
+
+
+def load(folder: Path | None, runtime: Runtime) -> Naive:
+    trouble = folder / "naive.json" if folder else None
+    return Naive(json.loads(trouble.read_text()) if trouble and trouble.exists() else {})
+
+
+class Naive:
+    """The last value, with the textbook's interval: one-step residuals' spread times sqrt(h)."""
+
+    max_context = 2048
+    min_context = 1
+    batch_points = 16384
+    capabilities = Capabilities(native_quantiles=True)
+    path = "float64 numpy"
+
+    def __init__(self, trouble: dict[str, float]) -> None:
+        self._trouble = trouble
+
+    def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
+        self._misbehave(max(float(series.target[-1]) for series in batch))
+        return [self._one(np.asarray(series.target, np.float64), horizon, levels) for series in batch]
+
+    def _one(self, target: np.ndarray, horizon: int, levels: Sequence[float]) -> Forecast:
+        spread = float(np.sqrt(np.mean(np.diff(target) ** 2))) if len(target) > 1 else 0.0
+        median = np.full(horizon, target[-1])
+        reach = spread * np.sqrt(np.arange(1, horizon + 1))
+        z = [NormalDist().inv_cdf(level) for level in levels]
+        return Forecast(median, median + np.outer(z, reach))
+
+    def _misbehave(self, last: float) -> None:
+        idle = threading.Event()
+        idle.wait(self._trouble.get("delay_s", 0))
+        if last > self._trouble.get("hang_above", np.inf):
+            idle.wait()
+        if last > self._trouble.get("fail_above", np.inf):
+            raise RuntimeError("the naive model was told to fail")

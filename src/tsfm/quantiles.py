@@ -1,0 +1,45 @@
+"""Any quantile from the few that a model was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+
+from tsfm.series import FloatArray
+
+
+def at_levels(trained: Sequence[float], values: FloatArray, levels: Sequence[float]) -> FloatArray:
+    """Read the levels off a model's quantiles.
+
+    Between trained levels: linear. Beyond the outermost one: the tail of a normal distribution
+    that has the model's median and passes through its outermost quantile on that side, so an
+    interval goes on widening and keeps the model's skew. Nothing is clamped.
+
+    Args:
+        trained: shape (q,), ascending, 0.5 among them.
+        values: shape (q, horizon); crossing quantiles are put in order first.
+        levels: each in (0, 1).
+
+    Returns:
+        shape (len(levels), horizon).
+    """
+    ordered = np.sort(np.asarray(values, np.float64), axis=0)
+    levels_known = np.asarray(trained, np.float64)
+    median = ordered[int(np.argmin(np.abs(levels_known - 0.5)))]
+    rows = [_one_level(levels_known, ordered, median, level) for level in levels]
+    return np.stack(rows) if rows else np.empty((0, ordered.shape[1]))
+
+
+def _one_level(trained: FloatArray, ordered: FloatArray, median: FloatArray, level: float) -> FloatArray:
+    outermost = 0 if level < trained[0] else -1 if level > trained[-1] else None
+    if outermost is not None:
+        normal = NormalDist()
+        widening = normal.inv_cdf(level) / normal.inv_cdf(float(trained[outermost]))
+        return median + (ordered[outermost] - median) * widening
+    right = int(np.searchsorted(trained, level))
+    if np.isclose(trained[right], level, rtol=0, atol=1e-6):
+        return ordered[right]
+    weight = (level - trained[right - 1]) / (trained[right] - trained[right - 1])
+    return ordered[right - 1] * (1 - weight) + ordered[right] * weight

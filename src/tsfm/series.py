@@ -1,0 +1,114 @@
+"""What goes into a model family and what comes out: plain arrays, no HTTP, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64] | NDArray[np.float32]
+
+
+def no_covariates() -> FloatArray:
+    """An empty stack of covariates, shape (0, 0)."""
+    return np.empty((0, 0))
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series to forecast or to impute, oldest point first, evenly spaced.
+
+    Attributes:
+        target: shape (n,); NaN marks a gap.
+        past_covariates: shape (p, n); known for the context only.
+        future_covariates: shape (f, n + horizon); known for context and horizon.
+    """
+
+    target: FloatArray
+    past_covariates: FloatArray = field(default_factory=no_covariates)
+    future_covariates: FloatArray = field(default_factory=no_covariates)
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def schema(self) -> tuple[int, int]:
+        """Numbers of past and future covariates: only series of one schema share a batch."""
+        return len(self.past_covariates), len(self.future_covariates)
+
+    def newest(self, points: int) -> Series:
+        """The same series with at most ``points`` points of context, the newest ones."""
+        cut = max(0, len(self) - points)
+        if not cut:
+            return self
+        return Series(self.target[cut:], self.past_covariates[:, cut:], self.future_covariates[:, cut:])
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """An answer in the unit of the series that was given.
+
+    Attributes:
+        median: shape (horizon,).
+        quantiles: shape (len(levels), horizon), one row for each asked level.
+    """
+
+    median: FloatArray
+    quantiles: FloatArray
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a loaded checkpoint can do; what it cannot is refused in words at the edge."""
+
+    past_covariates: bool = False
+    future_covariates: bool = False
+    multivariate: bool = False
+    imputation: bool = False
+    native_quantiles: bool = False  # intervals from the model's own head, not from residuals
+    missing_values: bool = False  # takes NaN itself; for the others gaps are filled by interpolation
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How a model is to run.
+
+    Attributes:
+        device: torch's name, "cpu", "cuda" or "cuda:1".
+        dtype: "auto" (the fastest this CPU has whose drift is measured), "float32" or "bfloat16".
+        threads: CPU threads for the model's arithmetic, at least 1.
+        batch_limit: the most series that one call may bring; an adapter may make buffers for it.
+    """
+
+    device: str = "cpu"
+    dtype: str = "auto"
+    threads: int = 1
+
+
+class Family(Protocol):
+    """One loaded model family: arrays in, quantiles out; called from one thread only.
+
+    Targets arrive centred and scaled to unit spread (``tsfm.scaling``), in float32, at most
+    ``max_context`` points each, never constant; families without ``missing_values`` never see NaN.
+    """
+
+    max_context: int  # points looked at; older ones are cut off before the call
+    min_context: int  # observed points needed; fewer are refused at the edge
+    batch_points: int  # largest worthwhile batch: longest context times number of series
+    capabilities: Capabilities
+    path: str  # which arithmetic runs, for /v1/models: "float32", "bfloat16 with AVX512-BF16", ...
+
+    def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
+        """Forecast each series ``horizon`` steps ahead, at each quantile level in (0, 1)."""
+        ...
+
+
+class Imputer(Protocol):
+    """What a family with the imputation capability can do besides."""
+
+    def impute(self, batch: Sequence[Series]) -> list[FloatArray]:
+        """For each series a full one, shape (n,): the model's values where the target is NaN."""
+        ...
