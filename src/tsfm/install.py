@@ -1,0 +1,39 @@
+"""Where the packages put things, and which families they brought.
+
+``$TSFM_ROOT`` stands in front of every path: development and tests use a tree of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+ROOT = Path(os.environ.get("TSFM_ROOT") or "/")
+PAYLOAD = ROOT / "usr/lib/taos-tsfm"
+LIB = PAYLOAD / "lib"
+RUNTIME = PAYLOAD / "runtime"
+VENVS = PAYLOAD / "venvs"
+SHARE = PAYLOAD / "share"
+TDGPT = ROOT / "usr/local/taos/taosanode"
+SCRIPTS = TDGPT / "tsfm"
+ETC = ROOT / "etc/taos"
+
+
+def installed_families() -> list[str]:
+    """The families whose environment is complete, by name.
+
+    A folder without an interpreter is one whose package is half unpacked or half removed.
+    """
+    if not VENVS.is_dir():
+        return []
+    return sorted(folder.name for folder in VENVS.iterdir() if venv_python(folder.name))
+
+
+def venv_python(family: str) -> Path | None:
+    """The interpreter of the family's environment; None when its package is not installed."""
+    # The name may come from a unit's instance: never let it walk out of the folder.
+    if not re.fullmatch(r"[a-z][a-z0-9]*", family):
+        return None
+    python = VENVS / family / "bin" / "python"
+    return python if python.exists() else None
