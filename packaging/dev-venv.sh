@@ -1,0 +1,28 @@
+#!/bin/sh
+# dev-venv.sh [FOLDER]: make or renew the development environment (default .venv) from locks/dev.txt, with
+# this project in it as an editable install. Does nothing where it is up to date; what a developer added stays.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+venv=${1:-$here/../.venv}
+. "$here/python.sh"
+lock=$here/locks/dev.txt
+stamp=$(cat "$lock" "$here/../pyproject.toml" "$here/dev-venv.sh" | sha256sum | cut -d ' ' -f 1)
+if [ "$(cat "$venv/lock-stamp" 2>/dev/null)" = "$stamp $here" ]; then exit 0; fi
+
+uv() { sh "$here/uv.sh" "$@"; }
+install() { VIRTUAL_ENV=$venv uv pip install --quiet --no-deps --python "$venv/bin/python" "$@"; }
+if [ ! -x "$venv/bin/python" ]; then uv venv --quiet --python "$python" "$venv"; fi
+if ! install --require-hashes -r "$lock"; then
+    # Most likely PyTorch's own index is out of reach: take what the default one has, larger and unhashed.
+    echo "the pinned CPU build of torch is out of reach: trying the default build" >&2
+    others=$(mktemp)
+    trap 'rm -f "$others"' EXIT
+    awk '/^[a-z]/ { skip = /^torch==/ } !skip' "$lock" >"$others"
+    install --require-hashes -r "$others"
+    env UV_TORCH_BACKEND='' sh "$here/uv.sh" pip install --quiet --python "$venv/bin/python" \
+        "$(sed -n 's/^\(torch==[0-9.]*\).*/\1/p' "$lock")"
+fi
+install --no-build-isolation --editable "$here/.."
+# Without compiled modules each start takes several seconds more; a failing file is some package's test data.
+PYTHONDONTWRITEBYTECODE='' "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" >/dev/null || :
+echo "$stamp $here" >"$venv/lock-stamp"

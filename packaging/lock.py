@@ -1,0 +1,82 @@
+"""Compile packaging/locks/*.txt: pins with hashes, from runtime.in, dev.in and every family's card.
+
+``runtime.txt`` is the base environment, ``<family>.txt`` what the family's venv adds to it, and
+``dev.txt`` everything together. A lock that exists is kept where it still satisfies its input, so
+running this twice changes nothing; ``--upgrade`` takes the newest of everything.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+LOCKS = HERE / "locks"
+sys.path.insert(0, str(HERE.parent / "src"))
+
+from tsfm import card  # noqa: E402  (found by the line above)
+
+
+def main(arguments: list[str]) -> int:
+    upgrade = ["--upgrade"] if "--upgrade" in arguments else []
+    shared = _lines("overrides.in")
+    runtime = _lines("runtime.in")
+    _compile("runtime", runtime, shared, upgrade)
+    base = sorted(pinned("runtime"))
+    cards = [card.read(name) for name in card.names(packaged_only=True)]
+    for one in cards:
+        beyond = ["--constraints", str(LOCKS / "runtime.txt"), *(f"--no-emit-package={name}" for name in base)]
+        _compile(one.name, one.requirements, [*shared, *one.overrides, *_drops(one.dropped)], [*upgrade, *beyond])
+    wanted = [*runtime, *_lines("dev.in"), *(line for one in cards for line in one.requirements)]
+    # One family may drop what another, or a development tool, asks for by name.
+    asked = {_name(line) for line in wanted}
+    dropped = {name for one in cards for name in one.dropped if _name(name) not in asked}
+    overrides = [*shared, *(line for one in cards for line in one.overrides), *_drops(dropped)]
+    _compile("dev", wanted, overrides, upgrade)
+    return 0
+
+
+def pinned(lock: str) -> dict[str, str]:
+    """Names and versions that a lock holds."""
+    found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", (LOCKS / f"{lock}.txt").read_text(), re.MULTILINE)
+    return dict(found)
+
+
+def _compile(lock: str, wanted: Iterable[str], overrides: Iterable[str], options: Sequence[str]) -> None:
+    target = LOCKS / f"{lock}.txt"
+    before = target.read_text() if target.exists() else ""
+    with tempfile.TemporaryDirectory() as folder:
+        requirements, laid_over = Path(folder, "requirements.in"), Path(folder, "overrides.in")
+        requirements.write_text("\n".join(sorted(set(wanted))) + "\n")
+        laid_over.write_text("\n".join(sorted(set(overrides))) + "\n")
+        output = Path(folder, "lock.txt")
+        output.write_text(before)  # what is pinned there is preferred
+        arguments = ["pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"]
+        arguments += ["--overrides", str(laid_over), "--output-file", str(output), *options, str(requirements)]
+        subprocess.run(["sh", str(HERE / "uv.sh"), *arguments], check=True)
+        text = f"# Compiled by packaging/lock.py: do not edit.\n{output.read_text()}"
+    target.write_text(text)
+    print(f"{target.name}: {len(pinned(lock))} packages{', unchanged' if text == before else ''}")
+
+
+def _lines(file: str) -> list[str]:
+    lines = (LOCKS / file).read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _drops(names: Iterable[str]) -> list[str]:
+    """Overrides that take a package out: a marker that never holds."""
+    return [f"{name} ; python_version < '0'" for name in names]
+
+
+def _name(requirement: str) -> str:
+    found = re.match(r"[A-Za-z0-9._-]+", requirement)
+    return re.sub(r"[-_.]+", "-", found.group().lower()) if found else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
