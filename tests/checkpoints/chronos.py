@@ -1,4 +1,4 @@
-"""Random Chronos-Bolt and Chronos-2 checkpoints in the official on-disk format: config.json and model.safetensors.
+"""Random Chronos-Bolt and Chronos-2 checkpoints in the official format: config.json, model.safetensors.
 
 Needs torch and safetensors only, so a checkpoint can be made where the official package is absent.
 """

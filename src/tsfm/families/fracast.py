@@ -1,4 +1,4 @@
-"""Fracast-0, the embedded default: a convolutional model of 85,001 parameters whose weights come in its package.
+"""Fracast-0, the embedded default: 85,001 parameters of convolutions, the weights in its own package.
 
 Reads the tensors of ``fracast`` 0.1.0 and answers its nine quantiles; longer horizons than 48 by the
 package's own rule, ``FracastModel._forecast_rows``: the median is appended and the window moves on.
