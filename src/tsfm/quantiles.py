@@ -37,9 +37,9 @@ def _one_level(trained: FloatArray, ordered: FloatArray, median: FloatArray, lev
     if outermost is not None:
         normal = NormalDist()
         widening = normal.inv_cdf(level) / normal.inv_cdf(float(trained[outermost]))
-        return median + (ordered[outermost] - median) * widening
+        return np.asarray(median + (ordered[outermost] - median) * widening)
     right = int(np.searchsorted(trained, level))
     if np.isclose(trained[right], level, rtol=0, atol=1e-6):
-        return ordered[right]
+        return np.asarray(ordered[right])
     weight = (level - trained[right - 1]) / (trained[right] - trained[right - 1])
-    return ordered[right - 1] * (1 - weight) + ordered[right] * weight
+    return np.asarray(ordered[right - 1] * (1 - weight) + ordered[right] * weight)

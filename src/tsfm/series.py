@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64] | NDArray[np.float32]
+FloatArray = NDArray[np.float32 | np.float64]
 
 
 def no_covariates() -> FloatArray:

@@ -1,0 +1,7 @@
+"""python -m tsfm: the same as the command tsfm."""
+
+import sys
+
+from tsfm.cli import main
+
+sys.exit(main())

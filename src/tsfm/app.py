@@ -1,0 +1,105 @@
+"""The HTTP face: JSON in, checked once, arrays to the service, JSON out. Knows neither sockets nor systemd."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import orjson
+from flask import Flask, Response, request
+from prometheus_client import CONTENT_TYPE_LATEST
+from werkzeug.exceptions import HTTPException
+
+from tsfm import parse
+from tsfm.errors import RequestError
+from tsfm.series import Forecast
+from tsfm.service import READY, Service
+
+log = logging.getLogger(__name__)
+
+
+def create_app(service: Service) -> Flask:
+    """The app around a service, which may still be loading."""
+    app = Flask("tsfm")
+    app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_mib << 20
+
+    def ds_predict() -> Response:
+        began = time.monotonic()
+        with service.admitted() as deadline:
+            asked = parse.forecast_request(parse.decode(request.get_data(cache=False)), service.settings)
+            wanted = _client_is_there()
+            answer = service.forecast(asked, deadline, wanted)
+        service.metrics.requests.labels("200").inc()
+        service.metrics.latency.observe(time.monotonic() - began)
+        return _json(_forecast_fields(answer, asked.confidence))
+
+    for path in service.card.paths:
+        app.add_url_rule(path, path, ds_predict, methods=["POST"], provide_automatic_options=False)
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return _json({"status": "alive"})
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        return _json({"status": service.state}, 200 if service.state == READY else 503)
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(service.metrics.render(), content_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/v1/models")
+    def models() -> Response:
+        return _json({"models": [service.describe()]})
+
+    @app.errorhandler(RequestError)
+    def refused(error: RequestError) -> Response:
+        if request.method == "POST":
+            service.metrics.requests.labels(str(error.status)).inc()
+        _log_refusal(error)
+        return _error(str(error), error.status, error.retry_after_s)
+
+    @app.errorhandler(HTTPException)
+    def not_ours(error: HTTPException) -> Response:
+        # 404, 405, 413: the framework's own, in our words and form.
+        answer = _error(f"{request.method} {request.path}: {error.name}", error.code or 500, None)
+        answer.headers.extend((k, v) for k, v in error.get_headers() if k == "Allow")
+        return answer
+
+    return app
+
+
+def _client_is_there() -> Callable[[], bool]:
+    left = request.environ.get("waitress.client_disconnected")
+    return (lambda: not left()) if left else (lambda: True)
+
+
+def _forecast_fields(answer: Forecast, confidence: float) -> dict[str, object]:
+    lower, upper = answer.quantiles
+    return {
+        "status": "success",
+        "output": answer.median,
+        "lower": lower,
+        "upper": upper,
+        "conf_interval": confidence,
+    }
+
+
+def _json(fields: dict[str, object], status: int = 200) -> Response:
+    body = orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+    return Response(body, status, content_type="application/json")
+
+
+def _error(sentence: str, status: int, retry_after_s: int | None) -> Response:
+    answer = _json({"status": "error", "error": sentence}, status)
+    if retry_after_s is not None:
+        answer.headers["Retry-After"] = str(retry_after_s)
+    return answer
+
+
+def _log_refusal(error: RequestError) -> None:
+    # What came may be somebody's data: the sentence is logged up to there.
+    reason = str(error).partition(", got ")[0]
+    level = logging.ERROR if error.status == 500 else logging.INFO
+    log.log(level, "%s %s: %d %s", request.method, request.path, error.status, reason, exc_info=error.__cause__)

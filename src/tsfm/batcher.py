@@ -1,0 +1,179 @@
+"""One inference thread that takes what is queued when the model is free: no timer, no waiting for a batch to fill.
+
+Knows neither HTTP nor any model: it runs groups of jobs through whatever ``Ask`` says.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tsfm.errors import ModelFailed, NotReady, TsfmError
+from tsfm.series import Series
+
+# A batch is padded to its longest series: beyond this ratio padding costs more than a second call.
+PADDING_RATIO = 2.0
+
+
+class Ask(Protocol):
+    """What is asked of the model; equal asks may share a batch, so it must be hashable."""
+
+    def run(self, batch: Sequence[Series]) -> Sequence[object]:
+        """One answer for each series, in their order."""
+        ...
+
+
+def always() -> bool:
+    """The client is still there, as far as anyone knows."""
+    return True
+
+
+@dataclass(eq=False)
+class Job:
+    """One series waiting for its answer."""
+
+    series: Series
+    ask: Ask
+    wanted: Callable[[], bool] = always  # False once the client has left
+    future: Future[object] = field(default_factory=Future)
+
+    @property
+    def group(self) -> Hashable:
+        return self.ask, self.series.schema
+
+
+class Batcher:
+    """Runs jobs on one thread, in batches of similar length.
+
+    Args:
+        batch_points: largest batch: its longest context times its number of series.
+        observe: told the size of each batch that ran.
+    """
+
+    def __init__(self, batch_points: int, observe: Callable[[int], object]) -> None:
+        self._batch_points = batch_points
+        self._observe = observe
+        self._waiting: list[Job] = []
+        self._changed = threading.Condition()
+        self._closing = False
+        self._busy_since: float | None = None
+        self._pulse: Future[None] | None = None
+        self._thread = threading.Thread(target=self._loop, name="inference", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> Future[object]:
+        """Queue a job; cancel its future to take it back while it waits."""
+        with self._changed:
+            if self._closing:
+                raise NotReady("the service is stopping")
+            self._waiting.append(job)
+            self._changed.notify()
+        return job.future
+
+    def close(self) -> None:
+        """Answer what is queued, then end the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    def healthy(self, stall_s: float) -> bool:
+        """The thread takes up work when idle and its present batch is not older than ``stall_s``."""
+        with self._changed:
+            since = self._busy_since
+            pulse: Future[None] = Future()
+            if since is None:
+                self._pulse = pulse
+                self._changed.notify()
+        if since is not None:
+            return time.monotonic() - since < stall_s
+        try:
+            pulse.result(timeout=stall_s)
+        except TimeoutError:
+            return False
+        return True
+
+    @property
+    def length(self) -> int:
+        """Jobs that wait."""
+        return len(self._waiting)
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                self._busy_since = None
+                self._changed.wait_for(lambda: self._waiting or self._closing or self._pulse)
+                if self._pulse:
+                    self._pulse.set_result(None)
+                    self._pulse = None
+                if not self._waiting:
+                    if self._closing:
+                        return
+                    continue
+                batch = self._take()
+                self._busy_since = time.monotonic()
+            # A job whose client gave up (or left) is dropped here, before it costs anything.
+            batch = [job for job in batch if self._starts(job)]
+            if batch:
+                self._observe(len(batch))
+                _run(batch)
+
+    @staticmethod
+    def _starts(job: Job) -> bool:
+        if not job.wanted():
+            job.future.cancel()
+        return job.future.set_running_or_notify_cancel()
+
+    def _take(self) -> list[Job]:
+        """The oldest job, and those like it whose lengths are nearest to its own."""
+        oldest = self._waiting[0]
+        mates = sorted((j for j in self._waiting if j.group == oldest.group), key=lambda j: len(j.series))
+        low = high = mates.index(oldest)
+        while True:
+            grown = [(low - 1, high)] if low else []
+            grown += [(low, high + 1)] if high + 1 < len(mates) else []
+            fitting = [span for span in grown if self._fits(mates, *span)]
+            if not fitting:
+                break
+            own = len(oldest.series)
+            low, high = min(
+                fitting,
+                key=lambda s: abs(own - len(mates[s[0]].series)) + abs(own - len(mates[s[1]].series)),
+            )
+        taken = mates[low : high + 1]
+        chosen = set(map(id, taken))
+        self._waiting = [job for job in self._waiting if id(job) not in chosen]
+        return taken
+
+    def _fits(self, mates: list[Job], low: int, high: int) -> bool:
+        shortest, longest = len(mates[low].series), len(mates[high].series)
+        return longest * (high - low + 1) <= self._batch_points and longest <= PADDING_RATIO * shortest
+
+
+def _run(batch: list[Job]) -> None:
+    try:
+        answers = batch[0].ask.run([job.series for job in batch])
+        if len(answers) != len(batch):
+            raise ModelFailed(f"the model gave {len(answers)} answers for {len(batch)} series")
+    except TsfmError as error:
+        _spread(batch, error)
+    except Exception as error:  # noqa: BLE001  whatever a model package raises is the model's failure
+        failed = ModelFailed(f"the model failed: {type(error).__name__}: {error}")
+        failed.__cause__ = error
+        _spread(batch, failed)
+    else:
+        for job, answer in zip(batch, answers, strict=True):
+            job.future.set_result(answer)
+
+
+def _spread(batch: list[Job], error: TsfmError) -> None:
+    """One bad series must not fail its neighbours: each is tried alone."""
+    if len(batch) == 1:
+        batch[0].future.set_exception(error)
+        return
+    for job in batch:
+        _run([job])

@@ -1,0 +1,46 @@
+"""Serve one model family over HTTP until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from tsfm import families, install, settings
+
+OPTIONS = {
+    "host": "H",
+    "port": "N",
+    "model_folder": "D",
+    "checkpoint": "M",
+    "device": "D",
+    "threads": "N",
+    "dtype": "T",
+    "log_level": "L",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("family", metavar="FAMILY", help="one of `tsfm list`")
+    for name, metavar in OPTIONS.items():
+        flag = "--model-name" if name == "checkpoint" else "--" + name.replace("_", "-")
+        parser.add_argument(flag, dest=name, metavar=metavar, help=settings.KEYS[name].meaning)
+
+
+def run(args: argparse.Namespace) -> int:
+    card = families.find(args.family)
+    chosen = settings.read(card.name, {name: getattr(args, name) for name in OPTIONS})
+    _enter_environment(card.name)
+    # Only here: flask, waitress and numpy are in the family's environment, not in the system's.
+    from tsfm import logs, server
+
+    logs.set_up(chosen.log_level)
+    return server.serve(card, chosen)
+
+
+def _enter_environment(family: str) -> None:
+    """Go on in the family's own environment where it is installed and this is another one."""
+    python = install.venv_python(family)
+    if python and not os.path.samefile(sys.prefix, python.parent.parent):
+        lib = str(install.LIB)
+        os.execve(python, [str(python), "-B", "-m", "tsfm", *sys.argv[1:]], os.environ | {"PYTHONPATH": lib})  # noqa: S606

@@ -1,0 +1,39 @@
+"""Talk to systemd over $NOTIFY_SOCKET (sd_notify(3)): readiness, status, watchdog."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+
+def notify(*fields: str) -> bool:
+    """Send fields such as ``READY=1``; False when not started by systemd."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return False
+    if address.startswith("@"):  # abstract namespace
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        channel.sendto("\n".join(fields).encode(), address)
+    return True
+
+
+def keep_watchdog_fed(healthy: Callable[[], bool], stop: threading.Event) -> None:
+    """Ping the watchdog every third of WatchdogSec, but only while ``healthy()`` says so."""
+    limit_us = int(os.environ.get("WATCHDOG_USEC", "0"))
+    if not limit_us:
+        return
+
+    def loop() -> None:
+        while not stop.wait(limit_us / 3e6):
+            if healthy():
+                notify("WATCHDOG=1")
+            else:
+                log.error("the model does not answer; leaving it to systemd's watchdog to restart the service")
+
+    threading.Thread(target=loop, name="watchdog", daemon=True).start()

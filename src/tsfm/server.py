@@ -1,0 +1,142 @@
+"""The process: bind, load, serve, tell systemd, drain on SIGTERM."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+
+from waitress import create_server
+from waitress.server import BaseWSGIServer
+
+from tsfm import __version__, checkpoints, families, ports
+from tsfm.app import create_app
+from tsfm.card import Card
+from tsfm.errors import ConfigError, TsfmError
+from tsfm.notify import keep_watchdog_fed, notify
+from tsfm.series import Runtime
+from tsfm.service import Service
+from tsfm.settings import Settings
+
+log = logging.getLogger(__name__)
+# Threads beyond those that wait for the model: for GETs and for refusals, which end at once.
+FREE_THREADS = 8
+DRAIN_S = 25  # below the unit's TimeoutStopSec
+
+
+def serve(card: Card, settings: Settings) -> int:
+    """Serve one family until SIGTERM or SIGINT; gives the exit code.
+
+    Raises:
+        ConfigError: the port is taken, or the weights are not what they must be.
+    """
+    folder = checkpoints.resolve(card, settings.model_folder, settings.checkpoint)
+    return Process(card, settings, folder).run()
+
+
+class Process:
+    """One served family and the sockets, signals and threads around it."""
+
+    def __init__(self, card: Card, settings: Settings, folder: Path | None) -> None:
+        self._card = card
+        self._settings = settings
+        self._folder = folder
+        self._service = Service(card, settings)
+        self._stopping = threading.Event()
+        self._failure: TsfmError | None = None
+        self._drained = False
+        self._server = self._bind()
+
+    def run(self) -> int:
+        """Serve; the socket answers from the first moment, the model when it is loaded."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        threading.Thread(target=self._load, name="load", daemon=True).start()
+        self._server.run()  # until _on_signal raises SystemExit, which waitress takes as its end
+        if self._failure:
+            raise self._failure
+        log.info("stopped")
+        return 0
+
+    def _bind(self) -> BaseWSGIServer:
+        settings, port = self._settings, self._settings.port or self._card.port
+        try:
+            server = create_server(
+                create_app(self._service),
+                host=settings.host,
+                port=port,
+                threads=settings.queue + FREE_THREADS,
+                connection_limit=settings.queue + 1000,
+                max_request_body_size=settings.max_body_mib << 20,
+                channel_request_lookahead=1,  # so that a client that left is noticed while it waits
+                asyncore_use_poll=True,
+                ident="tsfm",
+            )
+        except OSError as error:
+            raise ConfigError(_why_not_bound(settings.host, port, error)) from error
+        log.info("%s %s listens on http://%s:%d", self._card.name, __version__, settings.host, port)
+        return server
+
+    def _load(self) -> None:
+        notify(f"STATUS=loading {self._card.name}")
+        settings = self._settings
+        threads = settings.threads or len(os.sched_getaffinity(0))
+        runtime = Runtime(settings.device, settings.dtype, threads)
+        try:
+            self._service.start(lambda: families.load(self._card.name, self._folder, runtime), self._folder)
+        except TsfmError as error:
+            self._fail(error)
+        except Exception as error:
+            log.error("%s could not be loaded", self._card.name, exc_info=error)
+            self._fail(TsfmError(f"{self._card.name} could not be loaded: {type(error).__name__}: {error}"))
+        else:
+            notify("READY=1", f"STATUS=serving {self._service.summary()}")
+            keep_watchdog_fed(self._service.healthy, self._stopping)
+
+    def _fail(self, error: TsfmError) -> None:
+        self._failure = error
+        self._end_loop()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._drained:
+            raise SystemExit
+        if not self._stopping.is_set():
+            self._stopping.set()
+            log.info("%s: answering what was accepted, then stopping", signal.Signals(number).name)
+            threading.Thread(target=self._drain, name="drain", daemon=True).start()
+
+    def _drain(self) -> None:
+        notify("STOPPING=1", "STATUS=answering what was accepted")
+        self._service.stop_accepting()
+        if self._service.wait_until_empty(DRAIN_S):
+            self._service.close()
+            self._flush()
+        else:
+            log.warning("requests were still running after %d s", DRAIN_S)
+        self._end_loop()
+
+    def _flush(self) -> None:
+        """Let the network loop send what the answers left in its buffers."""
+        pause = threading.Event()
+        for _ in range(100):  # at most 5 s: a client that does not read is not waited for
+            channels = list(self._server.active_channels.values())
+            if not any(channel.requests or channel.total_outbufs_len for channel in channels):
+                return
+            pause.wait(0.05)
+
+    def _end_loop(self) -> None:
+        self._drained = True
+        os.kill(os.getpid(), signal.SIGTERM)  # wakes the main thread, which is in the network loop
+
+
+def _why_not_bound(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        holder = ports.holder(port)
+        return f"port {port} is in use" + (f" by {holder}" if holder else "") + "; stop it or set another port"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"port {port}: this user may not listen on it; choose one from 1024 up"
+    return f"cannot listen on {host}:{port}: {error.strerror or error}"

@@ -1,0 +1,189 @@
+"""One served model: its state, admission to it, and the way of a request through it. Knows no HTTP."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from tsfm import __version__, parse, scaling
+from tsfm.batcher import Batcher, Job, always
+from tsfm.card import Card
+from tsfm.errors import DeadlinePassed, NotReady, QueueFull
+from tsfm.metrics import Metrics
+from tsfm.series import Family, Forecast, Series
+from tsfm.settings import Settings
+
+log = logging.getLogger(__name__)
+LOADING, READY, STOPPING = "loading", "ready", "stopping"
+WARM_UP_POINTS, WARM_UP_HORIZON = 512, 10
+
+
+@dataclass(frozen=True)
+class ForecastAsk:
+    """A forecast with these parameters; requests that agree in them share batches."""
+
+    family: Family
+    horizon: int
+    levels: tuple[float, ...]
+
+    def run(self, batch: Sequence[Series]) -> Sequence[Forecast]:
+        return self.family.forecast(batch, self.horizon, self.levels)
+
+
+class Service:
+    """From "nothing loaded" over "ready" to "stopping"; safe to call from many threads."""
+
+    def __init__(self, card: Card, settings: Settings) -> None:
+        self.card = card
+        self.settings = settings
+        self.state = LOADING
+        self.metrics = Metrics(lambda: self.waiting, lambda: self.state == READY)
+        self._family: Family | None = None
+        self._batcher: Batcher | None = None
+        self._folder: Path | None = None
+        self._inside = 0
+        self._left = threading.Condition()
+
+    # Life
+
+    def start(self, load: Callable[[], Family], folder: Path | None) -> None:
+        """Load the model and have it answer once; then it is ready."""
+        began = time.monotonic()
+        family = load()
+        self._family, self._folder = family, folder
+        self._batcher = Batcher(family.batch_points, self.metrics.batch_size.observe)
+        self._warm_up(family, self._batcher)
+        self.metrics.info.info({k: str(v) for k, v in self.describe().items() if isinstance(v, str)})
+        with self._left:
+            if self.state == LOADING:
+                self.state = READY
+        log.info("ready after %.1f s: %s", time.monotonic() - began, self.summary())
+
+    def stop_accepting(self) -> None:
+        """From now on new requests get 503; those inside are answered."""
+        with self._left:
+            self.state = STOPPING
+
+    def wait_until_empty(self, timeout_s: float) -> bool:
+        """Wait for the requests inside; True when none is left."""
+        with self._left:
+            return self._left.wait_for(lambda: not self._inside, timeout_s)
+
+    def close(self) -> None:
+        """End the inference thread, if it ever began."""
+        if self._batcher:
+            self._batcher.close()
+
+    def healthy(self) -> bool:
+        """What the watchdog wants to know: loading, or the inference thread takes up work."""
+        return self._batcher is None or self._batcher.healthy(self.settings.stall_s)
+
+    # Facts
+
+    @property
+    def waiting(self) -> int:
+        return self._batcher.length if self._batcher else 0
+
+    def summary(self) -> str:
+        """One line for STATUS= and the journal."""
+        family = self._require_family()
+        where = f" from {self._folder}" if self._folder else ""
+        return f"{self.card.name}{where}, {family.path}, context up to {family.max_context}"
+
+    def describe(self) -> dict[str, object]:
+        """What GET /v1/models tells."""
+        family, limits = self._family, self.settings
+        loaded: dict[str, object] = {}
+        if family:
+            loaded = {
+                "checkpoint": self._folder.name if self._folder else "packaged",
+                "capabilities": asdict(family.capabilities),
+                "max_context": family.max_context,
+                "min_context": family.min_context,
+                "path": family.path,
+            }
+        return {
+            "family": self.card.name,
+            "task": self.card.task,
+            "version": __version__,
+            "state": self.state,
+            **loaded,
+            "limits": {
+                "min_rows": limits.min_rows,
+                "max_rows": limits.max_rows,
+                "max_horizon": limits.max_horizon,
+                "max_body_mib": limits.max_body_mib,
+                "queue": limits.queue,
+                "deadline_s": limits.deadline_s,
+            },
+        }
+
+    # Work
+
+    @contextmanager
+    def admitted(self) -> Iterator[float]:
+        """Let one request in, or refuse it at once; gives the moment of its deadline."""
+        with self._left:
+            if self.state != READY:
+                raise NotReady(f"{self.card.name} is {self.state}")
+            if self._inside >= self.settings.queue:
+                raise QueueFull(f"{self.settings.queue} requests are waiting already")
+            self._inside += 1
+        try:
+            yield time.monotonic() + self.settings.deadline_s
+        finally:
+            with self._left:
+                self._inside -= 1
+                self._left.notify_all()
+
+    def forecast(
+        self, request: parse.ForecastRequest, deadline: float, wanted: Callable[[], bool] = always
+    ) -> Forecast:
+        """Answer one checked request: quantile rows are the interval's lower and upper end.
+
+        Raises:
+            BadRequest: the loaded checkpoint cannot use what was sent.
+            DeadlinePassed, ModelFailed, NotReady
+        """
+        family = self._require_family()
+        parse.check_capabilities(request, family.capabilities, self.card.name)
+        parse.check_context(request.series, family.max_context, family.min_context, self.card.name)
+        fill_gaps = not family.capabilities.missing_values
+        series, scale = scaling.standardise(request.series, fill_gaps, family.max_context)
+        if not scale.spread:
+            return scaling.constant(request.horizon, request.levels, scale)
+        ask = ForecastAsk(family, request.horizon, request.levels)
+        answer = cast(Forecast, self._run(Job(series, ask, wanted), deadline))
+        return scaling.restore(answer, scale, request.levels)
+
+    def _run(self, job: Job, deadline: float) -> object:
+        if self._batcher is None:
+            raise NotReady(f"{self.card.name} is {self.state}")
+        future = self._batcher.submit(job)
+        try:
+            return future.result(timeout=max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            future.cancel()
+            raise DeadlinePassed(f"no answer within {self.settings.deadline_s} s") from None
+        except CancelledError:
+            raise DeadlinePassed("the client has left") from None
+
+    def _warm_up(self, family: Family, batcher: Batcher) -> None:
+        points = min(WARM_UP_POINTS, family.max_context)
+        wave = Series(np.sin(np.arange(points, dtype=np.float64) / 4))
+        series, _ = scaling.standardise(wave, False, family.max_context)
+        batcher.submit(Job(series, ForecastAsk(family, WARM_UP_HORIZON, (0.1, 0.9)))).result()
+
+    def _require_family(self) -> Family:
+        if self._family is None:
+            raise NotReady(f"{self.card.name} is {self.state}")
+        return self._family
