@@ -88,8 +88,8 @@ class Runtime:
     threads: int = 1
 
 
-class Family(Protocol):
-    """One loaded model family: arrays in, quantiles out; called from one thread only.
+class Model(Protocol):
+    """One loaded model; called from one thread only.
 
     Targets arrive centred and scaled to unit spread (``tsfm.scaling``), in float32, at most
     ``max_context`` points each, never constant; families without ``missing_values`` never see NaN.
@@ -101,13 +101,17 @@ class Family(Protocol):
     capabilities: Capabilities
     path: str  # which arithmetic runs, for /v1/models: "float32", "bfloat16 with AVX512-BF16", ...
 
+
+class Family(Model, Protocol):
+    """A model whose task is "forecast": arrays in, quantiles out."""
+
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
         """Forecast each series ``horizon`` steps ahead, at each quantile level in (0, 1)."""
         ...
 
 
-class Imputer(Protocol):
-    """What a family with the imputation capability can do besides."""
+class Imputer(Model, Protocol):
+    """A model whose task is "imputation"; its targets are never cut."""
 
     def impute(self, batch: Sequence[Series]) -> list[FloatArray]:
         """For each series a full one, shape (n,): the model's values where the target is NaN."""
