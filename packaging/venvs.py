@@ -1,0 +1,152 @@
+"""Build the environments that the packages bring: the runtime's, and each family's layer on it.
+
+A tree is built once per content of its lock, into the cache folder, and is the same bytes wherever and
+whenever it is built: no dates, no build paths, no installer's records. ``build/venvs/<name>`` links to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+LOCKS = HERE / "locks"
+BUILD = HERE.parent / "build"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taos-tsfm" / "venvs"
+PAYLOAD = "/usr/lib/taos-tsfm"
+PYTHON = "/usr/bin/python3.11"  # the distribution's own; the packages depend on exactly it
+PACKAGES = Path("lib/python3.11/site-packages")
+# Every file is dated so; only a new release needs a new one.
+EPOCH = int(os.environ.get("SOURCE_DATE_EPOCH", "1763856000"))
+
+# What serving never reads. torch/testing stays: importing torch needs it.
+NOT_SERVED = ("torch/test", "torch/include", "torch/share", "torch/bin")
+KEPT = ("torch/bin/torch_shm_manager",)
+STRIPPED = ("torch/lib/libtorch_cpu.so", "torch/lib/libtorch_python.so")
+RECORDS = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"}
+NO_USE = {".pyi", ".exe", ".c", ".cpp", ".h", ".hpp", ".pyx", ".pxd", ".a", ".lib"}
+
+
+def main(arguments: list[str]) -> int:
+    for name in arguments:
+        print(f"{name}: {tree(name)}")
+    return 0
+
+
+def tree(name: str) -> Path:
+    """The finished environment of "runtime" or of a family; built when its lock is new."""
+    finished = CACHE / f"{name}-{_key(name)}"
+    if not finished.is_dir():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE, prefix=f"{name}-") as folder:
+            draft = Path(folder, "venv")
+            _build(name, draft)
+            os.replace(draft, finished)
+    link = BUILD / "venvs" / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(finished)
+    return finished
+
+
+def place(name: str) -> str:
+    """Where the tree lies once installed."""
+    return f"{PAYLOAD}/runtime" if name == "runtime" else f"{PAYLOAD}/venvs/{name}"
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files below, as they lie on disk."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+
+
+def _key(name: str) -> str:
+    version = subprocess.run([PYTHON, "--version"], check=True, capture_output=True).stdout
+    parts = [Path(__file__).read_bytes(), (LOCKS / f"{name}.txt").read_bytes(), version, str(EPOCH).encode()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _build(name: str, venv: Path) -> None:
+    print(f"building the environment {name}", file=sys.stderr)
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", "--symlinks", str(venv)], check=True)
+    lock = LOCKS / f"{name}.txt"
+    if "==" in lock.read_text():
+        options = ["--quiet", "--no-deps", "--require-hashes", "--link-mode", "copy", "--no-compile-bytecode"]
+        command = ["sh", str(HERE / "uv.sh"), "pip", "install", "--python", str(venv / "bin/python"), *options]
+        # What comes as source only is built with the runtime's own setuptools.
+        constraints = ["--build-constraints", str(LOCKS / "runtime.txt")]
+        subprocess.run([*command, *constraints, "-r", str(lock)], check=True)
+    _slim(venv)
+    if name != "runtime":
+        # site.py takes a relative line as relative to this folder, so the tree can be moved as a whole.
+        up = "../" * len(Path("venvs", name, PACKAGES).parts)
+        (venv / PACKAGES / "_runtime.pth").write_text(f"{up}runtime/{PACKAGES}\n")
+    _forget_the_build(venv)
+    _compile(venv, place(name))
+    _date(venv)
+
+
+def _slim(venv: Path) -> None:
+    packages = venv / PACKAGES
+    for path in sorted(packages.rglob("*"), reverse=True):
+        inside = path.relative_to(packages).as_posix()
+        unused = any(inside == folder or inside.startswith(f"{folder}/") for folder in NOT_SERVED)
+        tests = path.is_dir() and path.name == "tests"
+        if tests or (path.is_file() and path.suffix in NO_USE) or (unused and inside not in KEPT):
+            if path.is_dir() and (tests or not any(path.iterdir())):
+                shutil.rmtree(path)
+            elif path.is_file():
+                path.unlink()
+    for library in STRIPPED:
+        if (packages / library).exists():
+            subprocess.run(["strip", "--strip-unneeded", str(packages / library)], check=True)
+
+
+def _forget_the_build(venv: Path) -> None:
+    # Nobody types at these environments: neither activate nor console scripts, whose first lines
+    # hold the build's path.
+    for path in (venv / "bin").iterdir():
+        if not path.is_symlink():
+            path.unlink()
+    for folder in ("include", "share", "etc"):
+        shutil.rmtree(venv / folder, ignore_errors=True)
+    for path in (venv / PACKAGES).rglob("*"):
+        if path.name in RECORDS and path.parent.suffix == ".dist-info":
+            path.unlink()
+    (venv / PACKAGES / "distutils-precedence.pth").unlink(missing_ok=True)
+    version = subprocess.run([PYTHON, "--version"], check=True, capture_output=True, text=True).stdout.split()[1]
+    text = f"home = {Path(PYTHON).parent}\ninclude-system-site-packages = false\nversion = {version}\n"
+    (venv / "pyvenv.cfg").write_text(text)
+    for path in venv.rglob("*"):
+        if not path.is_symlink():
+            runs = path.is_dir() or (os.access(path, os.X_OK) and _is_program(path))
+            path.chmod(0o755 if runs else 0o644)
+
+
+def _is_program(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(4)
+    return start == b"\x7fELF" and not re.search(r"\.so(\.|$)", path.name)
+
+
+def _compile(venv: Path, final: str) -> None:
+    """Compiled modules that are valid whatever date unpacking gives, and that name the final path."""
+    command = [PYTHON, "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"]
+    # A module in another language level, data of some tool, cannot be compiled; nothing imports it.
+    subprocess.run([*command, "-s", str(venv), "-p", final, str(venv / "lib")], stdout=subprocess.DEVNULL)
+    if subprocess.run(["grep", "-rlF", str(venv), str(venv)]).returncode == 0:
+        raise SystemExit(f"{venv}: the files above hold the build's path")
+
+
+def _date(venv: Path) -> None:
+    for path in [venv, *venv.rglob("*")]:
+        os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
