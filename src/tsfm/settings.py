@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from tsfm.errors import ConfigError
 
 DEFAULT_FILE = Path("/etc/taos/tsfm.ini")
 MODEL_ROOT = Path("/var/lib/taos/taosanode/model")
+MIRROR = "https://hf-mirror.com"
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,35 @@ def switch(text: str) -> bool:
     return states[text.lower()]
 
 
+def hub_address(text: str) -> str:
+    """no (empty), yes (the public mirror) or an address, without a slash at its end."""
+    if text.lower().startswith(("https://", "http://")):
+        return text.rstrip("/")
+    try:
+        return MIRROR if switch(text) else ""
+    except ValueError:
+        raise ValueError(f"expected yes, no or an address that begins with https://, got {text!r}") from None
+
+
+def address(value: str) -> str:
+    """An IP address: a name could stand for several, and then for whatever DNS says."""
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError(f"expected an IP address such as 127.0.0.1 or 0.0.0.0, got {value!r}") from None
+
+
 def text(value: str) -> str:
     """Any text."""
     return value
 
 
 KEYS: dict[str, Key] = {
-    "host": Key(text, "127.0.0.1", "address to listen on; 0.0.0.0 lets other hosts in"),
+    "host": Key(address, "127.0.0.1", "address to listen on; 0.0.0.0 lets other hosts in"),
     "port": Key(whole(1, 65535), "", "port to listen on; empty: the family's own"),
     "model_folder": Key(text, "", f"where the weights lie; empty: {MODEL_ROOT}/FAMILY"),
     "checkpoint": Key(text, "", "which weights: a name or an index from `tsfm list`; empty: the first that is there"),
+    "mirror": Key(hub_address, "no", "where weights come from: no, yes (hf-mirror.com) or an address"),
     "device": Key(text, "cpu", "cpu, cuda or cuda:N"),
     "dtype": Key(one_of("auto", "float32", "bfloat16"), "auto", "arithmetic; auto: the fastest that this CPU has"),
     "threads": Key(whole(0, 1024), "0", "CPU threads of the model; 0: as many as CPUs that it may use"),

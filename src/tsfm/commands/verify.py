@@ -1,0 +1,57 @@
+"""Read weights again and compare them with the hashes that were recorded when they came."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tsfm import card as cards
+from tsfm import checkpoints, families, settings
+from tsfm.card import Card
+from tsfm.checkpoints import State
+from tsfm.errors import ConfigError
+from tsfm.store import manifest, place, progress
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("family", metavar="FAMILY", nargs="?", help="only this one; else all of `tsfm list`")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help="a name or an index of `tsfm list`")
+    parser.add_argument("--folder", metavar="D", help="the family's folder, if not that of tsfm.ini")
+
+
+def run(args: argparse.Namespace) -> int:
+    chosen = [families.find(args.family)] if args.family else [cards.read(n) for n in cards.names(packaged_only=True)]
+    found, bad = 0, 0
+    for card in chosen:
+        given = {"model_folder": args.folder if args.family else None}
+        root = checkpoints.family_folder(card, settings.read(card.name, given).model_folder)
+        wanted = checkpoints.named(card, args.checkpoint) if args.checkpoint else None
+        for state in checkpoints.state(card, root):
+            if state.folder and wanted in (None, state.checkpoint):
+                found += 1
+                bad += _verify(card, state)
+    if not found:
+        raise ConfigError("there are no weights to verify; see tsfm list")
+    return 1 if bad else 0
+
+
+def _verify(card: Card, state: State) -> bool:
+    """Tell how one checkpoint is; True: damaged."""
+    name = state.checkpoint.name
+    if state.status == "damaged":
+        wrong = [state.detail]
+    elif state.folder and (listed := manifest.read(state.folder)):
+        with progress.showing(state.checkpoint.folder, listed.bytes) as shown:
+            wrong = manifest.differences(state.folder, listed, shown.add)
+    else:
+        print(f"{name}: complete in {state.folder}, but without recorded hashes to compare with")
+        return False
+    if not wrong:
+        print(f"{name}: {place.megabytes(state.bytes)} verified in {state.folder}")
+        return False
+    print(
+        f"tsfm: {name}: {state.folder} is damaged: {'; '.join(wrong)}; "
+        f"run: tsfm remove {card.name} {name}, then: tsfm pull {card.name} {name}",
+        file=sys.stderr,
+    )
+    return True

@@ -1,0 +1,207 @@
+"""Take in weights that were carried here: a folder or tar of ``tsfm pull --to``, or bare files."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol
+
+from tsfm import card as cards
+from tsfm import checkpoints
+from tsfm.card import Card, Checkpoint
+from tsfm.errors import ConfigError, TsfmError, UsageError
+from tsfm.store import manifest, place, progress
+from tsfm.store.manifest import File, Manifest
+
+_BLOCK = 1 << 20
+
+
+class Source(Protocol):
+    """Files by name, in one flat folder: on the disk, or in a tar file."""
+
+    label: str
+
+    def size(self, name: str) -> int | None:
+        """Bytes of the file; None: there is no such file."""
+        ...
+
+    def open(self, name: str) -> BinaryIO: ...
+
+
+class _Folder:
+    def __init__(self, path: Path) -> None:
+        self.label = str(path)
+        self._path = path
+
+    def size(self, name: str) -> int | None:
+        path = self._path / name
+        return path.stat().st_size if path.is_file() else None
+
+    def open(self, name: str) -> BinaryIO:
+        return (self._path / name).open("rb")
+
+
+class _Tar:
+    # Members are looked up by the names that we know, and only their bytes are taken: nothing
+    # in the archive decides where anything is written.
+    def __init__(self, tar: tarfile.TarFile, label: str, members: dict[str, tarfile.TarInfo]) -> None:
+        self.label = label
+        self._tar = tar
+        self._members = members
+
+    def size(self, name: str) -> int | None:
+        return self._members[name].size if name in self._members else None
+
+    def open(self, name: str) -> BinaryIO:
+        stream = self._tar.extractfile(self._members[name])
+        assert stream is not None  # noqa: S101  # only regular files are members
+        return stream  # type: ignore[return-value]
+
+
+@contextmanager
+def sources(path: Path) -> Iterator[list[Source]]:
+    """The folders of weights at ``path``: itself, those directly below it, or those in a tar file.
+
+    Raises:
+        TsfmError: there is nothing that could be weights.
+    """
+    if path.is_dir():
+        below = sorted(listed.parent for listed in path.glob(f"[!.]*/{manifest.NAME}"))
+        alone = (path / manifest.NAME).is_file() or not below
+        yield [_Folder(path)] if alone else [_Folder(folder) for folder in below]
+    elif not path.is_file():
+        raise UsageError(f"{path}: expected a folder, a tar file or a file of weights, found nothing")
+    elif tarfile.is_tarfile(path):
+        with _opened(path) as tar:
+            yield _in_tar(tar, str(path))
+    else:
+        yield [_Folder(path.parent)]
+
+
+def identify(source: Source, family: str | None, name: str | None) -> tuple[Card, Checkpoint]:
+    """What the files are: their manifest says it, else what was ``named``, else names and sizes.
+
+    Raises:
+        ConfigError: it is not what it was said to be, or nobody can tell what it is.
+    """
+    listed = _manifest(source)
+    return _as_listed(source, listed, family, name) if listed else _by_looks(source, family, name)
+
+
+def take_in(source: Source, card: Card, checkpoint: Checkpoint, folder: str | None) -> Path:
+    """Copy one checkpoint into its family's folder, checking it on the way.
+
+    Args:
+        folder: the family's folder; None: the one that TDgpt uses too.
+
+    Returns:
+        The folder that now holds it.
+
+    Raises:
+        ConfigError: a file lacks.
+        TsfmError: a hash differs, or the disk is full; nothing was put in place.
+    """
+    listed = _manifest(source)
+    root = checkpoints.family_folder(card, folder)
+    sizes = {file: source.size(file) for file in checkpoint.files}
+    if lacking := [file for file, size in sizes.items() if size is None]:
+        raise ConfigError(f"{source.label}: {checkpoint.name} needs {', '.join(lacking)}, which is not there")
+    total = sum(size or 0 for size in sizes.values())
+    target = root / checkpoint.folder
+    with place.locked(root), place.plain_errors(root):
+        staging = place.staging(root, checkpoint)
+        place.require_space(root, total)
+        try:
+            with progress.showing(checkpoint.folder, total) as shown:
+                files = tuple(_copy(source, file, staging, listed, shown.add) for file in checkpoint.files)
+            if not listed and (wrong := checkpoints.problems(staging, checkpoint)):
+                raise TsfmError(f"{source.label} {'; '.join(wrong)}; nothing was put in place")
+        except BaseException:
+            place.forget(staging, checkpoint)
+            raise
+        revision = listed.revision if listed else ""
+        place.settle(staging, target, Manifest(card.name, checkpoint.name, revision, files))
+    return target
+
+
+def _copy(source: Source, name: str, folder: Path, listed: Manifest | None, on_bytes: Callable[[int], None]) -> File:
+    sha256 = hashlib.sha256()
+    with source.open(name) as stream, (folder / name).open("wb") as out:
+        while block := stream.read(_BLOCK):
+            out.write(block)
+            sha256.update(block)
+            on_bytes(len(block))
+        entry = File(name, out.tell(), sha256.hexdigest())
+    if listed and entry not in listed.files:
+        expected = next((file for file in listed.files if file.name == name), None)
+        wanted = f"{expected.size} bytes with SHA-256 {expected.sha256}" if expected else "no such file"
+        raise TsfmError(
+            f"{source.label}: {name} is damaged: its list says {wanted}, "
+            f"found {entry.size} bytes with {entry.sha256}; nothing was put in place"
+        )
+    return entry
+
+
+def _as_listed(source: Source, listed: Manifest, family: str | None, name: str | None) -> tuple[Card, Checkpoint]:
+    if family not in (None, listed.family):
+        raise ConfigError(f"{source.label}: expected weights of {family}, found {listed.checkpoint}")
+    if listed.family not in cards.names():
+        raise ConfigError(f"{source.label}: {listed.checkpoint} is of a family that is not known: {listed.family}")
+    card = cards.read(listed.family)
+    checkpoint = checkpoints.named(card, listed.checkpoint)
+    if name and checkpoints.named(card, name) != checkpoint:
+        raise ConfigError(f"{source.label}: expected {name}, found {checkpoint.name}")
+    return card, checkpoint
+
+
+def _by_looks(source: Source, family: str | None, name: str | None) -> tuple[Card, Checkpoint]:
+    fits = [(c, k) for c, k in _known(family, name) if all(source.size(file) is not None for file in k.files)]
+    sized = [(c, k) for c, k in fits if _near(sum(source.size(f) or 0 for f in k.files), k.bytes)]
+    # A name is believed; without one the size decides, unless the files can be of one kind only.
+    chosen = fits if len(fits) == 1 else sized
+    if len(chosen) != 1:
+        raise ConfigError(
+            f"{source.label}: {'no' if not fits else 'more than one'} checkpoint has such files; "
+            "say which it is: tsfm import PATH FAMILY CHECKPOINT (see tsfm list)"
+        )
+    return chosen[0]
+
+
+def _known(family: str | None, name: str | None) -> list[tuple[Card, Checkpoint]]:
+    known = [cards.read(each) for each in ([family] if family else cards.names(packaged_only=True))]
+    if name and family:
+        return [(known[0], checkpoints.named(known[0], name))]
+    return [(card, checkpoint) for card in known for checkpoint in card.checkpoints]
+
+
+def _near(size: int, expected: int) -> bool:
+    return abs(size - expected) <= checkpoints.SAME_SIZE * expected
+
+
+def _manifest(source: Source) -> Manifest | None:
+    if source.size(manifest.NAME) is None:
+        return None
+    with source.open(manifest.NAME) as stream:
+        return manifest.parse(stream.read(), f"{source.label}/{manifest.NAME}")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+    try:
+        with tarfile.open(path) as tar:
+            yield tar
+    except (tarfile.TarError, EOFError) as error:
+        raise TsfmError(f"{path}: cannot be read as a tar file: {error}") from error
+
+
+def _in_tar(tar: tarfile.TarFile, label: str) -> list[Source]:
+    folders: dict[PurePosixPath, dict[str, tarfile.TarInfo]] = {}
+    for member in tar.getmembers():
+        if member.isreg():
+            path = PurePosixPath(member.name)
+            folders.setdefault(path.parent, {})[path.name] = member
+    listed = {folder: members for folder, members in folders.items() if manifest.NAME in members}
+    return [_Tar(tar, f"{label}: {folder}", members) for folder, members in (listed or folders).items()]

@@ -1,0 +1,84 @@
+"""How far a long copy is: a bar on a terminal, a line for every 10 % elsewhere, and systemd's status."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tsfm import notify
+from tsfm.store.place import megabytes
+
+_WIDTH = 30
+_LOOK_EVERY_S = 0.2
+
+
+class Progress:
+    """Tells on stderr how many of ``total`` bytes are there; ``begin`` were there before."""
+
+    def __init__(self, what: str, total: int, begin: int = 0) -> None:
+        self._what = what
+        self._total = max(total, 1)
+        self._begin = begin
+        self._began = time.monotonic()
+        self._told = min(begin, total) * 10 // self._total
+        self._drawn = False
+        self._done = begin
+
+    def add(self, count: int) -> None:
+        self.at(self._done + count)
+
+    def at(self, done: int) -> None:
+        """Now ``done`` bytes are there."""
+        self._done = min(done, self._total)
+        if sys.stderr.isatty():
+            filled = self._done * _WIDTH // self._total
+            bar = "#" * filled + "." * (_WIDTH - filled)
+            print(f"\r{self._what} [{bar}] {self._text()}\033[K", end="", file=sys.stderr, flush=True)
+            self._drawn = True
+        elif self._done * 10 // self._total > self._told:
+            print(f"{self._what}: {self._text()}", file=sys.stderr, flush=True)
+        else:
+            return
+        self._told = self._done * 10 // self._total
+        notify.notify(f"STATUS={self._what}: {self._text()}")
+
+    def close(self) -> None:
+        if self._drawn:
+            print(file=sys.stderr, flush=True)
+
+    def _text(self) -> str:
+        rate = (self._done - self._begin) / max(time.monotonic() - self._began, 1e-3)
+        return f"{self._done * 100 // self._total} % of {megabytes(self._total)}, {megabytes(int(rate))}/s"
+
+
+@contextmanager
+def showing(what: str, total: int, begin: int = 0) -> Iterator[Progress]:
+    """Progress that its user tells with ``add``."""
+    progress = Progress(what, total, begin)
+    try:
+        yield progress
+    finally:
+        progress.close()
+
+
+@contextmanager
+def watching(what: str, total: int, look: Callable[[], int]) -> Iterator[None]:
+    """Progress of what others write: ``look`` says how many bytes are there."""
+    over = threading.Event()
+    with showing(what, total, look()) as progress:
+
+        def follow() -> None:
+            while not over.wait(_LOOK_EVERY_S):
+                progress.at(look())
+
+        follower = threading.Thread(target=follow, name="progress", daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            over.set()
+            follower.join()
+        progress.at(total)
