@@ -35,6 +35,18 @@ class State:
     def __contains__(self, name: str) -> bool:
         return name in self._left
 
+    def shape(self, name: str, axes: int) -> tuple[int, ...]:
+        """The sizes of a tensor, where they tell the model's; it stays to be taken.
+
+        Raises:
+            ConfigError: missing, or not of ``axes`` axes.
+        """
+        found = tuple(self._left[name].shape) if name in self._left else None
+        if found is None or len(found) != axes:
+            what = f"one of shape {found}" if found is not None else f"none of that name{self._example()}"
+            raise ConfigError(f"{self.path}: expected a tensor {name} of {axes} axes, found {what}")
+        return found
+
     def take(self, name: str, shape: Sequence[int]) -> Tensor:
         """The tensor ``name``, which must have exactly this shape and hold floats.
 
