@@ -140,6 +140,18 @@ def size(folder: Path, checkpoint: Checkpoint) -> int:
     return sum((folder / name).stat().st_size for name in checkpoint.files if os.path.isfile(folder / name))
 
 
+def bytes_below(folder: Path) -> int:
+    """What the files below the folder take; one that vanishes meanwhile counts nothing."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(parent, name)).st_size
+            except FileNotFoundError:
+                continue  # the client renames its files when they are complete
+    return total
+
+
 def read_config(folder: Path, name: str = "config.json") -> dict[str, object]:
     """The folder's configuration as a dict.
 
@@ -183,8 +195,8 @@ def _state(checkpoint: Checkpoint, root: Path, flat: bool) -> State:
             wrong = "; ".join(problems(folder, checkpoint))
             return State(checkpoint, "damaged" if wrong else "complete", folder, size(folder, checkpoint), wrong)
     if os.path.isdir(partial):
-        there = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
-        return State(checkpoint, "partial", None, there, f"{there} of about {checkpoint.bytes} bytes are there")
+        there = bytes_below(partial)
+        return State(checkpoint, "partial", None, there, f"{there * 100 // max(checkpoint.bytes, 1)} % are there")
     return State(checkpoint, "missing", None, 0, "")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tsfm import families, settings
+from tsfm import checkpoints, families, settings
 from tsfm.store import carry, place
 
 EPILOG = """
@@ -31,5 +31,7 @@ def run(args: argparse.Namespace) -> int:
             card, checkpoint = carry.identify(source, args.family, args.checkpoint)
             root = settings.read(card.name, {"model_folder": args.folder}).model_folder
             folder = carry.take_in(source, card, checkpoint, root)
-            print(f"{checkpoint.name}: {place.megabytes(place.bytes_below(folder))} checked and complete in {folder}")
+            print(
+                f"{checkpoint.name}: {place.megabytes(checkpoints.bytes_below(folder))} checked and complete in {folder}"
+            )
     return 0

@@ -98,7 +98,7 @@ def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
 def _download(card: Card, checkpoint: Checkpoint, root: Path, address: str) -> Path:
     offered = hub.offer(address, checkpoint)
     folder = place.staging(root, checkpoint)
-    there = min(place.bytes_below(folder), offered.bytes)
+    there = min(checkpoints.bytes_below(folder), offered.bytes)
     log.info(
         "%s from %s, commit %s: %s to download, %s on the disk of %s",
         checkpoint.name,
@@ -109,7 +109,7 @@ def _download(card: Card, checkpoint: Checkpoint, root: Path, address: str) -> P
         root,
     )
     place.require_space(root, offered.bytes - there)
-    with progress.watching(checkpoint.folder, offered.bytes, lambda: place.bytes_below(folder)):
+    with progress.watching(checkpoint.folder, offered.bytes, lambda: checkpoints.bytes_below(folder)):
         files = hub.fetch(offered, folder)
     place.settle(folder, root / checkpoint.folder, Manifest(card.name, checkpoint.name, offered.revision, files))
     return root / checkpoint.folder
@@ -118,5 +118,8 @@ def _download(card: Card, checkpoint: Checkpoint, root: Path, address: str) -> P
 def _other_ways(card: Card, checkpoint: Checkpoint, root: Path, address: str) -> str:
     pull = f"tsfm pull {card.name} {checkpoint.name}"
     here = "" if root == settings.MODEL_ROOT / card.name else f" --folder {root}"
-    mirror = "" if address == settings.MIRROR else f"try the mirror: {pull} --mirror{here}; or "
-    return f"{mirror}on a machine with internet: {pull} --to DIR, and then here: tsfm import DIR{here}"
+    instead = {
+        hub.HUB: f"try the mirror: {pull} --mirror{here}; or ",
+        settings.MIRROR: "",
+    }.get(address, "check HF_ENDPOINT, and mirror in tsfm.ini; or ")
+    return f"{instead}on a machine with internet: {pull} --to DIR, and then here: tsfm import DIR{here}"

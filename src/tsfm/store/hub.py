@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from tsfm import checkpoints
 from tsfm.card import Checkpoint
 from tsfm.errors import TsfmError
 from tsfm.settings import MIRROR
@@ -128,7 +130,7 @@ def _fetch_one(offered: Offer, remote: Remote, folder: Path) -> File:
             local_dir=folder,
         )
 
-    _patiently(offered.checkpoint, offered.endpoint, download, lambda: place.bytes_below(folder))
+    _patiently(offered.checkpoint, offered.endpoint, download, lambda: checkpoints.bytes_below(folder))
     entry, blob = place.listed_file(folder, remote.name)
     if entry.size != remote.size or remote.digest not in (entry.sha256, blob):
         # What is wrong must not be taken for a good beginning the next time.
@@ -167,8 +169,9 @@ def _patiently(
             asked = getattr(error, "wait_s", None) or 0.0
             if not waits or asked > LONGEST_WAIT_S:
                 raise
-            log.warning("%s; trying again", error)
-            threading.Event().wait(max(asked, waits.pop(0)))
+            wait_s = max(asked, waits.pop(0))
+            log.warning("%s; trying again in %.0f s", error, wait_s)
+            threading.Event().wait(wait_s)
 
 
 def _in_words(checkpoint: Checkpoint, address: str, action: Callable[[], T]) -> T:
@@ -242,4 +245,4 @@ def _one_line(error: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
         error = inner
-    return " ".join(str(error).split()).rpartition(">: ")[2][:200]
+    return re.sub(r"^(<[^>]*>|HTTPS?Connection\w*\([^)]*\)): ", "", " ".join(str(error).split()))[:200]

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tsfm.card import Checkpoint
-from tsfm.checkpoints import PARTIAL
+from tsfm.checkpoints import PARTIAL, bytes_below
 from tsfm.errors import TsfmError
 from tsfm.store import manifest
 from tsfm.store.manifest import File, Manifest
@@ -74,18 +74,6 @@ def forget(folder: Path, checkpoint: Checkpoint) -> None:
         (folder / name).unlink(missing_ok=True)
     with suppress(OSError):  # not empty: the beginning of a download
         folder.rmdir()
-
-
-def bytes_below(folder: Path) -> int:
-    """What the files below the folder take; one that vanishes meanwhile counts nothing."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.stat(os.path.join(parent, name)).st_size
-            except FileNotFoundError:
-                continue  # the client renames its files when they are complete
-    return total
 
 
 def require_space(folder: Path, needed: int) -> None:
