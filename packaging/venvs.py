@@ -16,6 +16,10 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "src"))
+
+from tsfm import card  # noqa: E402  (found by the line above)
+
 LOCKS = HERE / "locks"
 BUILD = HERE.parent / "build"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taos-tsfm" / "venvs"
@@ -34,7 +38,7 @@ NO_USE = {".pyi", ".exe", ".c", ".cpp", ".h", ".hpp", ".pyx", ".pxd", ".a", ".li
 
 
 def main(arguments: list[str]) -> int:
-    for name in arguments:
+    for name in arguments or ["runtime", *card.names(packaged_only=True)]:
         print(f"{name}: {tree(name)}")
     return 0
 
@@ -115,6 +119,7 @@ def _forget_the_build(venv: Path) -> None:
             path.unlink()
     for folder in ("include", "share", "etc"):
         shutil.rmtree(venv / folder, ignore_errors=True)
+    (venv / ".lock").unlink(missing_ok=True)
     for path in (venv / PACKAGES).rglob("*"):
         if path.name in RECORDS and path.parent.suffix == ".dist-info":
             path.unlink()

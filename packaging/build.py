@@ -1,0 +1,228 @@
+"""Build the packages: ``build.py deb|rpm [--only NAME...]``, run with the development environment's Python.
+
+Every package comes from one part of nfpm.yaml, filled in here. Two builds of one tree give the same bytes:
+our files are staged with fixed dates, the environments are made so by venvs.py.
+
+Environment: VERSION overrides tsfm.__version__, OUT is where packages go (default dist).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.parser import HeaderParser
+from pathlib import Path
+from string import Template
+
+import venvs
+
+ROOT = venvs.HERE.parent
+SOURCE = ROOT / "src" / "tsfm"
+STAGE = venvs.BUILD / "stage"
+SIZES = venvs.BUILD / "sizes.json"
+sys.path.insert(0, str(ROOT / "src"))
+
+import tsfm  # noqa: E402  (found by the line above)
+from tsfm import card  # noqa: E402
+
+VERSION = os.environ.get("VERSION") or tsfm.__version__
+OUT = Path(os.environ.get("OUT") or ROOT / "dist").resolve()
+MAINTAINER = "taos-tsfm maintainers <maintainers@taos-tsfm.invalid>"
+# What "apt install taos-tsfm" brings: the families that need no large packages of their own.
+SMALL = ("fracast", "timemoe", "tdtsfm")
+LICENCES = "https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/"
+
+
+@dataclass(frozen=True)
+class Package:
+    """One package: its name, the part of nfpm.yaml it is made from, and what fills that in."""
+
+    name: str
+    part: str
+    summary: str
+    family: str = ""
+    families: tuple[str, ...] = ()
+
+    @property
+    def tree(self) -> Path | None:
+        """The environment it brings."""
+        return venvs.tree(self.family or "runtime") if self.part in ("runtime", "family") else None
+
+
+def packages() -> list[Package]:
+    """All packages, in the order in which they need one another."""
+    families = card.names(packaged_only=True)
+    small = tuple(name for name in SMALL if name in families)
+    return [
+        Package("taos-tsfm-runtime", "runtime", "Time-series foundation models for TDengine, common environment"),
+        Package("taos-tsfm-core", "core", "Time-series foundation models for TDengine, common part"),
+        *(
+            Package(f"taos-tsfm-{name}", "family", f"Time-series foundation models for TDengine, {name}", name)
+            for name in families
+        ),
+        Package("taos-tsfm", "meta", "Time-series foundation models for TDengine", families=small),
+        Package("taos-tsfm-all", "meta", "Time-series foundation models for TDengine, all", families=tuple(families)),
+    ]
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("format", choices=["deb", "rpm"])
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these packages alone")
+    args = parser.parse_args(arguments)
+    wanted = [package for package in packages() if not args.only or package.name in args.only]
+    shutil.rmtree(STAGE, ignore_errors=True)
+    stage_core()
+    for package in wanted:
+        stage_documents(package)
+    date(STAGE)
+    OUT.mkdir(parents=True, exist_ok=True)
+    sizes = json.loads(SIZES.read_text()) if SIZES.exists() else {}
+    for package in wanted:
+        built = make(package, args.format)
+        row = sizes.setdefault(package.name, {})
+        row[args.format] = built.stat().st_size
+        row["installed"] = installed_size(package)
+    SIZES.write_text(json.dumps(sizes, indent=2, sort_keys=True) + "\n")
+    print(table({package.name: sizes[package.name] for package in wanted}))
+    return 0
+
+
+def make(package: Package, kind: str) -> Path:
+    """Have nFPM build one package; gives its file."""
+    config = venvs.BUILD / "nfpm" / f"{package.name}.yaml"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(configuration(package))
+    nfpm = Path(sys.executable).with_name("nfpm")
+    command = [str(nfpm), "package", "--packager", kind, "--config", str(config), "--target", str(OUT)]
+    environment = os.environ | {"SOURCE_DATE_EPOCH": str(venvs.EPOCH)}
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    found = re.search(r"created package: (.+)", ran.stdout)
+    if ran.returncode or not found:
+        raise SystemExit(f"nfpm {package.name}: {ran.stdout}{ran.stderr}")
+    return Path(found[1])
+
+
+def configuration(package: Package) -> str:
+    """nfpm's configuration for one package: the first part and its own, filled in."""
+    first, *parts = re.split(r"^--- # ", (venvs.HERE / "nfpm.yaml").read_text(), flags=re.MULTILINE)
+    part = next(part.partition("\n")[2] for part in parts if part.startswith(package.part))
+    needs = [f"taos-tsfm-{name}" for name in ("core", "runtime", *package.families)]
+    values = {
+        "name": package.name,
+        "version": VERSION,
+        "maintainer": MAINTAINER,
+        "summary": package.summary,
+        "family": package.family,
+        "families": ", ".join(package.families),
+        "tree": str(package.tree),
+        "stage": str(STAGE),
+        "scripts": ", ".join(f"{when}: {path}" for when, path in scripts(package).items()),
+        "deb_depends": ", ".join(f'"{name} (= {VERSION}-1)"' for name in needs),
+        "rpm_depends": ", ".join(f'"{name} = {VERSION}-1"' for name in needs),
+    }
+    return Template(first + part).substitute(values)
+
+
+def scripts(package: Package) -> dict[str, Path]:
+    """The package's maintainer scripts, each after what they all share."""
+    shared = (venvs.HERE / "scripts" / "lib.sh").read_text()
+    found = {}
+    for source in sorted((venvs.HERE / "scripts").glob(f"{package.part}-*.sh")):
+        target = STAGE / "scripts" / package.name / source.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(f"{shared}\nfamily={package.family}\n{source.read_text()}")
+        found[source.stem.partition("-")[2]] = target
+    return found
+
+
+def stage_core() -> None:
+    """Our own files as they will lie, the modules compiled."""
+    ignored = shutil.ignore_patterns("__pycache__", "share")
+    shutil.copytree(SOURCE, STAGE / "lib" / "tsfm", ignore=ignored)
+    version = STAGE / "lib" / "tsfm" / "__init__.py"
+    version.write_text(version.read_text().replace(f'"{tsfm.__version__}"', f'"{VERSION}"'))
+    compiler = [venvs.PYTHON, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    final = f"{venvs.PAYLOAD}/lib"
+    subprocess.run([*compiler, "-s", str(STAGE / "lib"), "-p", final, str(STAGE / "lib")], check=True)
+    shutil.copytree(SOURCE / "share", STAGE / "share", ignore=ignored)
+    for folder in ("bin", "etc", "units"):
+        (STAGE / folder).mkdir()
+    shutil.copy(venvs.HERE / "bin" / "tsfm", STAGE / "bin")
+    shutil.copy(ROOT / "etc" / "tsfm.ini", STAGE / "etc")
+    shutil.copy(ROOT / "etc" / "taosanode.ini", STAGE / "share")
+    for unit in (venvs.HERE / "systemd").iterdir():
+        shutil.copy(unit, STAGE if unit.suffix in (".sysusers", ".tmpfiles") else STAGE / "units")
+
+
+def stage_documents(package: Package) -> None:
+    """Copyright and changelog of every package, and its reasons for what lint complains of."""
+    folder = STAGE / "doc" / package.name
+    folder.mkdir(parents=True)
+    (folder / "copyright").write_text(copyright_file(package))
+    changes = f"{package.name} ({VERSION}-1) bookworm; urgency=medium\n\n  * See the project's CHANGELOG.md.\n\n"
+    changes += f" -- {MAINTAINER}  {rfc_date()}\n"
+    with gzip.GzipFile(folder / "changelog.Debian.gz", "wb", 9, mtime=0) as file:
+        file.write(changes.encode())
+    if package.part == "core":
+        for name in ("README.md", "CHANGELOG.md"):
+            if (ROOT / name).exists():
+                shutil.copy(ROOT / name, folder)
+    reasons = venvs.HERE / "lint" / f"{package.part}.lintian-overrides"
+    if reasons.exists():
+        (STAGE / "lintian").mkdir(exist_ok=True)
+        (STAGE / "lintian" / package.name).write_text(reasons.read_text().replace("@NAME@", package.name))
+
+
+def copyright_file(package: Package) -> str:
+    """Ours, and every distribution in the package's environment with the licence that it states."""
+    lines = [f"Format: {LICENCES}", "Upstream-Name: taos-tsfm", ""]
+    lines += ["Files: *", "Copyright: The taos-tsfm authors", "License: Apache-2.0"]
+    lines += [" On Debian systems the full text is in /usr/share/common-licenses/Apache-2.0.", ""]
+    metadata = sorted(package.tree.rglob("*.dist-info/METADATA")) if package.tree else []
+    if metadata:
+        lines += ["Comment:", " The environment holds these Python distributions; where they bring their licences'"]
+        lines += [" texts, those lie in the .dist-info folder of each:"]
+    for path in metadata:
+        facts = HeaderParser().parsestr(path.read_text(encoding="utf-8"))
+        licence = facts["License-Expression"] or (facts["License"] or "see its files").splitlines()[0]
+        lines.append(f" {facts['Name']} {facts['Version']}: {licence}")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def rfc_date() -> str:
+    command = ["date", "--utc", "--rfc-email", f"--date=@{venvs.EPOCH}"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def date(folder: Path) -> None:
+    """Fix the dates and modes of everything below."""
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+        os.utime(path, (venvs.EPOCH, venvs.EPOCH))
+
+
+def installed_size(package: Package) -> int:
+    if package.part == "core":
+        return sum(venvs.size(STAGE / name) for name in ("lib", "share", "units"))
+    return venvs.size(package.tree) if package.tree else 0
+
+
+def table(sizes: dict[str, dict[str, int]]) -> str:
+    rows = [f"{'PACKAGE':<24}{'DEB MB':>10}{'RPM MB':>10}{'INSTALLED MB':>14}"]
+    for name, row in sizes.items():
+        cells = (f"{row[kind] / 1e6:.1f}" if kind in row else "-" for kind in ("deb", "rpm", "installed"))
+        rows.append("{:<24}{:>10}{:>10}{:>14}".format(name, *cells))
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

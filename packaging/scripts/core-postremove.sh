@@ -1,0 +1,18 @@
+case "$what" in
+    remove | purge)
+        if [ "$what" = purge ] || [ "$format" = rpm ]; then
+            # What "systemctl enable" made. Drop-ins below tsfm@*.service.d are the administrator's.
+            for unit in tsfm.target tsfm-register.path; do rm -f /etc/systemd/system/*.wants/$unit; done
+            rmdir /etc/systemd/system/tsfm.target.wants 2>/dev/null || :
+        fi
+        # Shared with TDgpt: only what is empty goes. Weights are never deleted; the user stays, as files
+        # may be its own.
+        for folder in /var/lib/taos/taosanode/model /usr/local/taos/taosanode/tsfm /etc/taos; do
+            rmdir --parents --ignore-fail-on-non-empty "$folder" 2>/dev/null || :
+        done
+        if booted; then
+            systemctl daemon-reload || :
+            systemctl reset-failed 'tsfm@*.service' 2>/dev/null || :
+        fi
+        ;;
+esac

@@ -1,0 +1,18 @@
+#!/bin/sh
+set -e
+# What comes before every maintainer script. dpkg and rpm say the same in different words; $what is the
+# word for both:
+#   after installing   deb "configure [OLD]", "triggered NAMES", "abort-*"    rpm 1 (first) or 2 (upgrade)
+#   before removing    deb "remove", "upgrade NEW", "deconfigure ..."         rpm 0 (last) or 1 (upgrade)
+#   after removing     deb "remove", "purge", "upgrade NEW", ...              rpm 0 (last) or 1 (upgrade)
+case "${1:-}" in
+    0) what=remove format=rpm ;;
+    [1-9]*) what=configure format=rpm ;;
+    *) what=${1:-} format=deb ;;
+esac
+
+# False in a chroot or while an image is built: then nothing runs that could be told anything.
+booted() { [ -d /run/systemd/system ]; }
+
+# TDgpt or its database may be down or absent: a warning, never a failed installation.
+tell_tdgpt() { timeout 15 /usr/bin/tsfm "$@" </dev/null || :; }

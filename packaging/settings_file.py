@@ -1,0 +1,36 @@
+"""Write etc/tsfm.ini from the settings' table: every key, what it means, its default, all commented out."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FILE = ROOT / "etc" / "tsfm.ini"
+sys.path.insert(0, str(ROOT / "src"))
+
+from tsfm import card, settings  # noqa: E402  (found by the line above)
+
+HEAD = """\
+# Settings of the services tsfm@FAMILY. A line here holds for all families when it stands in [DEFAULT], and for
+# one when it stands in that family's section. What is commented out has the value shown.
+# After a change: systemctl restart tsfm@FAMILY
+
+[DEFAULT]
+"""
+
+
+def text() -> str:
+    """The file as it must be."""
+    parts = [HEAD]
+    for name, key in settings.KEYS.items():
+        meaning = textwrap.fill(key.meaning, 100, initial_indent="# ", subsequent_indent="# ")
+        parts.append(f"{meaning}\n#{name} = {key.default}".rstrip() + "\n")
+    example = card.read("fracast")
+    parts.append(f"# A section for one family:\n#[{example.name}]\n#port = {example.port}")
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(text())
