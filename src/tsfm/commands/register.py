@@ -1,0 +1,71 @@
+"""Register the installed families with TDgpt, so that SQL finds them; safe to run at any time."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tsfm.errors import ConfigError
+from tsfm.registration import anode, database, step
+from tsfm.registration.bounded import Deadline
+
+_LIMIT_S = 13.0  # an installation must not wait longer than 15 s
+_FOR_DATABASE_S = 3.0
+
+_EPILOG = """\
+Exit status: 0 done, or nothing to do, or no TDgpt here; 1 a file was refused and left as it is; 78 tsfm.ini is
+wrong. A TDgpt that is slow to restart or a database that is down gives a warning, not a failure.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = _EPILOG
+    parser.add_argument("--dry-run", action="store_true", help="show what would change, change nothing")
+    add_switches(parser)
+
+
+def add_switches(parser: argparse.ArgumentParser) -> None:
+    """The switches that unregister has as well."""
+    parser.add_argument("--no-restart", action="store_true", help="do not restart TDgpt when its files changed")
+    parser.add_argument("--no-update", action="store_true", help="do not tell the database to ask its anodes")
+
+
+def run(args: argparse.Namespace) -> int:
+    deadline = Deadline.after(_LIMIT_S)
+    outcome = step.register(args.dry_run)
+    tell(outcome)
+    if not args.dry_run and outcome.stale:
+        follow_up(outcome, args, deadline)
+        # The path unit does not watch while this runs: TDgpt's upgrade may have gone on meanwhile.
+        again = step.register()
+        for line in again.done:
+            print(line)
+        if again.stale:
+            follow_up(again, args, Deadline.after(0))
+    return 1 if outcome.refused else 0
+
+
+def tell(outcome: step.Outcome) -> None:
+    """Changes to stdout; what needs a person to stderr."""
+    for diff in outcome.diffs if outcome.dry else ():
+        print(diff)
+    for line in outcome.done:
+        print(f"would do: {line}" if outcome.dry else line)
+    for line in outcome.notes:
+        print(line, file=sys.stderr)
+    for line in outcome.refused:
+        print(f"refused: {line}", file=sys.stderr)
+    if outcome.found and not outcome.done and not outcome.refused:
+        generation = f" ({outcome.found.generation})" if outcome.found.generation else ""
+        print(f"TDgpt{generation}: nothing to change")
+
+
+def follow_up(outcome: step.Outcome, args: argparse.Namespace, deadline: Deadline) -> None:
+    """Have TDgpt and the database take notice; trouble is one warning with the command to run later."""
+    try:
+        if not args.no_restart and outcome.found:
+            print(anode.restart(outcome.found.address, Deadline(deadline.at - _FOR_DATABASE_S)))
+        if not args.no_update:
+            print(database.update_anodes(deadline))
+    except (anode.AnodeTrouble, database.Trouble, ConfigError) as error:
+        print(f"warning: {error}; later run: {database.LATER}", file=sys.stderr)

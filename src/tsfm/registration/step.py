@@ -1,0 +1,207 @@
+"""The one idempotent step behind hook, trigger, path unit and command line: files only, no waiting."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import fcntl
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tsfm import install
+from tsfm.registration import adapters, endpoints, files, ini, marks, pyconf, tdgpt
+from tsfm.registration.endpoints import Endpoint
+from tsfm.registration.tdgpt import Tdgpt
+
+
+@dataclass
+class Outcome:
+    """What the step did, or would do.
+
+    Attributes:
+        done: what changed, one sentence for each file.
+        notes: what the operator should know.
+        refused: files that were left alone although they need us, and why.
+        diffs: what changes in TDgpt's configurations.
+        stale: TDgpt runs on what is no longer there.
+    """
+
+    found: Tdgpt | None
+    dry: bool = False
+    done: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    diffs: list[str] = field(default_factory=list)
+    stale: bool = False
+
+
+def register(dry: bool = False) -> Outcome:
+    """Put scripts, adapters and URLs of the installed families in place, and take out what has left.
+
+    Raises:
+        ConfigError: tsfm.ini is wrong; nothing was changed.
+    """
+    wanted = endpoints.installed()
+    outcome = Outcome(tdgpt.find(), dry)
+    with _alone():
+        _place_scripts(outcome, [endpoint.family for endpoint in wanted])
+        if outcome.found is None:
+            outcome.notes.append(
+                f"no TDgpt on this host ({install.TDGPT} and {install.ETC}/taosanode.* are missing): "
+                "run `tsfm register` once it is installed"
+            )
+            return outcome
+        if library := outcome.found.library:
+            _place_adapters(outcome, library, wanted)
+        for path in outcome.found.configs:
+            with _refusal(outcome):
+                _edit(outcome, path, wanted)
+        if outcome.found.expected and outcome.found.expected not in outcome.found.configs:
+            with _refusal(outcome):
+                _from_template(outcome, outcome.found.expected, wanted)
+    return outcome
+
+
+def unregister(dry: bool = False) -> Outcome:
+    """Take out every line and file of ours; TDgpt's configurations are what they were before."""
+    outcome = Outcome(tdgpt.find(), dry)
+    with _alone():
+        _place_scripts(outcome, [])
+        if outcome.found is None:
+            return outcome
+        if library := outcome.found.library:
+            _remove(outcome, adapters.ours(library), stale=True)
+        for path in outcome.found.configs:
+            with _refusal(outcome):
+                _restore(outcome, path)
+    return outcome
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Hook and path unit may run at once: one after the other."""
+    try:
+        folder = os.open(install.ETC, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        yield  # no folder, no configuration to fight for
+        return
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def _refusal(outcome: Outcome) -> Iterator[None]:
+    """One file that cannot be done must not keep the others from being done."""
+    try:
+        yield
+    except marks.Refused as refusal:
+        outcome.refused.append(str(refusal))
+
+
+def _edit(outcome: Outcome, path: Path, wanted: Sequence[Endpoint]) -> None:
+    data = files.load(path) or b""
+    bom, text = files.decode(data)
+    kind = pyconf if path.name == tdgpt.CONFIG else ini
+    edit = kind.register(text, wanted, str(path))
+    outcome.notes += edit.notes
+    readable = not bom or kind is pyconf
+    if not readable:
+        outcome.notes.append(f"{path}: begins with a byte order mark, at which TDgpt stops: save it without")
+    new = files.encode(bom + edit.text)
+    if new == data:
+        return
+    keys = ", ".join(endpoint.key for endpoint in wanted) or "nothing"
+    _change(outcome, path, data, new, f"registers {keys}")
+    outcome.stale |= readable
+
+
+def _change(outcome: Outcome, path: Path, old: bytes, new: bytes, what: str) -> None:
+    before, after = (files.encode(files.decode(data)[1]).decode(errors="replace") for data in (old, new))
+    rows = difflib.unified_diff(before.splitlines(), after.splitlines(), str(path), str(path), lineterm="")
+    outcome.diffs.append("\n".join(rows))
+    if not outcome.dry:
+        files.replace(path, new)
+    outcome.done.append(f"{path}: {what}")
+
+
+def _from_template(outcome: Outcome, path: Path, wanted: Sequence[Endpoint]) -> None:
+    template = files.load(install.SHARE / tdgpt.INI) if path.name == tdgpt.INI else None
+    if template is None or not path.parent.is_dir():
+        outcome.notes.append(f"{path}: TDgpt reads it, but it is missing: reinstall TDgpt's configuration")
+        return
+    edit = ini.register(template.decode(), wanted, str(path), from_template=True)
+    if not outcome.dry:
+        files.create(path, files.encode(edit.text))
+    outcome.done.append(f"{path}: made from the template, as there was none")
+    outcome.stale = True
+
+
+def _restore(outcome: Outcome, path: Path) -> None:
+    data = files.load(path) or b""
+    bom, text = files.decode(data)
+    stripped = marks.strip(text, str(path))
+    old = files.encode(bom + stripped.text)
+    if stripped.from_template and old == files.load(install.SHARE / tdgpt.INI):
+        _remove(outcome, [path], stale=True)
+    elif old != data:
+        _change(outcome, path, data, old, "our lines are taken out")
+        outcome.stale = True
+    if not outcome.dry:
+        files.remove(files.backup_of(path))
+
+
+def _place_scripts(outcome: Outcome, families: Sequence[str]) -> None:
+    scripts = adapters.scripts(families)
+    if scripts and not outcome.dry:
+        with _refusal(outcome):
+            _make_folder(install.SCRIPTS)
+    _write(outcome, scripts, mode=0o755)
+    if scripts or not families:
+        _remove(outcome, sorted(set(install.SCRIPTS.glob("*-server.py")) - set(scripts)))
+    if not families and not outcome.dry:
+        for folder in (install.SCRIPTS, install.TDGPT):
+            with contextlib.suppress(OSError):  # others' files are in it, or it was never there
+                folder.rmdir()
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise marks.Refused(f"{path}: cannot be made: {error.strerror}; run as root") from None
+
+
+def _place_adapters(outcome: Outcome, library: Path, wanted: Sequence[Endpoint]) -> None:
+    found, reasons = adapters.wanted(library, wanted)
+    outcome.notes += reasons
+    for path, source in found.items():
+        with _refusal(outcome):
+            if files.load(path) != source:
+                adapters.check(library, source, path)
+                _write(outcome, {path: source}, mode=0o644)
+                outcome.stale = True
+    _remove(outcome, [path for path in adapters.ours(library) if path not in found], stale=True)
+
+
+def _write(outcome: Outcome, contents: Mapping[Path, bytes], mode: int) -> None:
+    for path, data in contents.items():
+        with _refusal(outcome):
+            if files.load(path) == data and path.stat().st_mode & 0o777 == mode:
+                continue
+            if not outcome.dry:
+                files.create(path, data, mode)
+            outcome.done.append(f"{path}: put in place")
+
+
+def _remove(outcome: Outcome, paths: Sequence[Path], stale: bool = False) -> None:
+    for path in paths:
+        with _refusal(outcome):
+            if not outcome.dry:
+                files.remove(path)
+            outcome.done.append(f"{path}: removed")
+            outcome.stale |= stale
