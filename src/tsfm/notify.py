@@ -12,14 +12,18 @@ log = logging.getLogger(__name__)
 
 
 def notify(*fields: str) -> bool:
-    """Send fields such as ``READY=1``; False when not started by systemd."""
+    """Send fields such as ``READY=1``; False when not started by systemd, or when it does not listen."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return False
     if address.startswith("@"):  # abstract namespace
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        channel.sendto("\n".join(fields).encode(), address)
+        try:
+            channel.sendto("\n".join(fields).encode(), address)
+        except OSError as error:
+            log.warning("systemd could not be told %s: %s", fields[0], error)
+            return False
     return True
 
 

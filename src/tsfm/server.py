@@ -21,6 +21,7 @@ from tsfm.notify import keep_watchdog_fed, notify
 from tsfm.series import Runtime
 from tsfm.service import Service
 from tsfm.settings import Settings
+from tsfm.wire import Channel
 
 log = logging.getLogger(__name__)
 # Threads beyond those that wait for the model: for GETs and for refusals, which end at once.
@@ -71,6 +72,7 @@ class Process:
                 port=port,
                 threads=settings.queue + FREE_THREADS,
                 connection_limit=settings.queue + 1000,
+                max_request_header_size=16 << 10,
                 max_request_body_size=settings.max_body_mib << 20,
                 channel_request_lookahead=1,  # so that a client that left is noticed while it waits
                 asyncore_use_poll=True,
@@ -78,6 +80,7 @@ class Process:
             )
         except OSError as error:
             raise ConfigError(_why_not_bound(settings.host, port, error)) from error
+        server.channel_class = Channel
         log.info("%s %s listens on http://%s:%d", self._card.name, __version__, settings.host, port)
         return server
 

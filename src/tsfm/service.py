@@ -19,7 +19,7 @@ from tsfm.batcher import Batcher, Job, always
 from tsfm.card import Card
 from tsfm.errors import DeadlinePassed, NotReady, QueueFull
 from tsfm.metrics import Metrics
-from tsfm.series import Family, Forecast, Series
+from tsfm.series import Family, Forecast, Model, Series
 from tsfm.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Service:
         self.settings = settings
         self.state = LOADING
         self.metrics = Metrics(lambda: self.waiting, lambda: self.state == READY)
-        self._family: Family | None = None
+        self._model: Model | None = None
         self._batcher: Batcher | None = None
         self._folder: Path | None = None
         self._inside = 0
@@ -55,13 +55,13 @@ class Service:
 
     # Life
 
-    def start(self, load: Callable[[], Family], folder: Path | None) -> None:
+    def start(self, load: Callable[[], Model], folder: Path | None) -> None:
         """Load the model and have it answer once; then it is ready."""
         began = time.monotonic()
-        family = load()
-        self._family, self._folder = family, folder
-        self._batcher = Batcher(family.batch_points, self.metrics.batch_size.observe)
-        self._warm_up(family, self._batcher)
+        model = load()
+        self._model, self._folder = model, folder
+        self._batcher = Batcher(model.batch_points, self.metrics.batch_size.observe)
+        self._warm_up(model, self._batcher)
         self.metrics.info.info({k: str(v) for k, v in self.describe().items() if isinstance(v, str)})
         with self._left:
             if self.state == LOADING:
@@ -95,21 +95,21 @@ class Service:
 
     def summary(self) -> str:
         """One line for STATUS= and the journal."""
-        family = self._require_family()
+        model = self._loaded()
         where = f" from {self._folder}" if self._folder else ""
-        return f"{self.card.name}{where}, {family.path}, context up to {family.max_context}"
+        return f"{self.card.name}{where}, {model.path}, context up to {model.max_context}"
 
     def describe(self) -> dict[str, object]:
         """What GET /v1/models tells."""
-        family, limits = self._family, self.settings
+        model, limits = self._model, self.settings
         loaded: dict[str, object] = {}
-        if family:
+        if model:
             loaded = {
                 "checkpoint": self._folder.name if self._folder else "packaged",
-                "capabilities": asdict(family.capabilities),
-                "max_context": family.max_context,
-                "min_context": family.min_context,
-                "path": family.path,
+                "capabilities": asdict(model.capabilities),
+                "max_context": model.max_context,
+                "min_context": model.min_context,
+                "path": model.path,
             }
         return {
             "family": self.card.name,
@@ -154,7 +154,7 @@ class Service:
             BadRequest: the loaded checkpoint cannot use what was sent.
             DeadlinePassed, ModelFailed, NotReady
         """
-        family = self._require_family()
+        family = cast(Family, self._loaded())
         parse.check_capabilities(request, family.capabilities, self.card.name)
         parse.check_context(request.series, family.max_context, family.min_context, self.card.name)
         fill_gaps = not family.capabilities.missing_values
@@ -177,13 +177,13 @@ class Service:
         except CancelledError:
             raise DeadlinePassed("the client has left") from None
 
-    def _warm_up(self, family: Family, batcher: Batcher) -> None:
-        points = min(WARM_UP_POINTS, family.max_context)
+    def _warm_up(self, model: Model, batcher: Batcher) -> None:
+        points = min(WARM_UP_POINTS, model.max_context)
         wave = Series(np.sin(np.arange(points, dtype=np.float64) / 4))
-        series, _ = scaling.standardise(wave, False, family.max_context)
-        batcher.submit(Job(series, ForecastAsk(family, WARM_UP_HORIZON, (0.1, 0.9)))).result()
+        series, _ = scaling.standardise(wave, False, model.max_context)
+        batcher.submit(Job(series, ForecastAsk(cast(Family, model), WARM_UP_HORIZON, (0.1, 0.9)))).result()
 
-    def _require_family(self) -> Family:
-        if self._family is None:
+    def _loaded(self) -> Model:
+        if self._model is None:
             raise NotReady(f"{self.card.name} is {self.state}")
-        return self._family
+        return self._model

@@ -12,10 +12,13 @@ import importlib
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tsfm import card
 from tsfm.errors import ConfigError
-from tsfm.series import Family, Runtime
+
+if TYPE_CHECKING:  # the commands that only look a family up run where there is no numpy
+    from tsfm.series import Model, Runtime
 
 
 def find(name: str) -> card.Card:
@@ -30,7 +33,7 @@ def find(name: str) -> card.Card:
     return card.read(name)
 
 
-def load(name: str, folder: Path | None, runtime: Runtime) -> Family:
+def load(name: str, folder: Path | None, runtime: Runtime) -> Model:
     """Import the family's module and load the checkpoint in ``folder`` (None: the one it brings).
 
     Raises:
@@ -42,9 +45,9 @@ def load(name: str, folder: Path | None, runtime: Runtime) -> Family:
         # Some model packages print at import or while loading; stdout is not ours to fill.
         with contextlib.redirect_stdout(sys.stderr):
             module = importlib.import_module(f"tsfm.families.{name}")
-            family: Family = module.load(folder, runtime)
+            model: Model = module.load(folder, runtime)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"family {name}: the Python package {error.name} is not installed; install taos-tsfm-{name}"
         ) from error
-    return family
+    return model

@@ -1,0 +1,116 @@
+"""Fixtures for all tests: the makers of checkpoints on the path, and real services on loopback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, settings
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # checkpoints/<family>.py are shared by tests and benchmarks
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TSFM_INI"] = "/nonexistent/tsfm.ini"  # never the settings of the host that runs the tests
+
+# The machine may be busy: how long an example takes says nothing of the code.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
+
+
+@dataclass
+class Answer:
+    """An HTTP answer, whatever its status."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict:
+        return orjson.loads(self.body)
+
+
+class Live:
+    """A `tsfm serve` process on a port of its own."""
+
+    def __init__(self, family: str, *options: str, log: Path, env: dict[str, str] | None = None) -> None:
+        self.port = free_port()
+        self.log = log
+        command = [sys.executable, "-m", "tsfm", "serve", family, "--port", str(self.port), *options]
+        environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")} | (env or {})
+        with log.open("wb") as stderr:
+            self.process = subprocess.Popen(command, env=environment, stderr=stderr)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def get(self, path: str, timeout: float = 60) -> Answer:
+        return self._send(urllib.request.Request(self.url + path), timeout)
+
+    def post(self, path: str, body: object, timeout: float = 60) -> Answer:
+        data = body if isinstance(body, bytes) else orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+        headers = {"Content-Type": "application/json"}
+        return self._send(urllib.request.Request(self.url + path, data, headers), timeout)
+
+    def until_ready(self, limit_s: float = 120) -> Live:
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"ended with {self.process.returncode}: {self.log.read_text()}")
+            try:
+                if self.get("/readyz").status == 200:
+                    return self
+            except OSError:
+                pass  # not bound yet
+            threading.Event().wait(0.05)
+        raise AssertionError(f"not ready after {limit_s} s: {self.log.read_text()}")
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(40)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def _send(self, request: urllib.request.Request, timeout: float) -> Answer:
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as reply:
+                return Answer(reply.status, dict(reply.headers), reply.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, dict(error.headers), error.read())
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Live]]:
+    """Start services; what still runs at the end of the test is stopped."""
+    started: list[Live] = []
+
+    def start(family: str, *options: str, env: dict[str, str] | None = None) -> Live:
+        started.append(Live(family, *options, log=tmp_path / f"{family}-{len(started)}.log", env=env))
+        return started[-1]
+
+    yield start
+    for live in started:
+        live.stop()

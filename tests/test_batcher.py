@@ -1,0 +1,145 @@
+"""The inference thread: what it puts together, what it keeps apart, and what it survives."""
+
+import threading
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from tsfm.batcher import Batcher, Job
+from tsfm.errors import ModelFailed, NotReady
+from tsfm.series import Series
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Answers each series' sum; the gate holds the model up so that jobs pile up behind it."""
+
+    name: str = ""
+    gate: threading.Event = field(default_factory=threading.Event, compare=False)
+    entered: threading.Event = field(default_factory=threading.Event, compare=False)
+    seen: list = field(default_factory=list, compare=False)
+
+    def run(self, batch):
+        self.entered.set()
+        assert self.gate.wait(10)
+        self.seen.append(sorted(len(series) for series in batch))
+        for series in batch:
+            if series.target[0] < 0:
+                raise ValueError("negative")
+        return [float(series.target.sum()) for series in batch]
+
+
+@pytest.fixture
+def batcher():
+    sizes = []
+    made = Batcher(100, sizes.append)
+    made.sizes = sizes
+    yield made
+    made.close()
+
+
+def job(ask, length, value=1.0):
+    return Job(Series(np.full(length, value)), ask)
+
+
+def hold_up(batcher, gate):
+    """Have the thread wait inside a job of its own until the gate opens."""
+    first = Sum("first", gate)
+    future = batcher.submit(job(first, 1))
+    assert first.entered.wait(10)
+    return future
+
+
+def pile_up(batcher, ask, lengths):
+    """Hold the thread with a first job, queue the others behind it, let go, and give the others' answers."""
+    first = hold_up(batcher, ask.gate)
+    futures = [batcher.submit(job(ask, length)) for length in lengths]
+    ask.gate.set()
+    assert first.result(10) == 1
+    return [future.result(10) for future in futures]
+
+
+def test_what_waits_together_runs_together_and_each_gets_its_own_answer(batcher):
+    ask = Sum()
+    assert pile_up(batcher, ask, [10, 11, 12]) == [10, 11, 12]
+    assert ask.seen == [[10, 11, 12]]
+    assert batcher.sizes == [1, 3]
+
+
+def test_a_batch_costs_its_longest_context_times_its_size(batcher):
+    ask = Sum()
+    pile_up(batcher, ask, [30] * 7)
+    assert [len(batch) for batch in ask.seen] == [3, 3, 1]
+
+
+def test_short_and_long_series_do_not_share_a_batch(batcher):
+    ask = Sum()
+    assert pile_up(batcher, ask, [10, 50, 12, 45]) == [10, 50, 12, 45]
+    assert ask.seen == [[10, 12], [45, 50]]
+
+
+def test_a_series_beyond_the_batch_limit_runs_alone(batcher):
+    ask = Sum()
+    assert pile_up(batcher, ask, [500, 400]) == [500, 400]
+    assert ask.seen == [[500], [400]]
+
+
+def test_different_questions_do_not_share_a_batch(batcher):
+    gate = threading.Event()
+    one, other = Sum("one", gate), Sum("other", gate)
+    futures = [batcher.submit(job(ask, 5)) for ask in (one, other, one, other)]
+    gate.set()
+    assert [f.result(10) for f in futures] == [5] * 4
+    assert all(len(batch) <= 2 for batch in one.seen + other.seen)
+    assert sum(map(len, one.seen)) == sum(map(len, other.seen)) == 2
+
+
+def test_one_bad_series_fails_alone(batcher):
+    ask = Sum()
+    first = hold_up(batcher, ask.gate)
+    good, bad, also_good = (batcher.submit(job(ask, 10, value)) for value in (1.0, -1.0, 2.0))
+    ask.gate.set()
+    assert first.result(10) == 1
+    assert good.result(10) == 10
+    assert also_good.result(10) == 20
+    with pytest.raises(ModelFailed, match="ValueError: negative"):
+        bad.result(10)
+    assert batcher.healthy(10)
+
+
+def test_what_was_taken_back_or_left_is_not_computed(batcher):
+    ask = Sum()
+    hold_up(batcher, ask.gate)
+    taken_back = batcher.submit(job(ask, 10))
+    assert taken_back.cancel()
+    left = batcher.submit(Job(Series(np.ones(20)), ask, wanted=lambda: False))
+    stays = batcher.submit(job(ask, 30))
+    ask.gate.set()
+    assert stays.result(10) == 30
+    with pytest.raises(CancelledError):
+        left.result(10)
+    assert ask.seen == [[30]]
+
+
+def test_closing_answers_what_is_queued_and_refuses_what_comes(batcher):
+    ask = Sum()
+    futures = [batcher.submit(job(ask, n)) for n in (1, 2, 3)]
+    ask.gate.set()
+    batcher.close()
+    assert [future.result(0) for future in futures] == [1, 2, 3]
+    with pytest.raises(NotReady):
+        batcher.submit(job(ask, 1))
+
+
+def test_health_tells_a_hung_model_from_a_busy_one(batcher):
+    assert batcher.healthy(stall_s=5)
+    ask = Sum()
+    future = batcher.submit(job(ask, 3))
+    assert ask.entered.wait(10)
+    assert batcher.healthy(stall_s=60)
+    assert not batcher.healthy(stall_s=0)
+    ask.gate.set()
+    assert future.result(10) == 3
+    assert batcher.healthy(stall_s=5)
