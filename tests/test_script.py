@@ -62,7 +62,10 @@ def test_any_python_starts_the_script_and_the_familys_own_goes_on(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert said.stdout.split() == [f"{tmp_path}/usr/lib/taos-tsfm/lib", *"-B -m tsfm.script naive /m x False".split()]
+    assert said.stdout.split() == [
+        f"{tmp_path}/usr/lib/taos-tsfm/lib",
+        *["-B", "-m", "tsfm.script", "naive", "/m", "x", "False"],
+    ]
 
 
 def test_a_family_that_is_not_installed_is_named_with_its_package(tmp_path):
