@@ -1,0 +1,1 @@
+"""What ``tsfm doctor`` looks at: TDgpt, each installed family, and the host. Nothing is changed."""

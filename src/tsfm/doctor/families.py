@@ -1,0 +1,94 @@
+"""Each installed family: its unit, its port, its weights."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from tsfm import card, checkpoints, ports, settings
+from tsfm.doctor import finding
+from tsfm.doctor.finding import Finding
+from tsfm.doctor.units import Unit
+from tsfm.errors import ConfigError
+from tsfm.registration.endpoints import Endpoint
+
+
+def unit_name(family: str) -> str:
+    return f"tsfm@{family}.service"
+
+
+def check(endpoints: Sequence[Endpoint], units: dict[str, Unit] | None) -> Iterator[Finding]:
+    """One line for a family in order; one for each thing that is wrong with it otherwise."""
+    shared = Counter(endpoint.port for endpoint in endpoints)
+    for endpoint in endpoints:
+        unit = (units or {}).get(unit_name(endpoint.family))
+        found = [*_state(endpoint, unit), *_port(endpoint, unit), *_weights(endpoint, unit)]
+        if shared[endpoint.port] > 1:
+            text = f"port {endpoint.port} is set for more than one family"
+            found.append(finding.broken(endpoint.family, text, f"set port in [{endpoint.family}] of tsfm.ini"))
+        bad = [one for one in found if one.level != finding.Level.OK]
+        yield from bad or [finding.ok(endpoint.family, ", ".join(one.text for one in found))]
+
+
+def _state(endpoint: Endpoint, unit: Unit | None) -> Iterator[Finding]:
+    family, name = endpoint.family, unit_name(endpoint.family)
+    if unit is None:
+        yield finding.note(family, "installed; no systemd here to tell its state")
+    elif unit.active == "failed":
+        yield finding.broken(family, f"{name} failed ({unit.result})", f"see: journalctl -u {name} -n 20")
+    elif unit.active in ("activating", "reloading"):
+        yield finding.note(family, f"{name} is starting {unit.status}".rstrip())
+    elif unit.active == "active":
+        yield _ready(endpoint, name, unit)
+    elif unit.enabled:
+        yield finding.broken(family, f"{name} is enabled but does not run", f"run: systemctl start {name}")
+    else:
+        yield finding.note(family, "installed, not enabled", f"to use it: systemctl enable --now {name}")
+
+
+def _ready(endpoint: Endpoint, name: str, unit: Unit) -> Finding:
+    connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        response = connection.getresponse()
+        if response.status == 200:
+            return finding.ok(endpoint.family, f"{name} runs at {endpoint.url}")
+        reason = str(json.loads(response.read(10_000))["error"])
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
+        reason = str(error) or type(error).__name__
+    finally:
+        connection.close()
+    text = f"{name} runs, but is not ready at {endpoint.host}:{endpoint.port}: {reason}"
+    return finding.broken(endpoint.family, text, f"after a change of tsfm.ini run: systemctl restart {name}")
+
+
+def _port(endpoint: Endpoint, unit: Unit | None) -> Iterator[Finding]:
+    holder = ports.holder(endpoint.port)
+    if holder is None:
+        return
+    found = re.match(r"pid (\d+) \(", holder)
+    ours = f"tsfm serve {endpoint.family}" in holder or (unit and found and int(found.group(1)) == unit.pid)
+    # Without root the process behind our own unit cannot be seen either.
+    hidden = found is None and unit and unit.active == "active"
+    if not (ours or hidden):
+        yield finding.broken(
+            endpoint.family,
+            f"port {endpoint.port} is held by {holder}",
+            f"stop that, or set another port in [{endpoint.family}] of tsfm.ini",
+        )
+
+
+def _weights(endpoint: Endpoint, unit: Unit | None) -> Iterator[Finding]:
+    facts = card.read(endpoint.family)
+    values = settings.read(endpoint.family, {})
+    try:
+        folder = checkpoints.resolve(facts, values.model_folder, values.checkpoint)
+    except ConfigError as error:
+        what, _, remedy = str(error).rpartition("; ")
+        level = finding.broken if unit and (unit.enabled or unit.active != "inactive") else finding.note
+        yield level(endpoint.family, what, remedy)
+        return
+    yield finding.ok(endpoint.family, f"weights {folder.name}" if folder else "weights in the package")

@@ -1,0 +1,87 @@
+"""The host: versions, what its CPU can do and what torch uses of it, memory."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tsfm import __version__, card, install
+from tsfm.doctor import finding
+from tsfm.doctor.families import unit_name
+from tsfm.doctor.finding import Finding
+from tsfm.doctor.units import Unit
+from tsfm.registration.endpoints import Endpoint
+
+PROC = Path("/proc")
+_FLAGS = {"avx2": "AVX2", "avx512f": "AVX512", "avx512_bf16": "bf16", "amx_bf16": "AMX"}
+_ASK = "import torch; print(torch.__version__, torch.backends.cpu.get_cpu_capability())"
+
+
+class Torch:
+    """Asking the packaged torch about itself: started early, as the import takes seconds."""
+
+    def __init__(self) -> None:
+        python = install.RUNTIME / "bin/python"
+        self._process = None
+        if python.exists():
+            self._process = subprocess.Popen(
+                [python, "-I", "-B", "-c", _ASK],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+
+    def answer(self) -> tuple[str, str] | None:
+        """(version, kernels); None where there is no packaged torch, or where it does not run."""
+        if self._process is None:
+            return None
+        try:
+            said, _ = self._process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+            return None
+        words = said.split()
+        return (words[0], " ".join(words[1:])) if len(words) > 1 else None
+
+
+def check(endpoints: Sequence[Endpoint], units: dict[str, Unit] | None, torch: Torch) -> Iterator[Finding]:
+    version = f"taos-tsfm {__version__}, Python {platform.python_version()}"
+    answer = torch.answer()
+    yield finding.ok("versions", f"{version}, torch {answer[0]}" if answer else version)
+    yield _cpu(answer[1] if answer else None)
+    yield _memory(endpoints, units)
+
+
+def _cpu(kernels: str | None) -> Finding:
+    said = (PROC / "cpuinfo").read_text(encoding="utf-8", errors="replace")
+    flags = next((line.partition(":")[2].split() for line in said.splitlines() if line.startswith("flags")), [])
+    has = [name for flag, name in _FLAGS.items() if flag in flags]
+    features = ", ".join(has) or "no AVX2"
+    lacking = ", ".join(name for name in _FLAGS.values() if name not in has)
+    text = f"has {features}" + (f" (not {lacking})" if lacking else "")
+    if kernels is None:
+        return finding.ok("CPU", text)
+    if "AVX512" in has and "AVX512" not in kernels.upper():
+        remedy = "look for ATEN_CPU_CAPABILITY in the environment"
+        return finding.warning("CPU", f"{text}, but torch uses {kernels} kernels", remedy)
+    return finding.ok("CPU", f"{text}; torch uses {kernels} kernels")
+
+
+def _memory(endpoints: Sequence[Endpoint], units: dict[str, Unit] | None) -> Finding:
+    lines = (PROC / "meminfo").read_text(encoding="ascii").splitlines()
+    facts = {line.partition(":")[0]: int(line.split()[1]) for line in lines if len(line.split()) > 1}
+    available = facts.get("MemAvailable", facts.get("MemFree", 0)) // 1024
+    known = units or {}
+    states = [(e, known.get(unit_name(e.family))) for e in endpoints]
+    # What runs has its memory already.
+    starting = [e for e, unit in states if unit is None or (unit.enabled and unit.active != "active")]
+    needed = sum(card.read(endpoint.family).memory_mib for endpoint in starting)
+    whose = "the installed families need" if units is None else "enabled families still to start need"
+    text = f"{available} MiB available, {whose} about {needed}"
+    if needed > available:
+        return finding.warning("memory", text, "disable some, or choose smaller checkpoints in tsfm.ini")
+    return finding.ok("memory", text)

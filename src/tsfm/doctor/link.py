@@ -1,0 +1,86 @@
+"""The way from SQL to us: TDgpt, what is registered there, its anode, and the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tsfm.doctor import finding
+from tsfm.doctor.finding import Finding
+from tsfm.doctor.units import Unit
+from tsfm.errors import ConfigError
+from tsfm.registration import anode, database, step
+from tsfm.registration.bounded import Deadline
+from tsfm.registration.endpoints import Endpoint
+from tsfm.registration.tdgpt import UNIT, Tdgpt
+
+PATH_UNIT = "tsfm-register.path"
+
+
+def check(found: Tdgpt | None, endpoints: Sequence[Endpoint], units: dict[str, Unit] | None) -> Iterator[Finding]:
+    """TDgpt first; without it there is nothing more to ask."""
+    if found is None:
+        yield finding.note("TDgpt", "not on this host", "once it is installed run: tsfm register")
+        return
+    configs = ", ".join(map(str, found.configs)) or "without a configuration"
+    yield finding.ok("TDgpt", f"{found.generation or 'of unknown generation'}, {configs}")
+    yield from _registration()
+    yield from _anode(found, endpoints, units)
+    yield from _database()
+    if units is not None:
+        yield _watch(units.get(PATH_UNIT))
+
+
+def _registration() -> Iterator[Finding]:
+    outcome = step.register(dry=True)
+    for line in outcome.refused:
+        yield finding.broken("registration", line, "mend the file, then run: tsfm register")
+    if outcome.done:
+        more = f", and {len(outcome.done) - 1} more" if len(outcome.done) > 1 else ""
+        yield finding.broken("registration", f"out of step: {outcome.done[0]}{more}", "run: tsfm register")
+    for line in outcome.notes:
+        what, _, remedy = line.partition("; ")
+        yield finding.warning("registration", what, remedy)
+    if not (outcome.refused or outcome.done or outcome.notes):
+        yield finding.ok("registration", "in step with tsfm.ini")
+
+
+def _anode(found: Tdgpt, endpoints: Sequence[Endpoint], units: dict[str, Unit] | None) -> Iterator[Finding]:
+    unit = (units or {}).get(UNIT)
+    where = f"{found.address[0]}:{found.address[1]}"
+    remedy = f"run: systemctl restart {UNIT}"
+    try:
+        names = anode.listed(found.address)
+    except anode.AnodeTrouble as error:
+        state = f"{UNIT} is {unit.active}: " if unit and unit.loaded else ""
+        yield finding.broken("anode", f"{state}{error}", remedy)
+        return
+    wanted = {endpoint.key: endpoint.task for endpoint in endpoints}
+    # TDgpt's name for the imputation is its own, whatever the key of the URL.
+    missing = [
+        k for k, task in wanted.items() if k not in names and (task == "forecast" or f"{k}-imputation" not in names)
+    ]
+    if missing:
+        yield finding.broken("anode", f"{where} does not list {', '.join(missing)}", remedy)
+    else:
+        yield finding.ok("anode", f"{where} lists {', '.join(wanted) or 'nothing of ours, as nothing is installed'}")
+
+
+def _database() -> Iterator[Finding]:
+    try:
+        access = database.read()
+        count = database.rest(access, "show anodes", Deadline.after(3))
+    except ConfigError as error:
+        yield finding.broken("database", str(error), f"mend [{database.SECTION}] of tsfm.ini")
+    except database.Trouble as error:
+        yield finding.warning("database", str(error), f"after changes run: {database.LATER}")
+    else:
+        if count:
+            yield finding.ok("database", f"taosAdapter at {access.host}:{access.rest_port} knows {count} anode(s)")
+        else:
+            yield finding.broken("database", "it has no anode", "in SQL: CREATE ANODE 'HOST:6035'")
+
+
+def _watch(unit: Unit | None) -> Finding:
+    if unit and unit.active == "active":
+        return finding.ok(PATH_UNIT, "watches for TDgpt's upgrades")
+    return finding.broken(PATH_UNIT, "does not watch for TDgpt's upgrades", f"run: systemctl enable --now {PATH_UNIT}")

@@ -1,0 +1,50 @@
+"""The states of our units, as systemd tells them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tsfm import install
+from tsfm.registration.bounded import Deadline, NotInTime, run
+
+_PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,StatusText,Result"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit's state; the words are systemd's."""
+
+    loaded: bool
+    active: str
+    sub: str
+    enabled: bool
+    pid: int
+    status: str
+    result: str
+
+
+def show(names: Sequence[str]) -> dict[str, Unit] | None:
+    """The units' states by name; None where systemd does not run."""
+    systemctl = shutil.which("systemctl")
+    if systemctl is None or not (install.ROOT / "run/systemd/system").is_dir():
+        return None
+    try:
+        _, said = run([systemctl, "show", "--property", _PROPERTIES, *names], Deadline.after(5))
+    except NotInTime:
+        return None
+    states = (dict(line.split("=", 1) for line in part.splitlines() if "=" in line) for part in said.split("\n\n"))
+    return {state["Id"]: _unit(state) for state in states if "Id" in state}
+
+
+def _unit(state: dict[str, str]) -> Unit:
+    return Unit(
+        loaded=state.get("LoadState") == "loaded",
+        active=state.get("ActiveState", ""),
+        sub=state.get("SubState", ""),
+        enabled=state.get("UnitFileState", "").startswith("enabled"),
+        pid=int(state.get("MainPID") or 0),
+        status=state.get("StatusText", ""),
+        result=state.get("Result", ""),
+    )
