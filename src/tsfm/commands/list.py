@@ -7,7 +7,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from tsfm import card, install
+from tsfm import card, checkpoints, install, settings
+
+TITLES = (
+    *("FAMILY", "INSTALLED", "PORT", "KEY IN SQL", "MEMORY", "LICENCE"),
+    *("INDEX", "CHECKPOINT", "PARAMETERS", "SIZE", "WEIGHTS", "CAN"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,26 +22,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     cards = [card.read(name) for name in card.names(packaged_only=True)]
     installed = set(install.installed_families())
-    if args.json:
-        print(json.dumps([asdict(c) | {"installed": c.name in installed} for c in cards], indent=2))
-        return 0
-    rows = [("FAMILY", "PORT", "KEY IN SQL", "INSTALLED", "INDEX", "CHECKPOINT", "PARAMETERS", "SIZE", "LICENCE")]
-    for c in cards:
-        head = (c.name, str(c.port), c.keys[0], "yes" if c.name in installed else "no")
-        for index, checkpoint in enumerate(c.checkpoints):
-            rows.append((*head, str(index), checkpoint.name, *_weight(checkpoint), c.licence))
-            head = ("", "", "", "")
-        if not c.checkpoints:
-            rows.append((*head, "-", "in the package", "", "", c.licence))
-    print(table(rows))
+    print(json.dumps([_facts(c, installed) for c in cards], indent=2) if args.json else table(_rows(cards, installed)))
     return 0
+
+
+def _facts(c: card.Card, installed: set[str]) -> dict[str, object]:
+    here = {entry.checkpoint.name: entry for entry in _weights(c)}
+    checkpoints = [
+        asdict(w) | {"status": here[w.name].status, "bytes_here": here[w.name].bytes, "detail": here[w.name].detail}
+        for w in c.checkpoints
+    ]
+    return asdict(c) | {"installed": c.name in installed, "checkpoints": checkpoints}
+
+
+def _rows(cards: Sequence[card.Card], installed: set[str]) -> list[Sequence[str]]:
+    rows: list[Sequence[str]] = [TITLES]
+    for c in cards:
+        head = (
+            c.name,
+            "yes" if c.name in installed else "no",
+            str(c.port),
+            c.keys[0],
+            f"{c.memory_mib} MiB",
+            c.licence,
+        )
+        if not c.checkpoints:
+            rows.append((*head, "-", "in the package", "", "", "", ""))
+        for index, entry in enumerate(_weights(c)):
+            weights = entry.checkpoint
+            can = ", ".join(weights.capabilities).replace("_", " ")
+            size, parameters = f"{weights.bytes / 1e6:.0f} MB", f"{weights.parameters / 1e6:.1f} M"
+            rows.append((*head, str(index), weights.name, parameters, size, entry.status, can))
+            head = ("",) * len(head)
+    return rows
+
+
+def _weights(c: card.Card) -> list[checkpoints.State]:
+    folder = settings.read(c.name, {}).model_folder
+    return checkpoints.state(c, checkpoints.family_folder(c, folder))
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Columns padded to their widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
-
-
-def _weight(checkpoint: card.Checkpoint) -> tuple[str, str]:
-    return f"{checkpoint.parameters / 1e6:.1f} M", f"{checkpoint.bytes / 1e6:.0f} MB"

@@ -25,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, metavar in OPTIONS.items():
         flag = "--model-name" if name == "checkpoint" else "--" + name.replace("_", "-")
         parser.add_argument(flag, dest=name, metavar=metavar, help=settings.KEYS[name].meaning)
+    parser.add_argument(
+        "--download",
+        choices=("no", "hub", "mirror"),
+        default="no",
+        help="fetch the weights first where they are missing; the unit leaves that to tsfm-pull@FAMILY",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,6 +41,10 @@ def run(args: argparse.Namespace) -> int:
     from tsfm import logs, server
 
     logs.set_up(chosen.log_level)
+    if args.download != "no":
+        from tsfm.store import bring
+
+        bring.ensure(card, chosen.model_folder, chosen.checkpoint, args.download == "mirror")
     return server.serve(card, chosen)
 
 
