@@ -1,0 +1,1 @@
+"""Torch modules of our own that read the official tensor names, and the parts they share."""

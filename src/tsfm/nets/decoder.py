@@ -1,0 +1,111 @@
+"""Parts of a causal decoder that answers many series of different lengths without padding.
+
+The tokens of all series lie packed in one matrix (tokens, hidden), so every product runs once for
+the batch and none of it is spent on padding; only attention goes series by series, each with its
+own cache of keys and values. A series therefore meets the same arithmetic alone and in a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Rotary:
+    """Rotary position embedding in the layout that turns first against second half of each head.
+
+    Source: Su et al., RoFormer; the layout is that of transformers' ``apply_rotary_pos_emb``.
+    """
+
+    def __init__(self, width: int, positions: int, theta: float, dtype: torch.dtype, device: str) -> None:
+        frequency = theta ** (-torch.arange(0, width, 2, dtype=torch.float32) / width)
+        angle = torch.outer(torch.arange(positions, dtype=torch.float32), frequency)[:, None]
+        self._cos = angle.cos().to(device, dtype)  # (positions, 1, width / 2)
+        self._sin = angle.sin().to(device, dtype)
+
+    def __call__(self, heads: Tensor, positions: Tensor) -> Tensor:
+        """Turn ``heads``, shape (tokens, heads, width), by the angles of ``positions``, shape (tokens,)."""
+        cos, sin = self._cos[positions], self._sin[positions]
+        first, second = heads.chunk(2, -1)
+        turned = torch.empty_like(heads)
+        torch.mul(first, cos, out=turned[..., : first.shape[-1]]).addcmul_(second, sin, value=-1)
+        torch.mul(second, cos, out=turned[..., first.shape[-1] :]).addcmul_(first, sin)
+        return turned
+
+
+class Cache:
+    """Keys and values of one series in all layers, with room for ``capacity`` positions."""
+
+    def __init__(self, layers: int, heads: int, capacity: int, width: int, like: Tensor) -> None:
+        self._store = like.new_empty(layers, 2, heads, capacity, width)
+        self.length = 0  # positions that all layers have seen
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> Tensor:
+        """Put new ones, each (new, heads, width), behind the old.
+
+        Returns:
+            shape (2, heads, length + new, width): all keys, all values.
+        """
+        end = self.length + len(keys)
+        new = self._store[layer, :, :, self.length : end]
+        new[0].copy_(keys.transpose(0, 1))
+        new[1].copy_(values.transpose(0, 1))
+        return self._store[layer, :, :, :end]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which rows of the packed tokens belong to one series, and what it has seen before."""
+
+    start: int
+    stop: int
+    cache: Cache
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def spans(lengths: Sequence[int], caches: Sequence[Cache]) -> list[Span]:
+    """Spans of series packed one behind the other."""
+    stops = torch.tensor(lengths).cumsum(0).tolist()
+    return [Span(stop - n, stop, cache) for n, stop, cache in zip(lengths, stops, caches, strict=True)]
+
+
+def positions(packed: Sequence[Span]) -> Tensor:
+    """The position of every packed token in its own series, shape (tokens,)."""
+    return torch.cat([torch.arange(s.cache.length, s.cache.length + len(s)) for s in packed])
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, layer: int, packed: Sequence[Span]) -> Tensor:
+    """Causal attention of every series over its cache and its new tokens.
+
+    Args:
+        query: shape (tokens, heads, width), or (series, heads, width) for each series' last token only.
+        key, value: shape (tokens, heads, width); they are put into the caches.
+
+    Returns:
+        shape like ``query``, heads joined: (rows, heads * width).
+    """
+    last_only = len(query) < len(key)
+    joined = torch.empty_like(query)
+    for index, span in enumerate(packed):
+        rows = slice(index, index + 1) if last_only else slice(span.start, span.stop)
+        keys, values = span.cache.extend(layer, key[span.start : span.stop], value[span.start : span.stop])
+        asked = query[rows].transpose(0, 1)
+        joined[rows] = _causal(asked, keys, values).transpose(0, 1)
+    return joined.flatten(1)
+
+
+def _causal(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    new, seen = query.shape[1], keys.shape[1]
+    mask = None
+    if 1 < new < seen:
+        mask = torch.ones(new, seen, dtype=torch.bool, device=query.device).tril(seen - new)
+    # The leading 1 matters: torch's fused kernel takes four dimensions only.
+    return F.scaled_dot_product_attention(
+        query[None], keys[None], values[None], attn_mask=mask, is_causal=1 < new == seen
+    )[0]

@@ -1,0 +1,176 @@
+"""The network of Time-MoE, over packed series, equal to the official one to rounding.
+
+Source: Shi et al., Time-MoE (ICLR 2025), and ``TimeMoeForPrediction`` as published with the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tsfm.nets.decoder import Cache, Rotary, Span, attend, positions
+from tsfm.weights import State
+
+FFN_ROWS = 1024  # tokens at once: the wide inner products of more fall out of the second-level cache
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The fields of the checkpoint's config.json that shape the network, by their official names."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_experts: int
+    num_experts_per_tok: int
+    max_position_embeddings: int
+    rope_theta: float
+    rms_norm_eps: float
+    horizon_lengths: tuple[int, ...]
+
+    @property
+    def head_width(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+
+class Network:
+    """All layers; weights and products in ``dtype``, the sum of the layers in float32."""
+
+    def __init__(self, shape: Shape, state: State, dtype: torch.dtype, device: str) -> None:
+        self.shape, self.dtype, self.device = shape, dtype, device
+        hidden = shape.hidden_size
+        embed = [state.take(f"model.embed_layer.{part}_layer.weight", (hidden, 1)) for part in ("gate", "emb")]
+        self._gate, self._emb = (w.to(device, torch.float32).flatten() for w in embed)
+        self._layers = [Layer(shape, state, f"model.layers.{i}", dtype, device) for i in range(shape.num_hidden_layers)]
+        self._norm = state.take("model.norm.weight", (hidden,)).to(device, torch.float32)
+        self._heads = {
+            horizon: state.take(f"lm_heads.{i}.out_layer.weight", (horizon, hidden)).to(device, torch.float32)
+            for i, horizon in enumerate(shape.horizon_lengths)
+        }
+        self._rotary = Rotary(shape.head_width, shape.max_position_embeddings, shape.rope_theta, dtype, device)
+
+    def cache(self, capacity: int) -> Cache:
+        """An empty cache for one series of at most ``capacity`` points."""
+        shape = self.shape
+        store = torch.empty(0, dtype=self.dtype, device=self.device)
+        return Cache(shape.num_hidden_layers, shape.num_attention_heads, capacity, shape.head_width, store)
+
+    def hidden(self, values: Tensor, packed: Sequence[Span], everywhere: bool = False) -> Tensor:
+        """Run new points through all layers and into the caches.
+
+        Args:
+            values: shape (tokens,), float32, normalised; the series one behind the other.
+            packed: which of them belong to which series.
+            everywhere: also where no forecast is read off, that is before each series' last token.
+
+        Returns:
+            shape (series, hidden), or (tokens, hidden) with ``everywhere``; float32.
+        """
+        column = values[:, None]
+        stream = F.silu(column * self._gate) * (column * self._emb)
+        at = positions(packed).to(self.device)
+        ends = None if everywhere else torch.tensor([span.stop - 1 for span in packed], device=self.device)
+        for index, layer in enumerate(self._layers):
+            last = index == len(self._layers) - 1
+            stream = layer(stream, index, packed, at, self._rotary, ends if last else None)
+        for span in packed:
+            span.cache.length += len(span)
+        return F.rms_norm(stream, self._norm.shape, self._norm, self.shape.rms_norm_eps)
+
+    def head(self, hidden: Tensor, horizon: int) -> Tensor:
+        """Forecasts of ``horizon`` points after each row of ``hidden``, shape (rows, horizon)."""
+        return F.linear(hidden, self._heads[horizon])
+
+
+class Layer:
+    """Attention, then a shared expert and the best few of many, each behind a norm."""
+
+    def __init__(self, shape: Shape, state: State, name: str, dtype: torch.dtype, device: str) -> None:
+        self._shape, hidden = shape, shape.hidden_size
+        self._norms = [
+            state.take(f"{name}.{norm}_layernorm.weight", (hidden,)).to(device, dtype)
+            for norm in ("input", "post_attention")
+        ]
+
+        def attention(part: str) -> Tensor:
+            return state.take(f"{name}.self_attn.{part}_proj.weight", (hidden, hidden)).to(device, dtype)
+
+        def bias(part: str) -> Tensor:
+            return state.take(f"{name}.self_attn.{part}_proj.bias", (hidden,)).to(device, dtype)
+
+        self._query, self._query_bias = attention("q"), bias("q")
+        self._both = torch.cat([attention("k"), attention("v")])
+        self._both_bias = torch.cat([bias("k"), bias("v")])
+        self._out = attention("o")
+        self._experts = Experts(shape, state, f"{name}.ffn_layer", dtype, device)
+
+    def __call__(
+        self,
+        stream: Tensor,
+        index: int,
+        packed: Sequence[Span],
+        at: Tensor,
+        rotary: Rotary,
+        ends: Tensor | None,
+    ) -> Tensor:
+        """The stream (tokens, hidden) after this layer; only the rows ``ends`` of it when given."""
+        shape = self._shape
+        heads = (-1, shape.num_attention_heads, shape.head_width)
+        x = self._normed(stream, 0)
+        key, value = F.linear(x, self._both, self._both_bias).chunk(2, -1)
+        key = rotary(key.unflatten(-1, heads[1:]), at)
+        if ends is not None:
+            stream, x, at = stream[ends], x[ends], at[ends]
+        query = rotary(F.linear(x, self._query, self._query_bias).view(heads), at)
+        seen = attend(query, key, value.unflatten(-1, heads[1:]), index, packed)
+        stream = stream + F.linear(seen, self._out)
+        parts = [self._experts(part) for part in self._normed(stream, 1).split(FFN_ROWS)]
+        return stream + torch.cat(parts)
+
+    def _normed(self, stream: Tensor, which: int) -> Tensor:
+        weight = self._norms[which]
+        return F.rms_norm(stream, weight.shape, None, self._shape.rms_norm_eps).to(weight.dtype) * weight
+
+
+class Experts:
+    """The mixture: each token goes to its best experts, weighted by the router, and to a shared one."""
+
+    def __init__(self, shape: Shape, state: State, name: str, dtype: torch.dtype, device: str) -> None:
+        hidden, count, self._best = shape.hidden_size, shape.num_experts, shape.num_experts_per_tok
+        width = shape.intermediate_size // self._best
+
+        def take(part: str, *size: int) -> Tensor:
+            return state.take(f"{name}.{part}.weight", size).to(device, dtype)
+
+        def block(part: str, inner: int) -> tuple[Tensor, Tensor]:
+            both = [take(f"{part}.{half}_proj", inner, hidden) for half in ("gate", "up")]
+            return torch.cat(both), take(f"{part}.down_proj", hidden, inner)
+
+        self._router = take("gate", count, hidden)
+        self._shared_gate = take("shared_expert_gate", 1, hidden)
+        self._shared = block("shared_expert", shape.intermediate_size)
+        self._blocks = [block(f"experts.{e}", width) for e in range(count)]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Shape (tokens, hidden) to the same."""
+        chances = F.softmax(F.linear(x, self._router), -1, dtype=torch.float32)
+        chance, expert = chances.topk(self._best, -1)
+        order = expert.flatten().argsort()
+        counts = torch.bincount(expert.flatten(), minlength=len(self._blocks)).tolist()
+        # Rows sorted by expert: one product for each expert, over neighbouring rows.
+        parts = x[order // self._best].split(counts)
+        done = torch.cat([_gated(part, *block) for part, block in zip(parts, self._blocks, strict=True)])
+        back = torch.empty_like(order)
+        back[order] = torch.arange(len(order), device=x.device)
+        mixed = (done[back].view(*expert.shape, -1) * chance[..., None].to(x.dtype)).sum(1)
+        return mixed + torch.sigmoid(F.linear(x, self._shared_gate)) * _gated(x, *self._shared)
+
+
+def _gated(x: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    gate, value = F.linear(x, up).chunk(2, -1)
+    return F.linear(F.silu(gate) * value, down)
