@@ -149,8 +149,11 @@ def _prepare() -> None:
     os.environ["HF_HUB_DISABLE_XET"] = "1"
     os.environ["HF_HUB_ENABLE_HF_TRANSFER"] = "0"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    from huggingface_hub import constants
     from huggingface_hub.utils import logging as client_logging
 
+    # Its 10 MB are lost whenever a slow line breaks off, and are too coarse for lines of 10 %.
+    constants.DOWNLOAD_CHUNK_SIZE = 1 << 18
     client_logging.set_verbosity_error()
 
 
