@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -118,7 +121,7 @@ def test_flat_files_count_for_one_checkpoint_only(tmp_path: Path) -> None:
 def test_the_real_cards_sizes_tell_their_checkpoints_apart() -> None:
     for name in cards.names():
         sizes = sorted(checkpoint.bytes for checkpoint in cards.read(name).checkpoints)
-        for less, more in zip(sizes, sizes[1:], strict=False):
+        for less, more in pairwise(sizes):
             assert more > less * (1 + 2 * checkpoints.SAME_SIZE), name
 
 
@@ -181,12 +184,7 @@ def test_what_cannot_be_downloaded_again_is_removed_only_by_name(box: Box, tmp_p
 
 
 def test_list_and_verify_need_no_package_at_all() -> None:
-    import subprocess
-    import sys
-
-    program = (
-        "import tsfm.checkpoints, tsfm.commands.verify, tsfm.commands.remove, tsfm.commands.import_, tsfm.commands.pull"
-    )
+    names = ", ".join(f"tsfm.commands.{name}" for name in ("verify", "remove", "import_", "pull"))
     source = str(Path(checkpoints.__file__).parents[1])
-    command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {source!r}); {program}"]
-    subprocess.run(command, check=True)
+    program = f"import sys; sys.path.insert(0, {source!r}); import tsfm.checkpoints, {names}"
+    subprocess.run([sys.executable, "-I", "-S", "-c", program], check=True)

@@ -31,7 +31,6 @@ def run(args: argparse.Namespace) -> int:
             card, checkpoint = carry.identify(source, args.family, args.checkpoint)
             root = settings.read(card.name, {"model_folder": args.folder}).model_folder
             folder = carry.take_in(source, card, checkpoint, root)
-            print(
-                f"{checkpoint.name}: {place.megabytes(checkpoints.bytes_below(folder))} checked and complete in {folder}"
-            )
+            size = place.megabytes(checkpoints.bytes_below(folder))
+            print(f"{checkpoint.name}: {size} checked and complete in {folder}")
     return 0
