@@ -1,0 +1,94 @@
+"""TimesFM 2.0: a decoder over patches of 32 points that answers 128 points with nine quantiles at once.
+
+Our own forward over the tensors of the official ``torch_model.ckpt``, compared number by number with
+``timesfm`` 1.3.0 (``PatchedTimeSeriesDecoder.decode``) in the tests. The package itself is not needed for
+serving: it would bring pandas, utilsforecast and the hub's client, encode a series 32 times over, and hold the
+weights twice. TimesFM 2.5 needs timesfm 3, which cannot load 2.0 and has the same module name: it is a
+family of its own, not built yet.
+
+What the numbers mean:
+
+* The median is the model's 0.5 quantile, as in the official ``forecast``, whose ``point_forecast_mode`` is
+  "median"; beyond 128 steps the model goes on from its own mean, also as there.
+* A series is scaled by its first patch of at least three points, not by the whole of it (mean and deviation
+  in float64 here, so a patch that never moves has deviation 0 and not float32's noise).
+* ``frequency``, a keyword of ``forecast``, is the official ``freq``: 0 for high frequency (up to daily), 1 for
+  weekly and monthly, 2 for quarterly and yearly. Requests do not say it, so it is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tsfm.errors import ConfigError
+from tsfm.nets.timesfm import STEP, Decoder, Reader, patch
+from tsfm.quantiles import at_levels
+from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
+from tsfm.weights import arithmetic, read_torch, set_threads
+
+CARD = {
+    "summary": "TimesFM 2.0: a patch decoder with native quantiles, contexts up to 2048",
+    "licence": "Apache-2.0",
+    "paper": "https://arxiv.org/abs/2310.10688",
+    "keys": ["timesfm"],
+    "task": "forecast",
+    "paths": ["/ds_predict"],
+    "port": 6061,
+    "memory_mib": 1400,
+    "checkpoints": [
+        {
+            "name": "google/timesfm-2.0-500m-pytorch",
+            "parameters": 498828960,
+            "bytes": 1995518881,
+            "files": ["torch_model.ckpt"],
+            "capabilities": ["native_quantiles"],
+        },
+    ],
+}
+
+QUANTILES = [i / 10 for i in range(1, 10)]
+MEAN, MEDIAN = 0, 5  # among the decoder's outputs: the mean, then the quantiles
+
+
+def load(folder: Path | None, runtime: Runtime) -> TimesFm:
+    """The checkpoint in ``folder`` (torch_model.ckpt); all sizes are read from its tensors.
+
+    Raises:
+        ConfigError: the folder holds something else.
+    """
+    if folder is None:
+        raise ConfigError("timesfm: expected a folder with a checkpoint, got none")
+    set_threads(runtime.threads)
+    dtype, path = arithmetic(runtime)
+    state = read_torch(folder / "torch_model.ckpt")
+    return TimesFm(Decoder(Reader(state, torch.device(runtime.device), dtype)), path)
+
+
+class TimesFm:
+    """The forecasting loop around the decoder."""
+
+    max_context = 2048
+    min_context = 1
+    batch_points = 16 * 512
+    capabilities = Capabilities(native_quantiles=True)
+
+    def __init__(self, decoder: Decoder, path: str) -> None:
+        self._decoder = decoder
+        self.path = path
+
+    @torch.inference_mode()
+    def forecast(
+        self, batch: Sequence[Series], horizon: int, levels: Sequence[float], *, frequency: int = 0
+    ) -> list[Forecast]:
+        known = [np.asarray(series.target, np.float32) for series in batch]
+        steps: list[FloatArray] = []
+        for _ in range(0, horizon, STEP):
+            patched = patch([series[-self.max_context :] for series in known])
+            steps.append(self._decoder.next_step(patched, frequency))  # (b, STEP, 10)
+            known = [np.append(series, step[:, MEAN]) for series, step in zip(known, steps[-1], strict=True)]
+        outputs = np.concatenate(steps, axis=1)[:, :horizon]
+        return [Forecast(out[:, MEDIAN], at_levels(QUANTILES, out[:, 1:].T, levels)) for out in outputs]

@@ -1,0 +1,160 @@
+"""The network of TimesFM 2.0: patches of 32 points in, the next 128 points with their quantiles out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tsfm.series import FloatArray
+from tsfm.weights import State
+
+PATCH = 32
+STEP = 128  # points that one pass forecasts
+OUTPUTS = 10  # for each point: the mean, then nine quantiles
+EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class Patched:
+    """Series of any lengths as patches that end together.
+
+    Attributes:
+        values: shape (b, n, PATCH), normalised; 0 where there is no point.
+        absent: shape (b, n, PATCH); 1 before a series begins.
+        mean, deviation: shape (b, 1, 1).
+    """
+
+    values: FloatArray
+    absent: FloatArray
+    mean: FloatArray
+    deviation: FloatArray
+
+
+def patch(batch: Sequence[FloatArray]) -> Patched:
+    """Cut series, each of at least one point, into patches and normalise them."""
+    points = -(-max(map(len, batch)) // PATCH) * PATCH
+    values = np.zeros((len(batch), points), np.float32)
+    absent = np.ones((len(batch), points), np.float32)
+    scales = np.array([_scale(series) for series in batch], np.float32)
+    for row, gone, series, (mean, deviation) in zip(values, absent, batch, scales, strict=True):
+        row[points - len(series) :] = (series - mean) / deviation
+        gone[points - len(series) :] = 0
+    shape = (len(batch), -1, PATCH)
+    mean, deviation = scales.T[:, :, None, None]
+    return Patched(values.reshape(shape), absent.reshape(shape), mean, deviation)
+
+
+def _scale(series: FloatArray) -> tuple[float, float]:
+    """Mean and deviation of the first patch that holds at least three points."""
+    begun = len(series) % PATCH or PATCH
+    first = series[:begun] if begun >= 3 or len(series) < PATCH else series[begun : begun + PATCH]
+    deviation = float(np.std(first, dtype=np.float64))
+    return float(np.mean(first, dtype=np.float64)), deviation if deviation >= EPSILON else 1.0
+
+
+class Reader:
+    """Takes tensors out of a checkpoint in the type that they are needed in."""
+
+    def __init__(self, state: State, device: torch.device, dtype: torch.dtype) -> None:
+        self.state, self._device, self.dtype = state, device, dtype
+
+    def exact(self, name: str, *shape: int) -> Tensor:
+        # One tensor left in the mapped file would keep all of it: copy, unless all of it is used as it is.
+        taken = self.state.take(name, shape)
+        return taken.to(self._device, torch.float32, copy=self.dtype != torch.float32)
+
+    def affine(self, name: str, wide: int, out: int) -> tuple[Tensor, Tensor]:
+        return self.exact(f"{name}.weight", out, wide), self.exact(f"{name}.bias", out)
+
+    def fast(self, name: str, wide: int, out: int) -> tuple[Tensor, Tensor]:
+        weight, bias = self.state.take(f"{name}.weight", (out, wide)), self.state.take(f"{name}.bias", (out,))
+        return weight.to(self._device, self.dtype), bias.to(self._device, self.dtype)
+
+
+class Decoder:
+    """The official module's tensors and our forward over them.
+
+    The residual stream, the first and the last block are float32; the layers' products are in the reader's
+    type.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        width = reader.state.shape("freq_emb.weight", 2)[1]
+        self._frequencies = reader.exact("freq_emb.weight", 3, width)
+        self._into = _ResidualBlock(reader, "input_ff_layer", 2 * PATCH, width, width)
+        self._out = _ResidualBlock(reader, "horizon_ff_layer", width, width, STEP * OUTPUTS)
+        self._layers: list[_Layer] = []
+        while (at := f"stacked_transformer.layers.{len(self._layers)}") + ".self_attn.scaling" in reader.state:
+            self._layers.append(_Layer(reader, at, width))
+        reader.state.finish()
+
+    def next_step(self, patched: Patched, frequency: int) -> FloatArray:
+        """The next STEP points of each series, shape (b, STEP, OUTPUTS), in the series' unit."""
+        device = self._frequencies.device
+        absent = torch.from_numpy(patched.absent).to(device)
+        x = self._into(torch.cat([torch.from_numpy(patched.values).to(device), absent], dim=-1))
+        x = x + self._frequencies[frequency]
+        seen = _mask(absent.amin(dim=-1) > 0)
+        for layer in self._layers:
+            x = layer(x, seen)
+        steps = self._out(x[:, -1]).view(-1, STEP, OUTPUTS)
+        return np.asarray(steps.cpu().numpy() * patched.deviation + patched.mean)
+
+
+def _mask(before: Tensor) -> Tensor | None:
+    """Which patch sees which, shape (b, 1, n, n); None: each all up to itself.
+
+    Args:
+        before: shape (b, n), the patches before a series begins: nobody sees them but they themselves.
+    """
+    if not before.any():
+        return None
+    n = before.shape[1]
+    itself = torch.eye(n, dtype=torch.bool, device=before.device)
+    causal = torch.ones(n, n, dtype=torch.bool, device=before.device).tril()
+    return ((causal & ~before[:, None, :]) | itself)[:, None]
+
+
+class _ResidualBlock:
+    """Upstream's ``ResidualBlock``: a hidden layer with SiLU beside a straight one."""
+
+    def __init__(self, reader: Reader, name: str, wide: int, hidden: int, out: int) -> None:
+        self._hidden = reader.affine(f"{name}.hidden_layer.0", wide, hidden)
+        self._output = reader.affine(f"{name}.output_layer", hidden, out)
+        self._straight = reader.affine(f"{name}.residual_layer", wide, out)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(F.silu(F.linear(x, *self._hidden)), *self._output) + F.linear(x, *self._straight)
+
+
+class _Layer:
+    """Upstream's ``TimesFMDecoderLayer``: attention scaled in each dimension, then a plain feed-forward."""
+
+    def __init__(self, reader: Reader, at: str, width: int) -> None:
+        (head,) = reader.state.shape(f"{at}.self_attn.scaling", 1)
+        self._dtype, self._width = reader.dtype, width
+        self._norm = reader.exact(f"{at}.input_layernorm.weight", width)
+        # 1.442695041 makes the scale that of plain attention where the parameter is 0.
+        scaling = F.softplus(reader.exact(f"{at}.self_attn.scaling", head)) * 1.442695041
+        self._scale = (scaling / head**0.5).to(reader.dtype)
+        self._qkv = reader.fast(f"{at}.self_attn.qkv_proj", width, 3 * width)
+        self._out = reader.fast(f"{at}.self_attn.o_proj", width, width)
+        norm = f"{at}.mlp.layer_norm"
+        self._mlp_norm = reader.exact(f"{norm}.weight", width), reader.exact(f"{norm}.bias", width)
+        self._gate = reader.fast(f"{at}.mlp.gate_proj", width, width)
+        self._down = reader.fast(f"{at}.mlp.down_proj", width, width)
+
+    def __call__(self, x: Tensor, seen: Tensor | None) -> Tensor:
+        """From shape (b, n, width) to the same."""
+        normed = F.rms_norm(x, (self._width,), self._norm, EPSILON).to(self._dtype)
+        qkv = F.linear(normed, *self._qkv).view(*x.shape[:2], 3, -1, len(self._scale))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (b, heads, n, head)
+        mixed = F.scaled_dot_product_attention(q * self._scale, k, v, attn_mask=seen, is_causal=seen is None, scale=1.0)
+        x = x + F.linear(mixed.transpose(1, 2).flatten(2), *self._out)
+        normed = F.layer_norm(x, (self._width,), *self._mlp_norm, EPSILON).to(self._dtype)
+        return x + F.linear(F.relu(F.linear(normed, *self._gate)), *self._down)
