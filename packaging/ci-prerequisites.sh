@@ -1,0 +1,15 @@
+#!/bin/sh
+# Everything that the packages' tests need from the distribution, installed once; quick when it is there.
+set -eu
+needed="systemd-container debootstrap debian-archive-keyring dpkg-dev apt-utils rpm createrepo-c lintian rpmlint
+    binutils zstd make git curl procps util-linux python3 python3-pip python3.11 python3.11-venv"
+missing=
+for package in $needed; do
+    state=$(dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null || :)
+    [ "$state" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+# shellcheck disable=SC2086  # words on purpose
+apt-get install -q -y --no-install-recommends $missing

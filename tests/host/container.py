@@ -1,0 +1,169 @@
+"""A Debian 12 with a real PID 1 and no network: boot a copy of a cached root, run commands in it, take it away.
+
+Works as root on hosts without systemd, D-Bus or machined.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+CACHE = Path(os.environ.get("TSFM_HOST_CACHE", "/var/cache/taos-tsfm-test"))
+SUITE = "bookworm"
+# All that the packages depend on, as there is no network to fetch it by; curl is what the documentation
+# checks with, dnf is for the rpm packages.
+INCLUDE = "systemd,systemd-sysv,dbus,python3,ca-certificates,curl,dnf,rpm"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+BOOT_S, STOP_S = 60, 30
+
+
+def base() -> Path:
+    """The root that every container is a copy of; made once, which takes about a minute."""
+    root = CACHE / f"{SUITE}-{hashlib.sha256(INCLUDE.encode()).hexdigest()[:12]}"
+    if not root.is_dir():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=CACHE, prefix="draft-"))
+        command = ["debootstrap", "--variant=minbase", f"--include={INCLUDE}", SUITE, str(draft), *_mirror()]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        shutil.rmtree(draft / "var/cache/apt/archives", ignore_errors=True)
+        (draft / "var/cache/apt/archives/partial").mkdir(parents=True)
+        for path in (draft / "etc/apt/sources.list", draft / "etc/resolv.conf"):
+            path.unlink(missing_ok=True)
+        draft.chmod(0o755)
+        draft.rename(root)
+    return root
+
+
+def _mirror() -> list[str]:
+    """The mirror in this machine's own apt sources, if it has this suite; else debootstrap's default."""
+    command = ["apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"]
+    for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines():
+        release, component, address = line.split(" ", 2)
+        if (release, component) == (SUITE, "main"):
+            return [address]
+    return []
+
+
+class Container:
+    """One booted copy; use as a context manager."""
+
+    def __init__(self, *options: str) -> None:
+        self._folder = Path(tempfile.mkdtemp(dir=CACHE, prefix="box-"))
+        self.root = self._folder / "root"
+        self._options = options
+        self._nspawn: subprocess.Popen[bytes] | None = None
+        self._init = 0
+
+    def __enter__(self) -> Container:
+        subprocess.run(["cp", "-a", "--reflink=auto", str(base()), str(self.root)], check=True)
+        (self.root / "etc/machine-id").write_text("")
+        try:
+            self.boot()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.halt()
+        # Deleting through a mount that was left would delete what is mounted.
+        mounts = Path("/proc/self/mountinfo").read_text()
+        if f"{self.root}/" in mounts:
+            raise AssertionError(f"something is still mounted below {self.root}")
+        shutil.rmtree(self._folder)
+
+    def boot(self) -> None:
+        # --register=no --keep-unit: neither machined nor D-Bus is needed here. --system-call-filter=bpf:
+        # without it IPAddressDeny= is silently not enforced. --private-network: only a loopback inside.
+        command = ["systemd-nspawn", "--quiet", "--directory", str(self.root), "--machine", self._folder.name]
+        command += ["--register=no", "--keep-unit", "--link-journal=no", "--private-network", "--resolv-conf=off"]
+        command += ["--system-call-filter=bpf", "--console=pipe", "--boot", *self._options]
+        with (self._folder / "console").open("wb") as console:
+            # A session of its own: an interrupt at the terminal must not stop it half way.
+            self._nspawn = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True
+            )
+        until(self._up, BOOT_S, lambda: f"the container did not boot:\n{self._console()}")
+
+    def halt(self) -> None:
+        """Orderly, then by force. Killing nspawn alone would leave the container running."""
+        nspawn = self._nspawn
+        if nspawn is None:
+            return
+        if nspawn.poll() is None:
+            nspawn.send_signal(signal.SIGTERM)  # which nspawn turns into a clean halt
+            try:
+                nspawn.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                if self._init:
+                    os.kill(self._init, signal.SIGKILL)  # takes every process inside with it
+                nspawn.kill()
+                nspawn.wait()
+        self._nspawn, self._init = None, 0
+
+    def run(self, command: str, check: bool = True, limit_s: int = 300) -> subprocess.CompletedProcess[str]:
+        """A shell command inside, as root, with a clean environment; stdout and stderr together."""
+        inner = ["timeout", "--kill-after=5", str(limit_s), "env", "-i", f"PATH={PATH}", "HOME=/root"]
+        inner += ["LANG=C.UTF-8", "TERM=dumb", "DEBIAN_FRONTEND=noninteractive", "SYSTEMD_PAGER="]
+        spaces = ["--mount", "--uts", "--ipc", "--pid", "--net", "--cgroup"]
+        enter = ["nsenter", "--target", str(self._init), *spaces, *inner, "sh", "-c", command]
+        # The inner limit ends what runs inside; the outer one is for a container that no longer answers.
+        done = subprocess.run(
+            enter,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=limit_s + 30,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{command}: exit {done.returncode}:\n{done.stdout}")
+        return done
+
+    def out(self, command: str) -> str:
+        """What a command that succeeds prints."""
+        return self.run(command).stdout.strip()
+
+    def _up(self) -> bool:
+        nspawn = self._nspawn
+        if nspawn is None or nspawn.poll() is not None:
+            raise AssertionError(f"nspawn ended while booting:\n{self._console()}")
+        self._init = self._init or _first_process(nspawn.pid)
+        if not self._init:
+            return False
+        state = self.run("systemctl is-system-running", check=False, limit_s=10).stdout.strip()
+        return state in ("running", "degraded")
+
+    def _console(self) -> str:
+        return (self._folder / "console").read_text(errors="replace")[-4000:]
+
+
+def _first_process(nspawn: int) -> int:
+    """The container's PID 1 as seen from here; 0 while there is none."""
+    try:
+        children = Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split()
+        for child in children:
+            status = Path(f"/proc/{child}/status").read_text()
+            inner = next(line for line in status.splitlines() if line.startswith("NSpid:"))
+            if inner.split()[-1] == "1":
+                return int(child)
+    except OSError:
+        pass  # one of them ended while we looked
+    return 0
+
+
+def until(condition: Callable[[], bool], limit_s: float, message: Callable[[], str]) -> None:
+    """Wait for what nothing tells of, with a deadline."""
+    deadline, pause = time.monotonic() + limit_s, threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {limit_s} s: {message()}")
+        pause.wait(0.1)
