@@ -25,16 +25,14 @@ class Facts:
     Attributes:
         names: globals, also those set as ``globals()["name"]``.
         models: what is said of each entry of ``models``, its port and endpoint among it.
+        generation: the fourth has ``models``.
         computed: ``models`` is there, but not written out as a dict.
     """
 
     names: dict[str, object] = field(default_factory=dict)
     models: dict[str, dict[str, object]] = field(default_factory=dict)
+    generation: str = "G3"
     computed: bool = False
-
-    @property
-    def generation(self) -> str:
-        return "G4" if self.models or self.computed else "G3"
 
     def url(self, endpoint: Endpoint) -> str | None:
         """The URL that TDgpt would use for the key; None when the file says none; "" when it is computed."""
@@ -134,6 +132,7 @@ def _assigned(body: Sequence[ast.stmt]) -> Iterator[tuple[ast.expr, ast.expr]]:
 def _note(facts: Facts, target: ast.expr, value: ast.expr) -> None:
     match target:
         case ast.Name("models"):
+            facts.generation = "G4"
             facts.models = _models(value)
             facts.computed = not isinstance(value, ast.Dict)
         case ast.Name(name) | ast.Subscript(ast.Call(ast.Name("globals")), ast.Constant(str(name))):

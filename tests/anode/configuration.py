@@ -1,0 +1,32 @@
+"""How each generation of TDgpt reads its configuration, from the contract."""
+
+from __future__ import annotations
+
+import configparser
+import importlib.util
+from pathlib import Path
+
+
+def service(config: Path, key: str) -> str | None:
+    """The URL that TDgpt would use for a model's name."""
+    return _python(config).get(key) if config.suffix == ".py" else _ini(config, key)
+
+
+def _ini(config: Path, key: str) -> str | None:
+    """First and second generation: ConfigParser, with interpolation."""
+    parser = configparser.ConfigParser()
+    parser.read(config)
+    return parser.get("tsfm-service", key) if parser.has_option("tsfm-service", key) else None
+
+
+def _python(config: Path) -> dict:
+    """Third generation: the file's globals. Fourth: then the addresses made of ``models``."""
+    spec = importlib.util.spec_from_file_location("anode_configuration", config)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = {name: value for name, value in vars(module).items() if not name.startswith("__")}
+    for name, model in (found.get("models") or {}).items():
+        if model.get("port"):
+            url = f"http://127.0.0.1:{model['port']}{model.get('endpoint', '/ds_predict')}"
+            found[model.get("algo_name", name)] = url
+    return found

@@ -1,0 +1,93 @@
+"""A host of our own: TDgpt's tree, the packages' tree and tsfm.ini below one folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tsfm import install
+
+HERE = Path(__file__).parent
+SAMPLES = HERE / "samples"
+NAMES = {"G1": "taosanode.ini", "G2": "taosanode.ini", "G3": "taosanode.config.py", "G4": "taosanode.config.py"}
+
+
+class Host:
+    """Everything below ``root``; ``tsfm`` runs the command there as a process."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.etc = root / "etc/taos"
+        self.tree = root / "usr/local/taos/taosanode"
+        self.library = self.tree / "lib/taosanalytics"
+        self.scripts = self.tree / "tsfm"
+        self.settings = root / "etc/taos/tsfm.ini"
+        self.bin = root / "bin"
+        self.bin.mkdir()
+        self.etc.mkdir(parents=True)
+        share = root / "usr/lib/taos-tsfm/share"
+        share.mkdir(parents=True)
+        source = HERE.parent.parent
+        shutil.copy(source / "src/tsfm/share/server.py", share)
+        shutil.copy(source / "etc/taosanode.ini", share)
+
+    def install(self, *families: str) -> None:
+        for family in families:
+            folder = self.root / "usr/lib/taos-tsfm/venvs" / family / "bin"
+            folder.mkdir(parents=True)
+            (folder / "python").symlink_to(sys.executable)
+
+    def uninstall(self, family: str) -> None:
+        shutil.rmtree(self.root / "usr/lib/taos-tsfm/venvs" / family)
+
+    def tdgpt(self, generation: str) -> Path:
+        """TDgpt's installer: its tree and its configuration. Returns the latter."""
+        shutil.copytree(HERE.parent / "anode/tree", self.tree, dirs_exist_ok=True)
+        name = NAMES[generation]
+        config = self.etc / name
+        shutil.copy(SAMPLES / f"{generation.lower()}{name.removeprefix('taosanode')}", config)
+        (self.library / "conf.py").write_text(
+            f"# reads /etc/taos/{name}\n{(self.library / 'conf.py').read_text().partition(chr(10))[2]}"
+        )
+        return config
+
+    def command(self, name: str, script: str) -> None:
+        """A program of the host's, found before the real one."""
+        path = self.bin / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def tsfm(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "PATH": f"{self.bin}:/usr/bin:/bin",
+            "PYTHONPATH": str(HERE.parent.parent / "src"),
+            "TSFM_ROOT": str(self.root),
+            "TSFM_INI": str(self.settings),
+            "HOME": str(self.root),
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "tsfm", *words],
+            env=environment | env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """The host, which code in this process sees as well."""
+    here = Host(tmp_path)
+    monkeypatch.setenv("TSFM_INI", str(here.settings))
+    monkeypatch.setenv("PATH", f"{here.bin}:{os.environ['PATH']}")
+    payload = here.root / "usr/lib/taos-tsfm"
+    places = {"ROOT": here.root, "PAYLOAD": payload, "VENVS": payload / "venvs", "SHARE": payload / "share"}
+    places |= {"TDGPT": here.tree, "SCRIPTS": here.scripts, "ETC": here.etc, "RUNTIME": payload / "runtime"}
+    for name, path in places.items():
+        monkeypatch.setattr(install, name, path)
+    return here
