@@ -89,6 +89,7 @@ def resolve(card: Card, model_folder: str | None, name: str | None) -> Path | No
     own = root / checkpoint.folder
     where = own if os.path.isdir(own) else root
     wrong = "; ".join(problems(where, checkpoint)) or "holds another checkpoint of the family"
+    wrong += _last_failure(root, checkpoint)
     raise ConfigError(f"weights of {checkpoint.name}: {where} {wrong}; {remedy(card, checkpoint, root)}")
 
 
@@ -152,6 +153,11 @@ def bytes_below(folder: Path) -> int:
     return total
 
 
+def failure_note(root: Path, folder: str) -> Path:
+    """Where the sentence lies with which the last download into ``folder`` ended, if it failed."""
+    return root / f".failed-{folder}"
+
+
 def read_config(folder: Path, name: str = "config.json") -> dict[str, object]:
     """The folder's configuration as a dict.
 
@@ -168,6 +174,14 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, object]:
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: expected a JSON object, found {type(config).__name__}")
     return config
+
+
+def _last_failure(root: Path, checkpoint: Checkpoint) -> str:
+    try:
+        said = failure_note(root, checkpoint.folder).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return f"; the last download failed: {' '.join(said.split())[:500]}"
 
 
 def _flat(card: Card, root: Path) -> list[Checkpoint]:

@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 from tsfm import checkpoints, families, install, logs, settings
-from tsfm.card import Card
 from tsfm.errors import ConfigError
-from tsfm.store import bring, hub
+from tsfm.store import bring, hub, place
 
 EPILOG = """
 Without CHECKPOINT it is the one named in tsfm.ini, else any that is there already, else the first
@@ -25,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("family", metavar="FAMILY", help="one of `tsfm list`")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help="a name or an index of `tsfm list`")
     parser.add_argument("--mirror", action="store_true", help=f"download from {settings.MIRROR}, or tsfm.ini's mirror")
-    place = parser.add_mutually_exclusive_group()
-    place.add_argument("--folder", metavar="D", help="the family's folder, if not that of tsfm.ini")
-    place.add_argument("--to", metavar="DIR", type=Path, help="a folder, or file.tar, to carry to `tsfm import`")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--folder", metavar="D", help="the family's folder, if not that of tsfm.ini")
+    where.add_argument("--to", metavar="DIR", type=Path, help="a folder, or file.tar, to carry to `tsfm import`")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
     root = checkpoints.family_folder(card, chosen.model_folder)
     if not checkpoint.pullable:
         raise ConfigError(f"weights of {checkpoint.name}: {checkpoints.remedy(card, checkpoint, root)}")
-    _enter_environment(card)
+    if not args.to:
+        place.step_down(root)
+    _enter_environment()
     logs.set_up(chosen.log_level)
     address = hub.endpoint(args.mirror, chosen.mirror)
     if args.to:
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _enter_environment(card: Card) -> None:
+def _enter_environment() -> None:
     """Go on in the runtime, which brings the hub's client, where this Python has none."""
     if importlib.util.find_spec("huggingface_hub"):
         return

@@ -54,7 +54,7 @@ def pull(card: Card, checkpoint: Checkpoint, root: Path, address: str) -> Path:
     """
     if not checkpoint.pullable:
         raise ConfigError(f"{checkpoint.name}: {checkpoints.remedy(card, checkpoint, root)}")
-    with place.locked(root), place.plain_errors(root):
+    with place.locked(root), place.noted(root, checkpoint), place.plain_errors(root):
         target = root / checkpoint.folder
         if not checkpoints.problems(target, checkpoint):
             return target  # whoever held the lock brought it

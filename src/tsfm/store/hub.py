@@ -149,6 +149,8 @@ def _prepare() -> None:
     os.environ["HF_HUB_DISABLE_XET"] = "1"
     os.environ["HF_HUB_ENABLE_HF_TRANSFER"] = "0"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    if not os.access(Path("~").expanduser(), os.X_OK):
+        os.environ.setdefault("HF_HOME", "/nonexistent")  # it would stumble over a token that it may not read
     from huggingface_hub import constants
     from huggingface_hub.utils import logging as client_logging
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tsfm.card import Checkpoint
-from tsfm.checkpoints import PARTIAL, bytes_below
+from tsfm.checkpoints import PARTIAL, bytes_below, failure_note
 from tsfm.errors import TsfmError
 from tsfm.store import manifest
 from tsfm.store.manifest import File, Manifest
@@ -99,10 +99,10 @@ def settle(folder: Path, target: Path, listed: Manifest) -> None:
     """
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes
     (folder / manifest.NAME).write_text(listed.text(), encoding="utf-8")
-    for file in (manifest.NAME, *(file.name for file in listed.files)):
-        _readable(folder / file, 0o644)
-        _flush(folder / file)
-    _flush(folder)
+    for path in (*(folder / file.name for file in listed.files), folder / manifest.NAME, folder):
+        _readable(path, 0o755 if path is folder else 0o644)
+        _give(path, target.parent)
+        _flush(path)
     old = target.with_name(f"{_OLD}{target.name}")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -110,6 +110,31 @@ def settle(folder: Path, target: Path, listed: Manifest) -> None:
     folder.rename(target)
     _flush(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+    failure_note(target.parent, target.name).unlink(missing_ok=True)
+
+
+@contextmanager
+def noted(root: Path, checkpoint: Checkpoint) -> Iterator[None]:
+    """Leave a failure's sentence where the service, which will lack the weights, finds it."""
+    try:
+        yield
+    except TsfmError as error:
+        with suppress(OSError):  # no room, or no permission: that is what the sentence says then
+            failure_note(root, checkpoint.folder).write_text(f"{error}\n", encoding="utf-8")
+            _readable(failure_note(root, checkpoint.folder), 0o644)
+        raise
+
+
+def step_down(root: Path) -> None:
+    """Go on as the user whom the family's folder belongs to, where that is not root.
+
+    So the downloader is never root where the unit, which is that user, has been at work, and the
+    unit can go on with what this leaves. Nothing comes back up.
+    """
+    if os.geteuid() == 0 and root.is_dir() and (owner := root.stat()).st_uid:
+        os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
 
 
 def remove(root: Path, checkpoint: Checkpoint, flat: bool) -> int:
@@ -125,6 +150,7 @@ def remove(root: Path, checkpoint: Checkpoint, flat: bool) -> int:
         if (root / folder).is_dir():
             freed += bytes_below(root / folder)
             shutil.rmtree(root / folder)
+    failure_note(root, checkpoint.folder).unlink(missing_ok=True)
     for name in (*checkpoint.files, manifest.NAME) if flat else ():
         if (root / name).is_file():
             freed += (root / name).stat().st_size
@@ -148,6 +174,12 @@ def _make_folder(folder: Path) -> None:
     # Under whatever umask this runs, the service's user must be able to read what comes here.
     folder.mkdir(exist_ok=True)
     _readable(folder, 0o755)
+
+
+def _give(path: Path, like: Path) -> None:
+    owner = like.stat()
+    if os.geteuid() == 0 and owner.st_uid != path.stat().st_uid:
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _readable(path: Path, mode: int) -> None:
