@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import socket
 from pathlib import Path
 
 import pytest
@@ -132,13 +131,6 @@ def test_the_file_is_never_executed(tmp_path: Path) -> None:
 
 def test_a_file_that_warns_when_parsed_is_taken() -> None:
     assert marks.BEGIN in registered("x = '\\d'\nassert (1, 'always true')\n", FRACAST).text
-
-
-def test_a_port_that_is_open_counts_as_answered() -> None:
-    from tsfm.registration import endpoints
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        assert endpoints.may_replace(CHRONOS, f"http://127.0.0.1:{server.getsockname()[1]}/ds_predict") is False
 
 
 rows = st.sampled_from(

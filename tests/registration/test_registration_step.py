@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -247,8 +248,6 @@ def test_no_python_configuration_is_made_up(host: Host) -> None:
 
 
 def test_an_upgrade_that_wipes_the_tree_is_undone(host: Host) -> None:
-    import shutil
-
     host.tdgpt("G2")
     host.install("fracast")
     step.register()

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         for line in again.done:
             print(line)
         if again.stale:
-            follow_up(again, args, Deadline.after(0))
+            follow_up(again, args, deadline)
     return 1 if outcome.refused else 0
 
 

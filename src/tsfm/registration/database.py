@@ -145,6 +145,8 @@ def rest(access: Access, sql: str, deadline: Deadline) -> int:
         connection.request("POST", "/rest/sql", sql.encode(), {"Authorization": f"Basic {token}"})
         response = connection.getresponse()
         status, body = response.status, response.read(4_000_000)
+        if response.length:
+            raise http.client.IncompleteRead(body, response.length)
     except (OSError, http.client.HTTPException) as error:
         said = "did not answer in time" if deadline.passed else f"is out of reach ({_reason(error)})"
         raise Unreachable(f"{where} {said}") from None
