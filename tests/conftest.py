@@ -60,10 +60,10 @@ class Live:
     def get(self, path: str, timeout: float = 60) -> Answer:
         return self._send(urllib.request.Request(self.url + path), timeout)
 
-    def post(self, path: str, body: object, timeout: float = 60) -> Answer:
+    def post(self, path: str, body: object, timeout: float = 60, headers: dict[str, str] | None = None) -> Answer:
         data = body if isinstance(body, bytes) else orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-        headers = {"Content-Type": "application/json"}
-        return self._send(urllib.request.Request(self.url + path, data, headers), timeout)
+        said = {"Content-Type": "application/json"} | (headers or {})
+        return self._send(urllib.request.Request(self.url + path, data, said), timeout)
 
     def until_ready(self, limit_s: float = 120) -> Live:
         deadline = time.monotonic() + limit_s

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tsfm.batcher import Batcher, Job
-from tsfm.errors import ModelFailed, NotReady
+from tsfm.errors import ModelFailed, NotReady, OutOfMemory
 from tsfm.series import Series
 
 
@@ -107,6 +107,33 @@ def test_one_bad_series_fails_alone(batcher):
     with pytest.raises(ModelFailed, match="ValueError: negative"):
         bad.result(10)
     assert batcher.healthy(10)
+
+
+@dataclass(frozen=True)
+class Small:
+    """A model in whose memory three series of ten points fit."""
+
+    gate: threading.Event = field(default_factory=threading.Event, compare=False)
+    sizes: list = field(default_factory=list, compare=False)
+
+    def run(self, batch):
+        self.sizes.append(len(batch))
+        if sum(map(len, batch)) > 30:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        return [len(series) for series in batch]
+
+
+def test_a_batch_that_does_not_fit_in_memory_is_halved_and_only_what_never_fits_fails(batcher):
+    gate = threading.Event()
+    hold_up(batcher, gate)
+    ask = Small()
+    futures = [batcher.submit(job(ask, 10)) for _ in range(8)]
+    large = batcher.submit(job(ask, 40))
+    gate.set()
+    assert [future.result(10) for future in futures] == [10] * 8
+    with pytest.raises(OutOfMemory, match="out of memory on one series of 40 points and 0 covariates"):
+        large.result(10)
+    assert sorted(ask.sizes) == [1, 2, 2, 2, 2, 4, 4, 8]
 
 
 def test_what_was_taken_back_or_left_is_not_computed(batcher):

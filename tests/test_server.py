@@ -151,6 +151,38 @@ def test_more_than_the_queue_holds_is_429_at_once_with_retry_after(serve, tmp_pa
     assert live.post("/ds_predict", {"input": WALK}).status == 200
 
 
+def test_the_queue_counts_bytes_as_well(serve, tmp_path):
+    ini = tmp_path / "tsfm.ini"
+    ini.write_text("[naive]\nqueue_mib = 1\n")
+    live = troubled(serve, tmp_path, delay_s=1)(env={"TSFM_INI": str(ini)}).until_ready()
+    large = json.dumps({"input": [0.1234567890123] * 39_998 + [1, 2]}).encode()
+    assert 600_000 < len(large) < 1 << 20
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: live.post("/ds_predict", large), range(4)))
+    assert {answer.status for answer in answers} == {200, 429}
+    full = next(answer for answer in answers if answer.status == 429)
+    assert "together are waiting already" in full.json["error"]
+
+
+def test_a_hung_model_is_seen_in_readyz(serve, tmp_path):
+    ini = tmp_path / "tsfm.ini"
+    ini.write_text("[naive]\nstall_s = 1\ndeadline_s = 2\n")
+    live = troubled(serve, tmp_path, hang_above=5)(env={"TSFM_INI": str(ini)}).until_ready()
+    assert live.post("/ds_predict", {"input": [0] * 40 + [1]}).status == 504
+    answer = live.get("/readyz")
+    assert answer.status == 503
+    assert answer.json["error"] == "naive is hung: its model does not come back"
+    live.process.kill()
+
+
+def test_the_service_describes_itself_with_its_limits(naive):
+    described = naive.get("/openapi.json").json
+    assert described["openapi"] == "3.1.0"
+    ask = described["paths"]["/ds_predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert ask["properties"]["input"]["maxItems"] == 40_000
+    assert set(described["paths"]) >= {"/ds_predict", "/readyz", "/v1/models"}
+
+
 def test_a_request_not_answered_by_its_deadline_is_504(serve, tmp_path):
     ini = tmp_path / "tsfm.ini"
     ini.write_text("[naive]\ndeadline_s = 1\n")

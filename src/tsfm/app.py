@@ -11,10 +11,11 @@ from flask import Flask, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException
 
-from tsfm import parse
-from tsfm.errors import RequestError
+from tsfm import openapi, parse
+from tsfm.access import Access
+from tsfm.errors import NotReady, RequestError
 from tsfm.series import Forecast
-from tsfm.service import READY, Service
+from tsfm.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +25,11 @@ def create_app(service: Service) -> Flask:
     app = Flask("tsfm")
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_mib << 20
 
+    app.before_request(Access(service.settings).check)
+
     def ds_predict() -> Response:
         began = time.monotonic()
-        with service.admitted() as deadline:
+        with service.admitted(request.content_length or 0) as deadline:
             asked = parse.forecast_request(parse.decode(request.get_data(cache=False)), service.settings)
             wanted = _client_is_there()
             answer = service.forecast(asked, deadline, wanted)
@@ -43,7 +46,13 @@ def create_app(service: Service) -> Flask:
 
     @app.get("/readyz")
     def readyz() -> Response:
-        return _json({"status": service.state}, 200 if service.state == READY else 503)
+        if service.ready:
+            return _json({"status": "ready"})
+        return _error(f"{service.card.name} is {service.why_not_ready}", 503, NotReady.retry_after_s)
+
+    @app.get("/openapi.json")
+    def description() -> Response:
+        return _json(openapi.describe(service.card, service.settings))
 
     @app.get("/metrics")
     def metrics() -> Response:

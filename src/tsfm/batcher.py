@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tsfm.errors import ModelFailed, NotReady, TsfmError
+from tsfm.errors import ModelFailed, NotReady, OutOfMemory, TsfmError
 from tsfm.series import Series
 
 # A batch is padded to its longest series: beyond this ratio padding costs more than a second call.
@@ -90,12 +90,17 @@ class Batcher:
                 self._pulse = pulse
                 self._changed.notify()
         if since is not None:
-            return time.monotonic() - since < stall_s
+            return not self.stuck(stall_s)
         try:
             pulse.result(timeout=stall_s)
         except TimeoutError:
             return False
         return True
+
+    def stuck(self, stall_s: float) -> bool:
+        """The thread has ended, or its present batch is older than ``stall_s``; told at once."""
+        since = self._busy_since
+        return not self._thread.is_alive() or (since is not None and time.monotonic() - since >= stall_s)
 
     @property
     def length(self) -> int:
@@ -159,21 +164,30 @@ def _run(batch: list[Job]) -> None:
         answers = batch[0].ask.run([job.series for job in batch])
         if len(answers) != len(batch):
             raise ModelFailed(f"the model gave {len(answers)} answers for {len(batch)} series")
-    except TsfmError as error:
-        _spread(batch, error)
     except Exception as error:  # noqa: BLE001  whatever a model package raises is the model's failure
-        failed = ModelFailed(f"the model failed: {type(error).__name__}: {error}")
-        failed.__cause__ = error
-        _spread(batch, failed)
+        _fail(batch, error)
     else:
         for job, answer in zip(batch, answers, strict=True):
             job.future.set_result(answer)
 
 
-def _spread(batch: list[Job], error: TsfmError) -> None:
-    """One bad series must not fail its neighbours: each is tried alone."""
-    if len(batch) == 1:
-        batch[0].future.set_exception(error)
+def _fail(batch: list[Job], error: Exception) -> None:
+    """One bad series must not fail its neighbours, and half a batch needs half the memory: try the halves."""
+    if len(batch) > 1:
+        middle = len(batch) // 2
+        _run(batch[:middle])
+        _run(batch[middle:])
         return
-    for job in batch:
-        _run([job])
+    batch[0].future.set_exception(error if isinstance(error, TsfmError) else _as_ours(error, batch[0].series))
+
+
+def _as_ours(error: Exception, series: Series) -> TsfmError:
+    past, future = series.schema
+    # torch tells a failed allocation on CPU only by its text.
+    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+        size = f"{len(series)} points and {past + future} covariates"
+        ours: TsfmError = OutOfMemory(f"the model ran out of memory on one series of {size}")
+    else:
+        ours = ModelFailed(f"the model failed: {type(error).__name__}: {error}")
+    ours.__cause__ = error
+    return ours

@@ -6,11 +6,14 @@ Our exception hierarchy, with the HTTP status or the exit code each one becomes:
   + ConfigError          exit 78   settings or files are wrong: restarting cannot help
   + RequestError                   what a client is told
     + BadRequest         400       the client can mend it
+    + Unauthorized       401       the token is missing or wrong
+    + Forbidden          403       from a network that is not allowed
     + TooLarge           413       more than a limit allows
     + QueueFull          429       come again, Retry-After says when
     + NotReady           503       loading or stopping
     + DeadlinePassed     504       no answer within the deadline
     + ModelFailed        500       the model broke on a valid request
+    + OutOfMemory        507       a single series needs more memory than there is
 """
 
 from __future__ import annotations
@@ -39,6 +42,14 @@ class BadRequest(RequestError):
     status = 400
 
 
+class Unauthorized(RequestError):
+    status = 401
+
+
+class Forbidden(RequestError):
+    status = 403
+
+
 class TooLarge(RequestError):
     status = 413
 
@@ -59,3 +70,7 @@ class DeadlinePassed(RequestError):
 
 class ModelFailed(RequestError):
     status = 500
+
+
+class OutOfMemory(RequestError):
+    status = 507

@@ -46,11 +46,12 @@ class Service:
         self.card = card
         self.settings = settings
         self.state = LOADING
-        self.metrics = Metrics(lambda: self.waiting, lambda: self.state == READY)
+        self.metrics = Metrics(lambda: self.waiting, lambda: self.ready)
         self._model: Model | None = None
         self._batcher: Batcher | None = None
         self._folder: Path | None = None
         self._inside = 0
+        self._bytes_inside = 0
         self._left = threading.Condition()
 
     # Life
@@ -82,6 +83,16 @@ class Service:
         """End the inference thread, if it ever began."""
         if self._batcher:
             self._batcher.close()
+
+    @property
+    def ready(self) -> bool:
+        """A request that comes now can be answered; never waits."""
+        return self.state == READY and self._batcher is not None and not self._batcher.stuck(self.settings.stall_s)
+
+    @property
+    def why_not_ready(self) -> str:
+        """The state in a word, where "ready" would be wrong."""
+        return "hung: its model does not come back" if self.state == READY else self.state
 
     def healthy(self) -> bool:
         """What the watchdog wants to know: loading, or the inference thread takes up work."""
@@ -130,19 +141,24 @@ class Service:
     # Work
 
     @contextmanager
-    def admitted(self) -> Iterator[float]:
+    def admitted(self, body_bytes: int) -> Iterator[float]:
         """Let one request in, or refuse it at once; gives the moment of its deadline."""
+        limits = self.settings
         with self._left:
             if self.state != READY:
                 raise NotReady(f"{self.card.name} is {self.state}")
-            if self._inside >= self.settings.queue:
-                raise QueueFull(f"{self.settings.queue} requests are waiting already")
+            if self._inside >= limits.queue:
+                raise QueueFull(f"{limits.queue} requests are waiting already")
+            if self._inside and self._bytes_inside + body_bytes > limits.queue_mib << 20:
+                raise QueueFull(f"requests of {self._bytes_inside >> 20} MiB together are waiting already")
             self._inside += 1
+            self._bytes_inside += body_bytes
         try:
-            yield time.monotonic() + self.settings.deadline_s
+            yield time.monotonic() + limits.deadline_s
         finally:
             with self._left:
                 self._inside -= 1
+                self._bytes_inside -= body_bytes
                 self._left.notify_all()
 
     def forecast(

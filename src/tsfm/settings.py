@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 from tsfm.errors import ConfigError
 
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 DEFAULT_FILE = Path("/etc/taos/tsfm.ini")
 MODEL_ROOT = Path("/var/lib/taos/taosanode/model")
 MIRROR = "https://hf-mirror.com"
@@ -79,6 +80,14 @@ def address(value: str) -> str:
         raise ValueError(f"expected an IP address such as 127.0.0.1 or 0.0.0.0, got {value!r}") from None
 
 
+def networks(value: str) -> tuple[IPNetwork, ...]:
+    """IP networks and addresses, separated by spaces or commas."""
+    try:
+        return tuple(ipaddress.ip_network(word) for word in value.replace(",", " ").split())
+    except ValueError as error:
+        raise ValueError(f"expected networks such as 10.0.0.0/8, but {error}") from None
+
+
 def text(value: str) -> str:
     """Any text."""
     return value
@@ -98,8 +107,11 @@ KEYS: dict[str, Key] = {
     "max_horizon": Key(whole(1, 1024), "1024", "most steps to forecast in one request"),
     "max_body_mib": Key(whole(1, 1024), "32", "largest request body, MiB"),
     "queue": Key(whole(1, 1000), "64", "requests that may wait or run at once; more get 429"),
+    "queue_mib": Key(whole(1, 4096), "128", "bodies of waiting requests together, MiB; more get 429"),
     "deadline_s": Key(whole(1, 3600), "60", "a request not answered by then gets 504, seconds"),
     "stall_s": Key(whole(1, 3600), "120", "one batch longer than this counts as hung: the watchdog restarts, seconds"),
+    "allow": Key(networks, "", "networks that may ask, 10.0.0.0/8 192.168.1.7 say; empty: all that reach the port"),
+    "token_file": Key(text, "", "file with a bearer token that every request must bring; empty: none"),
     "log_level": Key(one_of("debug", "info", "warning", "error"), "info", "least level that is logged"),
 }
 

@@ -38,7 +38,7 @@ def _facts(c: card.Card, installed: set[str]) -> dict[str, object]:
 def _rows(cards: Sequence[card.Card], installed: set[str]) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = [TITLES]
     for c in cards:
-        head = (
+        head: tuple[str, ...] = (
             c.name,
             "yes" if c.name in installed else "no",
             str(c.port),
