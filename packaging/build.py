@@ -101,13 +101,18 @@ def make(package: Package, kind: str) -> Path:
     config = venvs.BUILD / "nfpm" / f"{package.name}.yaml"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(configuration(package))
-    nfpm = Path(sys.executable).with_name("nfpm")
-    command = [str(nfpm), "package", "--packager", kind, "--config", str(config), "--target", str(OUT)]
+    return nfpm(kind, config)
+
+
+def nfpm(kind: str, config: Path) -> Path:
+    """Run nFPM on a finished configuration; gives the package's file."""
+    program = Path(sys.executable).with_name("nfpm")
+    command = [str(program), "package", "--packager", kind, "--config", str(config), "--target", str(OUT)]
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(venvs.EPOCH)}
     ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     found = re.search(r"created package: (.+)", ran.stdout)
     if ran.returncode or not found:
-        raise SystemExit(f"nfpm {package.name}: {ran.stdout}{ran.stderr}")
+        raise SystemExit(f"nfpm {config.stem}: {ran.stdout}{ran.stderr}")
     return Path(found[1])
 
 
@@ -168,10 +173,7 @@ def stage_documents(package: Package) -> None:
     folder = STAGE / "doc" / package.name
     folder.mkdir(parents=True)
     (folder / "copyright").write_text(copyright_file(package))
-    changes = f"{package.name} ({VERSION}-1) bookworm; urgency=medium\n\n  * See the project's CHANGELOG.md.\n\n"
-    changes += f" -- {MAINTAINER}  {rfc_date()}\n"
-    with gzip.GzipFile(folder / "changelog.Debian.gz", "wb", 9, mtime=0) as file:
-        file.write(changes.encode())
+    changelog(folder, package.name, VERSION)
     if package.part == "core":
         for name in ("README.md", "CHANGELOG.md"):
             if (ROOT / name).exists():
@@ -180,6 +182,14 @@ def stage_documents(package: Package) -> None:
     if reasons.exists():
         (STAGE / "lintian").mkdir(exist_ok=True)
         (STAGE / "lintian" / package.name).write_text(reasons.read_text().replace("@NAME@", package.name))
+
+
+def changelog(folder: Path, name: str, version: str) -> None:
+    """A package's changelog in Debian's form."""
+    changes = f"{name} ({version}-1) bookworm; urgency=medium\n\n  * See the project's CHANGELOG.md.\n\n"
+    changes += f" -- {MAINTAINER}  {rfc_date()}\n"
+    with gzip.GzipFile(folder / "changelog.Debian.gz", "wb", 9, mtime=0) as file:
+        file.write(changes.encode())
 
 
 def copyright_file(package: Package) -> str:

@@ -1,0 +1,88 @@
+"""Build a deb and an rpm of weights: ``model_package.py FAMILY FROM [CHECKPOINT]``, for sites without a network.
+
+FROM is what ``tsfm import`` takes: what ``tsfm pull FAMILY --to FROM`` made, or a folder of bare files. It is
+checked like there. The same weights give the same bytes.
+
+Environment: OUT is where packages go (default dist), VERSION overrides 1.0+REVISION.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+
+import build
+import venvs
+
+from tsfm import families, settings
+from tsfm.card import Card, Checkpoint
+from tsfm.errors import TsfmError
+from tsfm.store import carry, manifest
+from tsfm.store.manifest import Manifest
+
+STAGE = venvs.BUILD / "weights"
+
+
+def main(words: Sequence[str]) -> int:
+    if len(words) not in (2, 3):
+        sys.exit("usage: make model-package FAMILY=... FROM=DIR [CHECKPOINT=...]")
+    family, path, *name = words
+    families.find(family)
+    with carry.sources(Path(path)) as found:
+        for source in found:
+            card, checkpoint = carry.identify(source, family, name[0] if name else None)
+            shutil.rmtree(STAGE, ignore_errors=True)
+            folder = carry.take_in(source, card, checkpoint, str(STAGE / "in"))
+            package(card, checkpoint, folder)
+    return 0
+
+
+def package(card: Card, checkpoint: Checkpoint, folder: Path) -> None:
+    """Make both packages of one checkpoint that has been checked."""
+    listed = manifest.read(folder)
+    assert listed is not None  # noqa: S101  taking it in has written it
+    name = f"taos-tsfm-weights-{checkpoint.folder.lower().replace('_', '-')}"
+    version = os.environ.get("VERSION") or f"1.0+{listed.revision[:8] or listed.files[-1].sha256[:8]}"
+    folder.rename(STAGE / "weights")
+    document(name, version, card, listed)
+    build.date(STAGE)
+    template = (venvs.HERE / "model-package.yaml").read_text()
+    config = STAGE / f"{name}.yaml"
+    values = {
+        "name": name,
+        "version": version,
+        "maintainer": build.MAINTAINER,
+        "licence": card.licence,
+        "checkpoint": checkpoint.name,
+        "parameters": f"{checkpoint.parameters / 1e6:.0f}",
+        "family": card.name,
+        "models": str(settings.MODEL_ROOT),
+        "folder": checkpoint.folder,
+        "stage": str(STAGE),
+    }
+    config.write_text(Template(template).substitute(values))
+    build.OUT.mkdir(parents=True, exist_ok=True)
+    for kind in ("deb", "rpm"):
+        print(build.nfpm(kind, config))
+
+
+def document(name: str, version: str, card: Card, listed: Manifest) -> None:
+    """The copyright file: whose weights these are, and what was packed."""
+    folder = STAGE / "doc"
+    folder.mkdir()
+    lines = [f"Weights of {listed.checkpoint}, commit {listed.revision or 'unknown'}.", ""]
+    lines += [f"License: {card.licence}", f"Paper: {card.paper}", ""]
+    lines += [f"SHA-256 {file.sha256}  {file.name}" for file in listed.files]
+    (folder / "copyright").write_text("\n".join(lines) + "\n")
+    build.changelog(folder, name, version)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except TsfmError as error:
+        sys.exit(f"model-package: {error}")
