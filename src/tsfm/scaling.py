@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tsfm.errors import ModelFailed
-from tsfm.series import Family, FloatArray, Forecast, Series
+from tsfm.series import Family, FloatArray, Forecast, Imputer, Series
 
 LARGEST = float(np.finfo(np.float64).max)
 
@@ -81,6 +81,28 @@ def forecast(family: Family, batch: Sequence[Series], horizon: int, levels: Sequ
         restore(next(answers), scale, levels) if scale.spread else constant(horizon, levels, scale)
         for _, scale in prepared
     ]
+
+
+def impute(model: Imputer, batch: Sequence[Series]) -> list[FloatArray]:
+    """The whole way of filling gaps for series in any unit, in this thread; shapes (n,), float64."""
+    prepared = [standardise(series, False, model.max_context) for series in batch]
+    moving = [series for series, scale in prepared if scale.spread]
+    filled = iter(model.impute(moving) if moving else [])
+    return [
+        completed(next(filled), scale) if scale.spread else np.full(len(series), scale.centre)
+        for series, scale in prepared
+    ]
+
+
+def completed(filled: FloatArray, scale: Scale) -> FloatArray:
+    """A filled series in the input's unit, float64.
+
+    Raises:
+        ModelFailed: the model gave something that is not a number.
+    """
+    if not np.isfinite(filled).all():
+        raise ModelFailed("the model's answer holds values that are not numbers")
+    return scale.restore(filled)
 
 
 def fill(values: FloatArray) -> FloatArray:
