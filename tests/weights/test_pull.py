@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tsfm import card, checkpoints
+from tsfm.errors import ConfigError
 from weights.conftest import MODEL, Box, model
 from weights.hub import REVISION, Fault, Hub
 
@@ -29,7 +30,7 @@ def complete(box: Box, hub: Hub) -> bool:
     """The folder is what the hub has, and nothing of the download is left."""
     files = {p.name: p.read_bytes() for p in box.weights.iterdir() if p.name != "tsfm-manifest.json"}
     wanted = {name: hub.models[MODEL][name] for name in ("config.json", WEIGHTS)}
-    return files == wanted and sorted(p.name for p in box.root.iterdir()) == [".tsfm.lock", "chronos-bolt-tiny"]
+    return files == wanted and sorted(p.name for p in box.root.iterdir()) == ["chronos-bolt-tiny"]
 
 
 def test_a_pull_brings_the_needed_files_and_their_manifest_and_nothing_else(box: Box, hub: Hub) -> None:
@@ -207,6 +208,8 @@ def test_when_nobody_answers_the_message_says_what_to_run_instead(box: Box) -> N
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert "http://127.0.0.1:9 cannot be reached" in last
+    with pytest.raises(ConfigError, match=r"the last download failed: http://127\.0\.0\.1:9 cannot be reached"):
+        checkpoints.resolve(card.read("chronos"), str(box.root), None)
     assert f"tsfm pull chronos {MODEL} --to DIR, and then here: tsfm import DIR --folder {box.root}" in last
     assert "HF_ENDPOINT" in last
 
@@ -330,6 +333,16 @@ def test_ensure_downloads_what_serving_would_load_and_then_leaves_it(make_box: C
         subprocess.run(command, env=box.env, check=True, capture_output=True)
     assert complete(box, hub)
     assert len(hub.gets("config.json")) == 1
+
+
+def test_root_goes_on_as_the_user_whom_the_folder_belongs_to(box: Box) -> None:
+    owner = 65534 if os.geteuid() == 0 else os.geteuid()
+    box.root.mkdir(parents=True)
+    os.chown(box.root, owner, -1)
+    program = "import os, sys, pathlib; from tsfm.store import place; place.step_down(pathlib.Path(sys.argv[1]));"
+    command = [sys.executable, "-c", program + "print(os.getresuid())", box.root]
+    said = subprocess.run(command, env=box.env, check=True, capture_output=True, text=True).stdout
+    assert said == f"({owner}, {owner}, {owner})\n"
 
 
 def test_a_read_only_folder_is_named_with_the_way_out(box: Box) -> None:

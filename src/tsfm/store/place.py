@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from tsfm.card import Checkpoint
 from tsfm.checkpoints import PARTIAL, bytes_below, failure_note
@@ -31,17 +32,34 @@ def locked(root: Path) -> Iterator[None]:
     """
     with plain_errors(root):
         _make_folder(root)
-        descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    with os.fdopen(descriptor, "r+") as lock:
+        lock = _take(root)
+    with lock:
+        print(os.getpid(), file=lock, flush=True)
+        try:
+            yield
+        finally:
+            (root / LOCK).unlink(missing_ok=True)
+
+
+def _take(root: Path) -> TextIO:
+    path = root / LOCK
+    while True:
+        lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+")
+        _give(path, root)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print(f"tsfm: waiting for process {lock.read().strip()}, which is at work in {root}", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.seek(0)
-        lock.truncate()
-        print(os.getpid(), file=lock, flush=True)
-        yield
+        # Who held it deleted the file at the end: then this lock is on nothing, and a new file is needed.
+        current = False
+        with suppress(FileNotFoundError):
+            current = os.path.samestat(path.stat(), os.fstat(lock.fileno()))
+        if current:
+            lock.seek(0)
+            lock.truncate()
+            return lock
+        lock.close()
 
 
 @contextmanager
