@@ -3,7 +3,7 @@
 Big files are answered by a redirect to a second address (another host, as a CDN is) with their
 SHA-256 as the linked etag; small ones are answered directly, with the hash of their git blob.
 Faults are put into ``Hub.faults`` by file name. As a program it serves a folder of
-OWNER/NAME/FILE, for tests of the units: ``python3 hub.py FOLDER PORT``.
+OWNER/NAME/FILE, for tests of the units: ``python3 hub.py FOLDER PORT [BYTES_PER_S]``.
 """
 
 from __future__ import annotations
@@ -179,13 +179,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
 
-def main(folder: Path, port: int) -> None:
+def main(folder: Path, port: int, bytes_per_s: float | None) -> None:
     hub = Hub(port)
     for path in folder.glob("*/*/*"):
         hub.models.setdefault(f"{path.parent.parent.name}/{path.parent.name}", {})[path.name] = path.read_bytes()
+        hub.faults[path.name] = Fault(bytes_per_s=bytes_per_s)
     print(f"serving {sorted(hub.models)} at {hub.url}", flush=True)
     threading.Event().wait()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]) if sys.argv[3:] else None)
