@@ -1,0 +1,200 @@
+"""Moirai-MoE and Moirai-2: patch transformers that take covariates; samples or quantiles.
+
+Which of the two a folder holds is read from its config.json. The networks are ours
+(``tsfm.nets.moirai``) and read the official tensor names, so nothing of uni2ts is needed to serve.
+
+Moirai-MoE draws 100 paths, as uni2ts does, and from the distribution that each path gives for its
+next patch ten values, of which one carries the path on: quantiles come from 1,000 draws, which
+steadies the tails. The context's scale stays for all steps, as in training; uni2ts's forecast makes
+it again from its own samples at every step. TSFM_MOIRAI_EXACT=1 in the environment does as uni2ts
+does, many times slower; docs/measurements.md has the difference. The random numbers follow from the
+series itself: the same request gets the same answer, whatever else is in its batch.
+
+Context, covariates and horizon share the 512 patches of 16 points that the model was trained on. What
+does not fit is cut from the context's old end; a request that would leave less than 128 points is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tsfm.checkpoints import read_config
+from tsfm.errors import BadRequest, ConfigError
+from tsfm.nets.moirai import Moirai2, MoiraiMoE
+from tsfm.nets.moirai_encoder import HEAD, Sizes
+from tsfm.nets.moirai_mixture import narrow_scale
+from tsfm.nets.moirai_patches import PATCH, patches
+from tsfm.quantiles import at_levels
+from tsfm.series import Capabilities, Family, FloatArray, Forecast, Runtime, Series
+from tsfm.weights import arithmetic, read_safetensors, set_threads
+
+CARD = {
+    "summary": "Moirai-MoE and Moirai-2: patch transformers with covariates and native intervals",
+    "licence": "CC-BY-NC-4.0",
+    "paper": "https://arxiv.org/abs/2410.10469, https://arxiv.org/abs/2511.11698",
+    "keys": ["moirai"],
+    "task": "forecast",
+    "paths": ["/ds_predict"],
+    "port": 6039,
+    "memory_mib": 700,
+    "checkpoints": [
+        {
+            "name": "Salesforce/moirai-moe-1.0-R-small",
+            "parameters": 117028608,
+            "bytes": 468768840,
+            "files": ["config.json", "model.safetensors"],
+            "capabilities": ["past_covariates", "future_covariates", "native_quantiles", "missing_values"],
+        },
+        {
+            "name": "Salesforce/moirai-moe-1.0-R-base",
+            "parameters": 0,
+            "bytes": 0,
+            "files": ["config.json", "model.safetensors"],
+            "capabilities": ["past_covariates", "future_covariates", "native_quantiles", "missing_values"],
+        },
+        {
+            "name": "Salesforce/moirai-2.0-R-small",
+            "parameters": 11389248,
+            "bytes": 45557824,
+            "files": ["config.json", "model.safetensors"],
+            "capabilities": ["past_covariates", "future_covariates", "native_quantiles", "missing_values"],
+        },
+    ],
+}
+
+MAX_CONTEXT = 4096  # 256 patches: with the longest horizon's 64 well inside the 512 of training
+LEAST_CONTEXT = 128
+LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]  # uni2ts's default for Moirai2Module
+
+
+def load(folder: Path | None, runtime: Runtime) -> Family:
+    """The checkpoint in ``folder`` (config.json, model.safetensors).
+
+    Raises:
+        ConfigError: the folder holds something else.
+    """
+    if folder is None:
+        raise ConfigError("moirai: expected a folder with a checkpoint, got none")
+    config, where = read_config(folder), str(folder / "config.json")
+    experts = "distr_output" in config
+    # Moirai 1.0 and 1.1 have a distribution too, but no width of experts.
+    if "d_ff" not in config or not (experts or "num_predict_token" in config):
+        kind = config.get("model_type", config.get("architectures", "neither"))
+        raise ConfigError(f"{where}: expected the configuration of Moirai-MoE or Moirai-2, found {kind}")
+    sizes = _sizes(config, experts, where)
+    longest = _whole(config, "max_seq_len", where)
+    dtype, path = arithmetic(runtime)
+    set_threads(runtime.threads)
+    state = read_safetensors(folder / "model.safetensors")
+    family: Sampled | Quantiled
+    if experts:
+        net = MoiraiMoE(state, sizes, narrow_scale(config, where), dtype, runtime.device)
+        family = Sampled(net, longest, path, exact=os.environ.get("TSFM_MOIRAI_EXACT") == "1")
+    else:
+        ahead = _whole(config, "num_predict_token", where)
+        net2 = Moirai2(state, sizes, _levels(config, where), ahead, dtype, runtime.device)
+        family = Quantiled(net2, longest, path)
+    state.finish()
+    return family
+
+
+class _Patched:
+    """What both have in common: how much they can look at."""
+
+    max_context = MAX_CONTEXT
+    min_context = 1
+    batch_points = 8 * MAX_CONTEXT
+    capabilities = Capabilities(
+        past_covariates=True, future_covariates=True, native_quantiles=True, missing_values=True
+    )
+
+    def __init__(self, longest: int, path: str) -> None:
+        self._longest = longest
+        self.path = path
+
+    def _fitting(self, batch: Sequence[Series], steps: int) -> list[Series]:
+        """The series, cut on the left so that context, covariates and horizon fit the model."""
+        past, known = batch[0].schema
+        points = (self._longest - (1 + known) * steps) // (1 + past + known) * PATCH
+        if points < LEAST_CONTEXT:
+            raise BadRequest(
+                f"covariates: expected so few that {LEAST_CONTEXT} points of each fit into moirai's {self._longest} "
+                f"patches of {PATCH} points beside the horizon, got {past + known} covariates for {steps} patches"
+            )
+        return [series.newest(points) for series in batch]
+
+
+class Sampled(_Patched):
+    """Moirai-MoE: quantiles of draws."""
+
+    def __init__(self, net: MoiraiMoE, longest: int, path: str, exact: bool) -> None:
+        super().__init__(longest, path)
+        self.net, self._exact = net, exact
+
+    @torch.inference_mode()
+    def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
+        steps = -(-horizon // PATCH)
+        series = self._fitting(batch, steps)
+        seeds = [_seed(one.target) for one in series]
+        tokens = patches(series, horizon, self.net.device)
+        draws = self.net.sample(tokens, steps, seeds, self._exact)[..., :horizon].cpu().numpy()
+        return [_of_draws(rows, levels) for rows in draws]
+
+
+class Quantiled(_Patched):
+    """Moirai-2: its own nine quantiles."""
+
+    def __init__(self, net: Moirai2, longest: int, path: str) -> None:
+        super().__init__(longest, path)
+        self.net = net
+
+    @torch.inference_mode()
+    def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
+        steps = -(-horizon // PATCH)
+        tokens = patches(self._fitting(batch, steps), horizon, self.net.device)
+        values = self.net.quantiles(tokens, steps)[..., :horizon].cpu().numpy()
+        trained = self.net.levels
+        return [Forecast(at_levels(trained, v, [0.5])[0], at_levels(trained, v, levels)) for v in values]
+
+
+def _seed(target: FloatArray) -> int:
+    """From the series itself, so coarsely that a change of unit does not change it by its rounding."""
+    coarse = np.round(np.nan_to_num(np.asarray(target, np.float64), nan=99.0) * 16).astype(np.int32)
+    return zlib.crc32(coarse.tobytes())
+
+
+def _of_draws(draws: FloatArray, levels: Sequence[float]) -> Forecast:
+    rows = np.quantile(draws, [0.5, *levels], axis=0)
+    return Forecast(rows[0], rows[1:])
+
+
+def _sizes(config: dict[str, object], experts: bool, where: str) -> Sizes:
+    width, layers, inner = (_whole(config, key, where) for key in ("d_model", "num_layers", "d_ff"))
+    if width % HEAD:
+        raise ConfigError(f"{where}: expected d_model a multiple of {HEAD}, found {width}")
+    given = config.get("patch_sizes" if experts else "patch_size")
+    if given != ([PATCH] if experts else PATCH) or config.get("scaling") is not True:
+        raise ConfigError(
+            f"{where}: expected patches of {PATCH} and scaling true, found {given} and {config.get('scaling')}"
+        )
+    return Sizes(width, inner, layers, experts)
+
+
+def _whole(config: dict[str, object], key: str, where: str) -> int:
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{where}: expected {key} as a whole number above 0, found {value!r}")
+    return value
+
+
+def _levels(config: dict[str, object], where: str) -> list[float]:
+    found = config.get("quantile_levels", LEVELS)
+    if not isinstance(found, list) or found != sorted(set(found)) or 0.5 not in found:
+        raise ConfigError(f"{where}: expected quantile_levels in ascending order with 0.5, found {found!r}")
+    return found

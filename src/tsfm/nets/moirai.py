@@ -1,0 +1,191 @@
+"""Moirai-MoE and Moirai-2 around their common encoder: what goes in, what comes out, how paths go on.
+
+Written from uni2ts 2.0.0 (``uni2ts.model.moirai_moe``, ``uni2ts.model.moirai2``), reading its tensor
+names. Tokens are those of ``tsfm.nets.moirai_patches``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tsfm.nets.moirai_encoder import HEAD, Encoder, Sizes
+from tsfm.nets.moirai_mixture import NOISE, Head, Mixture
+from tsfm.nets.moirai_patches import PATCH, Patches
+from tsfm.weights import State
+
+PATHS = 100  # sample paths, as uni2ts has by default
+DRAWS = 10  # from the distribution of each path; the first one is the path's own
+BYTES = 256 * 2**20  # for what grows with the number of paths under way
+
+Affine = tuple[Tensor, Tensor]
+
+
+class MoiraiMoE:
+    """Sample paths, patch after patch, each patch drawn from the mixture that the path so far gives."""
+
+    def __init__(self, state: State, sizes: Sizes, narrow: float, dtype: torch.dtype, device: str) -> None:
+        self.device, d = device, sizes.width
+        shapes = (("in_proj", PATCH), ("feat_proj", d), ("res_proj", PATCH))
+        self._into = [_affine(state, name, (1, d, n), device) for name, n in shapes]
+        self.encoder = Encoder(state, sizes, dtype, device)
+        self.head = Head(state, d, narrow, device)
+
+    def sample(self, patches: Patches, steps: int, seeds: Sequence[int], exact: bool = False) -> Tensor:
+        """Draws of the target in the unit given, (B, PATHS * DRAWS, steps * 16).
+
+        Args:
+            seeds: one for each series; with it the draws are always the same.
+            exact: scale anew at every step with the path's own draws counted in, as uni2ts's
+                forecast does and its training does not; else the context's scale stays.
+        """
+        paths = int(BYTES / self._path_bytes(patches, steps, exact))
+        at_once, rows = max(1, paths // PATHS), max(1, min(PATHS, paths))
+        method = self._rescaled if exact else self._frozen
+        done = []
+        for a in range(0, len(seeds), at_once):
+            some, chosen = patches[a : a + at_once], seeds[a : a + at_once]
+            spans = [slice(b, min(PATHS, b + rows)) for b in range(0, PATHS, rows)]
+            done.append(torch.cat([method(some, steps, chosen, span) for span in spans], 1).flatten(1, 2))
+        return torch.cat(done)
+
+    def given(self, patches: Patches, paths: Tensor) -> tuple[Mixture, Tensor, Tensor]:
+        """What follows ``paths`` (B, S, points) when they count in loc and scale, (B, S), returned too."""
+        loc, scale = patches.rescale(paths)
+        out = _encode(self.encoder, self._embed(patches.behind(paths, loc, scale)), patches, paths)
+        return self.head(out), loc, scale
+
+    def _embed(self, scaled: Tensor) -> Tensor:
+        """(..., 16) to (..., d)."""
+        into, further, beside = self._into
+        return F.linear(F.silu(F.linear(scaled, *into)), *further) + F.linear(scaled, *beside)
+
+    def _frozen(self, patches: Patches, steps: int, seeds: Sequence[int], span: slice) -> Tensor:
+        """(B, paths, DRAWS, steps * 16) with the context encoded once."""
+        ids, known, paths = patches.ids(), patches.future.shape[1], span.stop - span.start
+        tokens = self._embed(patches.scaled().flatten(1, 2))
+        out, kept = self.encoder.context(tokens, ids, paths, (1 + known) * (steps - 1))
+        mixture = self.head(out[:, patches.times.shape[1] - 1, None])
+        variates = torch.arange(1 + known, device=self.device)
+        future = self._embed(patches.scaled_future())
+        drawn: list[Tensor] = []
+        for step in range(steps):
+            if step:
+                beside = future[:, None, :, step - 1].expand(-1, paths, -1, -1)
+                block = torch.cat([self._embed(drawn[-1][:, :, :1]), beside], 2)
+                times = patches.times[:, -1] + step
+                mixture = self.head(self.encoder.extend(block, times, variates, ids, kept)[:, :, 0])
+            drawn.append(self._draw(mixture, seeds, step, span))
+        scale, loc = (t[:, 0, None, None, None] for t in (patches.scale, patches.loc))
+        return torch.cat(drawn, -1) * scale + loc
+
+    def _rescaled(self, patches: Patches, steps: int, seeds: Sequence[int], span: slice) -> Tensor:
+        """The same, every path encoded whole at every step."""
+        own = patches.values.new_empty(len(seeds), span.stop - span.start, 0)
+        drawn = []
+        for step in range(steps):
+            mixture, loc, scale = self.given(patches, own)
+            new = self._draw(mixture, seeds, step, span) * scale[..., None, None] + loc[..., None, None]
+            own = torch.cat([own, new[:, :, 0]], -1)
+            drawn.append(new)
+        return torch.cat(drawn, -1)
+
+    def _draw(self, mixture: Mixture, seeds: Sequence[int], step: int, span: slice) -> Tensor:
+        """(B, paths, DRAWS, 16) scaled draws from noise that only seed and step decide."""
+        noise = torch.stack([_noise(seed, step)[:, span] for seed in seeds], 1).to(self.device)
+        return self.head.draw(mixture.each(), noise)
+
+    def _path_bytes(self, patches: Patches, steps: int, exact: bool) -> float:
+        behind, sizes = (1 + patches.future.shape[1]) * steps, self.encoder.sizes
+        if exact:
+            return _row_bytes(sizes, patches.valid.shape[1] * patches.values.shape[1] + behind)
+        return 2 * sizes.layers * behind * sizes.width * self.encoder.layers[0].out.element_size()
+
+
+class Moirai2:
+    """Nine quantiles of several patches at once; longer horizons go on from each quantile as a path."""
+
+    def __init__(
+        self, state: State, sizes: Sizes, levels: Sequence[float], ahead: int, dtype: torch.dtype, device: str
+    ) -> None:
+        self.device, self.levels, self._ahead, d = device, tuple(levels), ahead, sizes.width
+        self._into = _Residual(state, "in_proj.", (2 * PATCH, d, d), device)
+        self._out = _Residual(state, "out_proj.", (d, d, ahead * len(levels) * PATCH), device)
+        self.encoder = Encoder(state, sizes, dtype, device)
+
+    def quantiles(self, patches: Patches, steps: int) -> Tensor:
+        """(B, levels, steps * 16) in the unit given, by the rule of ``Moirai2Forecast.forward``.
+
+        Every step reads all paths' 9 * 9 quantiles as a crowd and takes that crowd's quantiles; the
+        scale is made again with each path counted in.
+        """
+        own = self._next(patches, patches.values.new_empty(len(patches.values), 1, 0))[:, 0]
+        own = own.transpose(1, 2).flatten(2)
+        at = own.new_tensor(self.levels)
+        while own.shape[-1] < steps * PATCH:
+            crowd = self._next(patches, own).permute(0, 2, 4, 1, 3).flatten(3)
+            new = torch.quantile(crowd, at, dim=-1)  # (levels, B, ahead, 16)
+            own = torch.cat([own, new.permute(1, 0, 2, 3).flatten(2)], -1)
+        return own[..., : steps * PATCH]
+
+    def _next(self, patches: Patches, paths: Tensor) -> Tensor:
+        """What follows each of ``paths`` (B, S, points): (B, S, ahead, levels, 16)."""
+        known, variates = 1 + patches.future.shape[1], patches.values.shape[1]
+        tokens = variates * patches.valid.shape[1] + known * paths.shape[-1] // PATCH
+        at_once = max(1, int(BYTES / _row_bytes(self.encoder.sizes, tokens)) // paths.shape[1])
+        spans = [slice(a, a + at_once) for a in range(0, len(paths), at_once)]
+        return torch.cat([self._follow(patches[span], paths[span]) for span in spans])
+
+    def _follow(self, patches: Patches, paths: Tensor) -> Tensor:
+        loc, scale = patches.rescale(paths)
+        scaled = patches.behind(paths, loc, scale)
+        # Everything behind the context counts as observed: it is known or was forecast.
+        seen = torch.ones_like(scaled)
+        observed = patches.observed.flatten(1, 2)[:, None].float()
+        seen[:, :, : observed.shape[2]] = observed
+        out = _encode(self.encoder, self._into(torch.cat([scaled, seen], -1)), patches, paths)
+        ahead = self._out(out).view(*paths.shape[:2], self._ahead, len(self.levels), PATCH)
+        return ahead * scale[..., None, None, None] + loc[..., None, None, None]
+
+
+class _Residual:
+    """uni2ts's ResidualBlock: one hidden layer beside a straight way."""
+
+    def __init__(self, state: State, prefix: str, widths: tuple[int, int, int], device: str) -> None:
+        n, hidden, out = widths
+        shapes = (("hidden", (hidden, n)), ("output", (out, hidden)), ("residual", (out, n)))
+        self._parts = [_affine(state, f"{prefix}{name}_layer", shape, device) for name, shape in shapes]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        hidden, output, residual = self._parts
+        return F.linear(F.silu(F.linear(x, *hidden)), *output) + F.linear(x, *residual)
+
+
+def _affine(state: State, name: str, shape: tuple[int, ...], device: str) -> Affine:
+    """Weight and bias as copies in float32; a leading axis of 1 (one patch size) is dropped."""
+    weight = state.take(f"{name}.weight", shape).to(device, torch.float32, copy=True)
+    bias = state.take(f"{name}.bias", shape[:-1]).to(device, torch.float32, copy=True)
+    return (weight[0], bias[0]) if len(shape) == 3 else (weight, bias)
+
+
+def _encode(encoder: Encoder, tokens: Tensor, patches: Patches, paths: Tensor) -> Tensor:
+    """Whole rows (B, S, N, d); returns what the newest target token of each became, (B, S, d)."""
+    batch, samples, more = *paths.shape[:2], paths.shape[-1] // PATCH
+    out, _ = encoder.context(tokens.flatten(0, 1), patches.ids(more, samples))
+    context = patches.values.shape[1] * patches.valid.shape[1]
+    newest = context + more - 1 if more else patches.valid.shape[1] - 1
+    return out[:, newest].view(batch, samples, -1)
+
+
+def _row_bytes(sizes: Sizes, tokens: int) -> float:
+    """About what one row of tokens needs while it is encoded: activations and attention."""
+    return 4 * tokens * (12 * sizes.width + sizes.width // HEAD * tokens)
+
+
+def _noise(seed: int, step: int) -> Tensor:
+    """Uniforms (NOISE, PATHS, DRAWS, 16)."""
+    generator = torch.Generator().manual_seed(seed * 65536 + step)
+    return torch.rand((NOISE, PATHS, DRAWS, PATCH), generator=generator)

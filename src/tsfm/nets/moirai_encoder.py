@@ -1,0 +1,243 @@
+"""The transformer of Moirai-MoE and Moirai-2: causal by time, with keys and values kept for sample paths.
+
+Written from uni2ts 2.0.0 (``uni2ts.module.transformer.TransformerEncoder`` and what it uses), reading
+its tensor names. A token looks at every token of its own or an earlier patch, of any variate, so what
+a context gives does not depend on what follows: it is encoded once, and all sample paths share it.
+The residual stream, norms, softmax and routing are float32; products of large matrices are of
+the type that is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tsfm.weights import State
+
+HEAD = 64  # uni2ts: num_heads = d_model // 64
+ROTATED = 32  # positions turn the first half of each head (partial_factor 0.0 to 0.5)
+EXPERTS, CHOSEN = 32, 2  # fixed in uni2ts's TransformerEncoder
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Read from config.json."""
+
+    width: int  # d_model
+    inner: int  # d_ff, of one expert
+    layers: int
+    experts: bool
+
+
+@dataclass(frozen=True)
+class Ids:
+    """What attention knows of N tokens in each of R rows.
+
+    Attributes:
+        times: (R, N) number of the patch; equal ones see each other.
+        variates: (N,) 0 is the target.
+        valid: (R, N) False for padding, which nothing looks at.
+    """
+
+    times: Tensor
+    variates: Tensor
+    valid: Tensor
+
+    def mask(self) -> Tensor | None:
+        """(R, 1, N, N), True where a token may look; None for plain causal order."""
+        times = self.times
+        one_variate = bool((self.variates == 0).all())
+        if one_variate and bool(self.valid.all()) and bool((times[:, 1:] > times[:, :-1]).all()):
+            return None
+        seen = (times[:, None, :] <= times[:, :, None]) & self.valid[:, None, :]
+        # A row of padding must look at something, or its softmax has nothing to divide by.
+        return (seen | ~self.valid[:, :, None])[:, None]
+
+
+class Paths:
+    """Keys and values of one layer: the context's once, and those of S paths behind it.
+
+    Shapes: context (B, heads, N, 64), own (B, heads, S, room, 64).
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor, samples: int, room: int) -> None:
+        shape = (*keys.shape[:2], samples, room, HEAD)
+        self.context = keys, values
+        self.own = keys.new_empty(shape), keys.new_empty(shape)
+        self.used = 0
+
+    def grow(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Append n tokens, (B, heads, S, n, 64); returns all own ones."""
+        end = self.used + keys.shape[3]
+        for store, new in zip(self.own, (keys, values), strict=True):
+            store[:, :, :, self.used : end] = new
+        self.used = end
+        return self.own[0][:, :, :, :end], self.own[1][:, :, :, :end]
+
+
+class Layer:
+    """Pre-norm attention and a gated feed-forward, or 32 of them of which each token takes two."""
+
+    def __init__(self, state: State, number: int, sizes: Sizes, dtype: torch.dtype) -> None:
+        d, prefix = sizes.width, f"encoder.layers.{number}."
+        attention = prefix + "self_attn."
+        self.norms = [state.take(f"{prefix}norm{i}.weight", (d,)).float().clone() for i in (1, 2)]
+        self.q_norm, self.k_norm = (
+            state.take(f"{attention}{name}_norm.weight", (HEAD,)).float().clone() for name in "qk"
+        )
+        qkv = [state.take(f"{attention}{name}_proj.weight", (d, d)) for name in "qkv"]
+        self.qkv = torch.cat(qkv).to(dtype)
+        self.out = state.take(f"{attention}out_proj.weight", (d, d)).to(dtype, copy=True)
+        bias = state.take(f"{attention}var_attn_bias.emb.weight", (2, d // HEAD)).float()
+        # Softmax ignores what all keys share, so only the difference counts: none with one variate.
+        self.same_variate = bias[1] - bias[0]
+        self.feed = _feeds(state, prefix + "ffn.", sizes, dtype)
+        self.centroids: Tensor | None = None
+
+    def to(self, device: str) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value.to(device))
+        self.norms = [norm.to(device) for norm in self.norms]
+        self.feed = self.feed[0].to(device), self.feed[1].to(device)
+
+    def project(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """q, k, v of (R, n, d), each (R, heads, n, 64), q and k normalised and turned."""
+        rows, n, width = x.shape
+        normed = _rms(x, self.norms[0]).to(self.qkv.dtype)
+        split = F.linear(normed, self.qkv).view(rows, n, 3, width // HEAD, HEAD).permute(2, 0, 3, 1, 4)
+        q, k = (_turn(_rms(t.float(), w), *turn) for t, w in ((split[0], self.q_norm), (split[1], self.k_norm)))
+        return [q.to(self.qkv.dtype), k.to(self.qkv.dtype), split[2]]
+
+    def mix(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Add to x (R, n, d) what attention gave (R, heads, n, 64), then the feed-forward."""
+        flat = attended.transpose(1, 2).reshape(x.shape).to(self.out.dtype)
+        x = x + F.linear(flat, self.out)
+        normed = _rms(x, self.norms[1]).view(-1, x.shape[-1])
+        if self.centroids is None:
+            return x + _gated(normed.to(self.out.dtype), self.feed[0][0], self.feed[1][0]).view_as(x)
+        return x + _experts(normed, self.centroids, *self.feed).view_as(x)
+
+
+class Encoder:
+    """All layers; rows are independent of one another."""
+
+    def __init__(self, state: State, sizes: Sizes, dtype: torch.dtype, device: str) -> None:
+        self.sizes = sizes
+        centroids = None
+        if sizes.experts:
+            shape = (sizes.layers, EXPERTS, sizes.width)
+            centroids = state.take("encoder.centroid", shape).float().to(device)
+        self.layers = [Layer(state, number, sizes, dtype) for number in range(sizes.layers)]
+        for number, layer in enumerate(self.layers):
+            layer.to(device)
+            layer.centroids = None if centroids is None else centroids[number]
+        self.norm = state.take("encoder.norm.weight", (sizes.width,)).float().clone().to(device)
+
+    def context(self, x: Tensor, ids: Ids, samples: int = 0, room: int = 0) -> tuple[Tensor, list[Paths]]:
+        """Encode whole rows, (R, N, d) float32; with ``samples``, keep keys and values for as many paths."""
+        mask, turn = ids.mask(), _angles(ids.times[:, None])
+        same = (ids.variates[:, None] == ids.variates).float()
+        kept = []
+        for layer in self.layers:
+            q, k, v = layer.project(x, turn)
+            look = mask
+            if mask is not None and bool((ids.variates != 0).any()):
+                bias = layer.same_variate[:, None, None] * same
+                look = bias.masked_fill(~mask, float("-inf")).to(q.dtype)
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=look, is_causal=look is None)
+            x = layer.mix(x, attended)
+            if samples:
+                kept.append(Paths(k, v, samples, room))
+        return _rms(x, self.norm), kept
+
+    def extend(self, x: Tensor, times: Tensor, variates: Tensor, ids: Ids, kept: list[Paths]) -> Tensor:
+        """One more patch on each path.
+
+        Args:
+            x: (B, S, n, d), the n tokens of the new patch: target first, then known covariates.
+            times: (B,) the new patch's number.
+            variates: (n,) of the tokens.
+            ids: the context's.
+            kept: from ``context`` with S samples; grows by n.
+
+        Returns:
+            (B, S, n, d).
+        """
+        batch, samples, n, width = x.shape
+        turn = _angles(times[:, None, None].expand(batch, 1, samples * n))
+        hidden = ids.valid[:, None, None, None, :].logical_not()
+        x = x.reshape(batch, samples * n, width)
+        for layer, paths in zip(self.layers, kept, strict=True):
+            q, k, v = layer.project(x, turn)
+            split = (batch, -1, samples, n, HEAD)
+            keys, values = paths.grow(k.reshape(split), v.reshape(split))
+            near = torch.matmul(q.reshape(split), keys.transpose(-1, -2)).float() / HEAD**0.5
+            far = torch.matmul(q, paths.context[0].transpose(-1, -2)).float() / HEAD**0.5
+            far = far.view(batch, -1, samples, n, far.shape[-1])
+            if len(ids.variates) and bool((ids.variates != 0).any()):
+                own = variates.repeat(keys.shape[3] // n)
+                near = near + layer.same_variate[:, None, None, None] * (variates[:, None] == own)
+                far = far + layer.same_variate[:, None, None, None] * (variates[:, None] == ids.variates)
+            weights = torch.cat([far.masked_fill(hidden, float("-inf")), near], -1).softmax(-1).to(v.dtype)
+            far, near = weights[..., : far.shape[-1]], weights[..., far.shape[-1] :]
+            attended = torch.matmul(far.reshape(batch, -1, samples * n, far.shape[-1]), paths.context[1])
+            x = layer.mix(x, attended + torch.matmul(near, values).view_as(attended))
+        return _rms(x, self.norm).view(batch, samples, n, width)
+
+
+def _rms(x: Tensor, weight: Tensor) -> Tensor:
+    return F.rms_norm(x, weight.shape, weight, 1e-5)
+
+
+def _angles(times: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, (..., 16) for times (...): pairs of neighbours turn together."""
+    theta = 10000.0 ** (-torch.arange(0, ROTATED, 2, dtype=torch.float32, device=times.device) / ROTATED)
+    angle = times[..., None].float() * theta
+    return angle.cos(), angle.sin()
+
+
+def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    a, b = x[..., 0:ROTATED:2], x[..., 1:ROTATED:2]
+    turned = torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
+    return torch.cat([turned, x[..., ROTATED:]], -1)
+
+
+def _feeds(state: State, prefix: str, sizes: Sizes, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Gate above up, (E, 2 * inner, d), and down, (E, d, inner), copied once from the mapped file."""
+    d, inner = sizes.width, sizes.inner
+    names = [f"{prefix}experts.{e}." for e in range(EXPERTS)] if sizes.experts else [prefix]
+    into = torch.empty(len(names), 2 * inner, d, dtype=dtype)
+    down = torch.empty(len(names), d, inner, dtype=dtype)
+    for e, name in enumerate(names):
+        into[e, :inner] = state.take(f"{name}fc_gate.weight", (inner, d))
+        into[e, inner:] = state.take(f"{name}fc1.weight", (inner, d))
+        down[e] = state.take(f"{name}fc2.weight", (d, inner))
+    return into, down
+
+
+def _gated(x: Tensor, into: Tensor, down: Tensor) -> Tensor:
+    gate, up = F.linear(x, into).chunk(2, -1)
+    return F.linear(F.silu(gate) * up, down).float()
+
+
+def _experts(x: Tensor, centroids: Tensor, into: Tensor, down: Tensor) -> Tensor:
+    """Each row of (M, d) through two experts: those whose centroids are the farthest, as uni2ts has it."""
+    distances, chosen = torch.cdist(x, centroids).topk(CHOSEN)
+    order = chosen.flatten().argsort(stable=True)
+    ends = torch.bincount(chosen.flatten(), minlength=EXPERTS).cumsum(0).tolist()
+    rows = x.to(into.dtype)[order // CHOSEN]
+    both, out = rows.new_empty(len(rows), into.shape[1]), torch.empty_like(rows)
+    spans = [(e, a, b) for e, (a, b) in enumerate(zip([0, *ends], ends, strict=False)) if b > a]
+    for e, a, b in spans:
+        torch.mm(rows[a:b], into[e].t(), out=both[a:b])
+    gate, up = both.chunk(2, -1)
+    middle = F.silu(gate) * up
+    for e, a, b in spans:
+        torch.mm(middle[a:b], down[e].t(), out=out[a:b])
+    back = torch.empty_like(order)
+    back[order] = torch.arange(len(order), device=order.device)
+    return (out[back].float().view(len(x), CHOSEN, -1) * distances.softmax(-1)[..., None]).sum(1)
