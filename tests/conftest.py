@@ -22,6 +22,8 @@ from hypothesis import HealthCheck, settings
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # checkpoints/<family>.py are shared by tests and benchmarks
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Idle OpenMP threads that spin take the CPUs from whatever else runs; set before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["TSFM_INI"] = "/nonexistent/tsfm.ini"  # never the settings of the host that runs the tests
 
 # The machine may be busy: how long an example takes says nothing of the code.
