@@ -170,8 +170,11 @@ def _place_scripts(outcome: Outcome, families: Sequence[str]) -> None:
 
 
 def _make_folder(path: Path) -> None:
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            folder.chmod(0o755)  # whatever the umask of who runs us
     except OSError as error:
         raise marks.Refused(f"{path}: cannot be made: {error.strerror}; run as root") from None
 
