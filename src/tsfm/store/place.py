@@ -34,7 +34,6 @@ def locked(root: Path) -> Iterator[None]:
         _make_folder(root)
         lock = _take(root)
     with lock:
-        print(os.getpid(), file=lock, flush=True)
         try:
             yield
         finally:
@@ -58,6 +57,7 @@ def _take(root: Path) -> TextIO:
         if current:
             lock.seek(0)
             lock.truncate()
+            print(os.getpid(), file=lock, flush=True)
             return lock
         lock.close()
 
