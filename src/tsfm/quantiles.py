@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from tsfm.series import FloatArray
+from tsfm.series import FloatArray, Forecast
 
 
 def at_levels(trained: Sequence[float], values: FloatArray, levels: Sequence[float]) -> FloatArray:
@@ -19,17 +19,22 @@ def at_levels(trained: Sequence[float], values: FloatArray, levels: Sequence[flo
 
     Args:
         trained: shape (q,), ascending, 0.5 among them.
-        values: shape (q, horizon); crossing quantiles are put in order first.
+        values: shape (..., q, horizon); crossing quantiles are put in order first.
         levels: each in (0, 1).
 
     Returns:
-        shape (len(levels), horizon).
+        shape (..., len(levels), horizon).
     """
-    ordered = np.sort(np.asarray(values, np.float64), axis=0)
+    ordered = np.moveaxis(np.sort(np.asarray(values, np.float64), axis=-2), -2, 0)
     levels_known = np.asarray(trained, np.float64)
     median = ordered[int(np.argmin(np.abs(levels_known - 0.5)))]
     rows = [_one_level(levels_known, ordered, median, level) for level in levels]
-    return np.stack(rows) if rows else np.empty((0, ordered.shape[1]))
+    return np.stack(rows, axis=-2) if rows else np.empty((*median.shape[:-1], 0, median.shape[-1]))
+
+
+def forecasts(trained: Sequence[float], values: FloatArray, levels: Sequence[float]) -> list[Forecast]:
+    """A whole batch's answers: ``values`` of shape (b, q, horizon) read off by ``at_levels``."""
+    return [Forecast(rows[0], rows[1:]) for rows in at_levels(trained, values, [0.5, *levels])]
 
 
 def _one_level(trained: FloatArray, ordered: FloatArray, median: FloatArray, level: float) -> FloatArray:
@@ -39,7 +44,7 @@ def _one_level(trained: FloatArray, ordered: FloatArray, median: FloatArray, lev
         widening = normal.inv_cdf(level) / normal.inv_cdf(float(trained[outermost]))
         return np.asarray(median + (ordered[outermost] - median) * widening)
     right = int(np.searchsorted(trained, level))
-    if np.isclose(trained[right], level, rtol=0, atol=1e-6):
+    if abs(trained[right] - level) <= 1e-6:
         return np.asarray(ordered[right])
     weight = (level - trained[right - 1]) / (trained[right] - trained[right - 1])
     return np.asarray(ordered[right - 1] * (1 - weight) + ordered[right] * weight)

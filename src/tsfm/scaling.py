@@ -115,15 +115,19 @@ def fill(values: FloatArray) -> FloatArray:
 
 
 def _unit(values: FloatArray, fill_gaps: bool) -> tuple[FloatArray, Scale]:
-    largest = float(np.nanmax(np.abs(values))) or 1.0
-    relative = values / largest  # the squares of 1e200 and of 1e-200 are out of range, these are not
-    if np.nanmin(values) == np.nanmax(values):
-        centre, spread = float(np.nanmax(values)), 0.0
-        unit = np.where(np.isnan(values), values, 0.0)
+    missing = np.isnan(values)
+    seen = values[~missing] if missing.any() else values
+    low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
+    if low == high:
+        centre, spread = high, 0.0
+        unit = np.where(missing, values, 0.0)
     else:
-        mean, deviation = float(np.nanmean(relative)), float(np.nanstd(relative))
+        largest = max(-low, high)
+        relative = seen / largest  # the squares of 1e200 and of 1e-200 are out of range, these are not
+        mean = float(relative.mean())
+        deviation = float(relative.std())
         centre, spread = mean * largest, deviation * largest
-        unit = (relative - mean) / deviation
+        unit = (values / largest - mean) / deviation
     return np.asarray(fill(unit) if fill_gaps else unit, np.float32), Scale(centre, spread)
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from tsfm.checkpoints import read_config
 from tsfm.errors import ConfigError
-from tsfm.quantiles import at_levels
-from tsfm.series import Capabilities, Family, FloatArray, Forecast, Runtime, Series
+from tsfm.quantiles import forecasts
+from tsfm.series import Capabilities, Family, Forecast, Runtime, Series
 from tsfm.weights import set_threads
 
 CARD = {
@@ -106,9 +107,13 @@ class Bolt:
         self.batch_points = 16 * self.max_context
 
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
-        targets = [torch.as_tensor(series.target, dtype=torch.float32) for series in batch]
-        answers = self._pipeline.predict(targets, prediction_length=horizon)  # type: ignore[attr-defined]
-        return [_answer(self._trained, answer.numpy(), levels) for answer in answers]
+        # One array, shorter series led by NaN: the official package would do the same, row by row.
+        longest = max(map(len, batch))
+        rows = np.full((len(batch), longest), np.nan, np.float32)
+        for row, series in zip(rows, batch, strict=True):
+            row[longest - len(series) :] = series.target
+        answers = self._pipeline.predict(torch.from_numpy(rows), prediction_length=horizon)  # type: ignore[attr-defined]
+        return forecasts(self._trained, answers.numpy(), levels)
 
 
 class Chronos2(Bolt):
@@ -121,7 +126,7 @@ class Chronos2(Bolt):
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
         inputs = [_inputs(series, horizon) for series in batch]
         answers = self._pipeline.predict(inputs, prediction_length=horizon)  # type: ignore[attr-defined]
-        return [_answer(self._trained, answer[0].numpy(), levels) for answer in answers]
+        return forecasts(self._trained, np.stack([answer[0].numpy() for answer in answers]), levels)
 
 
 def _inputs(series: Series, horizon: int) -> dict[str, object]:
@@ -132,7 +137,3 @@ def _inputs(series: Series, horizon: int) -> dict[str, object]:
         "past_covariates": past | {name: row[:-horizon] for name, row in known.items()},
         "future_covariates": {name: row[-horizon:] for name, row in known.items()},
     }
-
-
-def _answer(trained: list[float], values: FloatArray, levels: Sequence[float]) -> Forecast:
-    return Forecast(at_levels(trained, values, [0.5])[0], at_levels(trained, values, levels))
