@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from tsfm import card as cards
 from tsfm import checkpoints, families, settings
@@ -29,13 +30,13 @@ def run(args: argparse.Namespace) -> int:
         for state in checkpoints.state(card, root):
             if state.folder and wanted in (None, state.checkpoint):
                 found += 1
-                bad += _verify(card, state)
+                bad += _verify(card, state, root)
     if not found:
         raise ConfigError("there are no weights to verify; see tsfm list")
     return 1 if bad else 0
 
 
-def _verify(card: Card, state: State) -> bool:
+def _verify(card: Card, state: State, root: Path) -> bool:
     """Tell how one checkpoint is; True: damaged."""
     name = state.checkpoint.name
     if state.status == "damaged":
@@ -49,9 +50,9 @@ def _verify(card: Card, state: State) -> bool:
     if not wrong:
         print(f"{name}: {place.megabytes(state.bytes)} verified in {state.folder}")
         return False
+    again = checkpoints.remedy(card, state.checkpoint, root)
     print(
-        f"tsfm: {name}: {state.folder} is damaged: {'; '.join(wrong)}; "
-        f"run: tsfm remove {card.name} {name}, then: tsfm pull {card.name} {name}",
+        f"tsfm: {name}: {state.folder} is damaged: {'; '.join(wrong)}; run: tsfm remove {card.name} {name}, then {again}",
         file=sys.stderr,
     )
     return True
