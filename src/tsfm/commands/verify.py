@@ -50,9 +50,8 @@ def _verify(card: Card, state: State, root: Path) -> bool:
     if not wrong:
         print(f"{name}: {place.megabytes(state.bytes)} verified in {state.folder}")
         return False
+    first = f"tsfm remove {card.name} {name}"
     again = checkpoints.remedy(card, state.checkpoint, root)
-    print(
-        f"tsfm: {name}: {state.folder} is damaged: {'; '.join(wrong)}; run: tsfm remove {card.name} {name}, then {again}",
-        file=sys.stderr,
-    )
+    damage = f"{state.folder} is damaged: {'; '.join(wrong)}"
+    print(f"tsfm: {name}: {damage}; run: {first}, then {again}", file=sys.stderr)
     return True
