@@ -11,10 +11,9 @@ from flask import Flask, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException
 
-from tsfm import openapi, parse
+from tsfm import imputation, openapi, parse
 from tsfm.access import Access
 from tsfm.errors import NotReady, RequestError
-from tsfm.series import Forecast
 from tsfm.service import Service
 
 log = logging.getLogger(__name__)
@@ -27,18 +26,19 @@ def create_app(service: Service) -> Flask:
 
     app.before_request(Access(service.settings).check)
 
-    def ds_predict() -> Response:
+    answered = TASKS[service.card.task]
+
+    def infer() -> Response:
         began = time.monotonic()
         with service.admitted(request.content_length or 0) as deadline:
-            asked = parse.forecast_request(parse.decode(request.get_data(cache=False)), service.settings)
-            wanted = _client_is_there()
-            answer = service.forecast(asked, deadline, wanted)
+            body = parse.decode(request.get_data(cache=False))
+            fields = answered(service, body, deadline, _client_is_there())
         service.metrics.requests.labels("200").inc()
         service.metrics.latency.observe(time.monotonic() - began)
-        return _json(_forecast_fields(answer, asked.confidence))
+        return _json(fields)
 
     for path in service.card.paths:
-        app.add_url_rule(path, path, ds_predict, methods=["POST"], provide_automatic_options=False)
+        app.add_url_rule(path, path, infer, methods=["POST"], provide_automatic_options=False)
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -84,15 +84,30 @@ def _client_is_there() -> Callable[[], bool]:
     return (lambda: not left()) if left else (lambda: True)
 
 
-def _forecast_fields(answer: Forecast, confidence: float) -> dict[str, object]:
+def _forecast(
+    service: Service, body: dict[str, object], deadline: float, wanted: Callable[[], bool]
+) -> dict[str, object]:
+    asked = parse.forecast_request(body, service.settings)
+    answer = service.forecast(asked, deadline, wanted)
     lower, upper = answer.quantiles
     return {
         "status": "success",
         "output": answer.median,
         "lower": lower,
         "upper": upper,
-        "conf_interval": confidence,
+        "conf_interval": asked.confidence,
     }
+
+
+def _impute(
+    service: Service, body: dict[str, object], deadline: float, wanted: Callable[[], bool]
+) -> dict[str, object]:
+    asked = imputation.parse(body, service.settings)
+    return imputation.answer(asked, service.impute(asked.series, deadline, wanted))
+
+
+# From a decoded body to the fields of the answer, by the task of the family's card.
+TASKS = {"forecast": _forecast, "imputation": _impute}
 
 
 def _json(fields: dict[str, object], status: int = 200) -> Response:

@@ -15,11 +15,11 @@ from typing import cast
 import numpy as np
 
 from tsfm import __version__, parse, scaling
-from tsfm.batcher import Batcher, Job, always
+from tsfm.batcher import Ask, Batcher, Job, always
 from tsfm.card import Card
 from tsfm.errors import DeadlinePassed, NotReady, QueueFull
 from tsfm.metrics import Metrics
-from tsfm.series import Family, Forecast, Model, Series
+from tsfm.series import Family, FloatArray, Forecast, Imputer, Model, Series
 from tsfm.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,16 @@ class ForecastAsk:
 
     def run(self, batch: Sequence[Series]) -> Sequence[Forecast]:
         return self.family.forecast(batch, self.horizon, self.levels)
+
+
+@dataclass(frozen=True)
+class ImputationAsk:
+    """Gaps to be filled: all such requests may share batches."""
+
+    imputer: Imputer
+
+    def run(self, batch: Sequence[Series]) -> Sequence[FloatArray]:
+        return self.imputer.impute(batch)
 
 
 class Service:
@@ -181,6 +191,21 @@ class Service:
         answer = cast(Forecast, self._run(Job(series, ask, wanted), deadline))
         return scaling.restore(answer, scale, request.levels)
 
+    def impute(self, series: Series, deadline: float, wanted: Callable[[], bool] = always) -> FloatArray:
+        """The whole series, shape (n,): the model's values where the target is NaN.
+
+        Raises:
+            BadRequest: too few points are observed.
+            DeadlinePassed, ModelFailed, NotReady
+        """
+        imputer = cast(Imputer, self._loaded())
+        parse.check_context(series, imputer.max_context, imputer.min_context, self.card.name)
+        standard, scale = scaling.standardise(series, False, imputer.max_context)
+        if not scale.spread:
+            return np.full(len(series), scale.centre)
+        filled = cast(FloatArray, self._run(Job(standard, ImputationAsk(imputer), wanted), deadline))
+        return scaling.completed(filled, scale)
+
     def _run(self, job: Job, deadline: float) -> object:
         if self._batcher is None:
             raise NotReady(f"{self.card.name} is {self.state}")
@@ -194,10 +219,14 @@ class Service:
             raise DeadlinePassed("the client has left") from None
 
     def _warm_up(self, model: Model, batcher: Batcher) -> None:
-        points = min(WARM_UP_POINTS, model.max_context)
-        wave = Series(np.sin(np.arange(points, dtype=np.float64) / 4))
-        series, _ = scaling.standardise(wave, False, model.max_context)
-        batcher.submit(Job(series, ForecastAsk(cast(Family, model), WARM_UP_HORIZON, (0.1, 0.9)))).result()
+        wave = np.sin(np.arange(min(WARM_UP_POINTS, model.max_context), dtype=np.float64) / 4)
+        if self.card.task == "imputation":
+            wave[20:30] = np.nan
+            ask: Ask = ImputationAsk(cast(Imputer, model))
+        else:
+            ask = ForecastAsk(cast(Family, model), WARM_UP_HORIZON, (0.1, 0.9))
+        series, _ = scaling.standardise(Series(wave), False, model.max_context)
+        batcher.submit(Job(series, ask)).result()
 
     def _loaded(self) -> Model:
         if self._model is None:
