@@ -72,6 +72,7 @@ class Process:
                 port=port,
                 threads=settings.queue + FREE_THREADS,
                 connection_limit=settings.queue + 1000,
+                recv_bytes=64 << 10,  # a request of a thousand points in one turn of the loop
                 max_request_header_size=16 << 10,
                 max_request_body_size=settings.max_body_mib << 20,
                 channel_request_lookahead=1,  # so that a client that left is noticed while it waits

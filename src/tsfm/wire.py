@@ -1,10 +1,10 @@
-"""The refusals that waitress makes before our app sees a request, in our form: JSON with a sentence."""
+"""How waitress speaks for us: an answer in one piece, and its own refusals in our form, JSON with a sentence."""
 
 from __future__ import annotations
 
 import orjson
 from waitress.channel import HTTPChannel
-from waitress.task import ErrorTask
+from waitress.task import ErrorTask, WSGITask
 
 WORDS = {
     400: "the request is not well-formed HTTP",
@@ -15,7 +15,19 @@ WORDS = {
 }
 
 
-class JsonErrorTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
+class OneSendTask(WSGITask):  # type: ignore[misc]  # waitress ships no types
+    """waitress's run of the app (waitress.task.WSGITask), but header and body leave in one packet."""
+
+    def write(self, data: bytes) -> None:
+        if self.wrote_header or not (self.complete and self.has_body and data and self.content_length == len(data)):
+            super().write(data)
+            return
+        self.wrote_header = True
+        self.content_bytes_written = len(data)
+        self.channel.write_soon(self.build_response_header() + data)
+
+
+class JsonErrorTask(ErrorTask):  # type: ignore[misc]
     """waitress's answer to a request that it could not parse (waitress.task.ErrorTask)."""
 
     def execute(self) -> None:
@@ -31,6 +43,7 @@ class JsonErrorTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
-    """A connection whose errors are JSON."""
+    """A connection whose answers leave in one piece and whose errors are JSON."""
 
+    task_class = OneSendTask
     error_task_class = JsonErrorTask
