@@ -18,6 +18,8 @@ WORDS = {
 class OneSendTask(WSGITask):  # type: ignore[misc]  # waitress ships no types
     """waitress's run of the app (waitress.task.WSGITask), but header and body leave in one packet."""
 
+    wrote_header = False
+
     def write(self, data: bytes) -> None:
         if self.wrote_header or not (self.complete and self.has_body and data and self.content_length == len(data)):
             super().write(data)
