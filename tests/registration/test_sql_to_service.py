@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from anode import client
+from checkpoints import moment as checkpoint
 from conftest import Live, free_port
 
 from .conftest import HERE, Host
@@ -54,6 +55,14 @@ def wait_for(url: str, process: subprocess.Popen[bytes], limit_s: float = 30) ->
             return
         threading.Event().wait(0.05)
     raise AssertionError("the anode did not answer")
+
+
+@pytest.fixture(scope="module")
+def moment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small checkpoint of random weights."""
+    folder = tmp_path_factory.mktemp("moment")
+    checkpoint.make(folder)
+    return folder
 
 
 def sql(option: str, values: list[float] = WAVE, ts: list[int] = TS) -> dict:
@@ -98,6 +107,22 @@ def test_fracast_forecasts_a_wave_through_its_adapter(host: Host, serve: Callabl
     truth = [10 + 3 * math.sin(i / 4) for i in range(96, 120)]
     assert max(abs(a - b) for a, b in zip(output, truth, strict=True)) < 1.5
     assert all(low <= mid <= high for low, mid, high in zip(lower, output, upper, strict=True))
+
+
+@pytest.mark.parametrize("generation", ["G2", "G3", "G4"])
+def test_sql_has_holes_filled(generation: str, host: Host, serve: Callable[..., Live], moment: Path) -> None:
+    live = serve("moment", "--model-folder", str(moment)).until_ready()
+    config = registered(host, generation, ("moment", live))
+    rows = [i for i in range(96) if i % 9 != 4]
+    request = sql("algo=moment,freq=1T", [WAVE[i] for i in rows], [TS[i] for i in rows])
+    with anode(host, config) as asked:
+        answer = asked("/imputation", request)
+    assert answer["rows"] == 96, answer
+    ts, target, mask = answer["res"]
+    assert ts == TS
+    assert mask == [int(i % 9 == 4) for i in range(96)]
+    assert [target[i] for i in rows] == pytest.approx([WAVE[i] for i in rows], rel=1e-6)
+    assert all(math.isfinite(value) for value in target)
 
 
 def test_an_error_of_the_service_is_what_sql_says(host: Host, serve: Callable[..., Live]) -> None:
