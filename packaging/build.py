@@ -130,11 +130,24 @@ def configuration(package: Package) -> str:
         "families": ", ".join(package.families),
         "tree": str(package.tree),
         "stage": str(STAGE),
+        "rpm_docs": "\n  ".join(f"- {entry}" for entry in rpm_documents(package)),
         "scripts": ", ".join(f"{when}: {path}" for when, path in scripts(package).items()),
         "deb_depends": ", ".join(f'"{name} (= {VERSION}-1)"' for name in needs),
         "rpm_depends": ", ".join(f'"{name} = {VERSION}-1"' for name in needs),
     }
     return Template(first + part).substitute(values)
+
+
+def rpm_documents(package: Package) -> list[str]:
+    """nFPM's entries for the documents, which rpm marks one by one."""
+    folders = {STAGE / "doc" / package.name: f"/usr/share/doc/{package.name}"}
+    if package.part == "core":
+        folders |= {path: f"/usr/share/man/{path.name}" for path in sorted((STAGE / "man").iterdir())}
+    return [
+        f"{{src: {path}, dst: {target}/{path.name}, type: doc, packager: rpm}}"
+        for folder, target in folders.items()
+        for path in sorted(folder.iterdir())
+    ]
 
 
 def scripts(package: Package) -> dict[str, Path]:
@@ -175,9 +188,13 @@ def stage_documents(package: Package) -> None:
     (folder / "copyright").write_text(copyright_file(package))
     changelog(folder, package.name, VERSION)
     if package.part == "core":
-        for name in ("README.md", "CHANGELOG.md"):
-            if (ROOT / name).exists():
-                shutil.copy(ROOT / name, folder)
+        for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+            shutil.copy(path, folder)
+        (folder / "changelog.gz").write_bytes(gzip.compress((ROOT / "CHANGELOG.md").read_bytes(), 9, mtime=0))
+        for path in sorted((ROOT / "man").iterdir()):
+            target = STAGE / "man" / f"man{path.suffix[1:]}" / f"{path.name}.gz"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(gzip.compress(path.read_bytes(), 9, mtime=0))
     reasons = venvs.HERE / "lint" / f"{package.part}.lintian-overrides"
     if reasons.exists():
         (STAGE / "lintian").mkdir(exist_ok=True)
@@ -186,16 +203,15 @@ def stage_documents(package: Package) -> None:
 
 def changelog(folder: Path, name: str, version: str) -> None:
     """A package's changelog in Debian's form."""
-    changes = f"{name} ({version}-1) bookworm; urgency=medium\n\n  * See the project's CHANGELOG.md.\n\n"
+    changes = f"{name} ({version}-1) bookworm; urgency=medium\n\n  * See changelog.gz among the documents of taos-tsfm-core.\n\n"
     changes += f" -- {MAINTAINER}  {rfc_date()}\n"
-    with gzip.GzipFile(folder / "changelog.Debian.gz", "wb", 9, mtime=0) as file:
-        file.write(changes.encode())
+    (folder / "changelog.Debian.gz").write_bytes(gzip.compress(changes.encode(), 9, mtime=0))
 
 
 def copyright_file(package: Package) -> str:
     """Ours, and every distribution in the package's environment with the licence that it states."""
     lines = [f"Format: {LICENCES}", "Upstream-Name: taos-tsfm", ""]
-    lines += ["Files: *", "Copyright: The taos-tsfm authors", "License: Apache-2.0"]
+    lines += ["Files: *", "Copyright: 2026 The taos-tsfm authors", "License: Apache-2.0"]
     lines += [" On Debian systems the full text is in /usr/share/common-licenses/Apache-2.0.", ""]
     metadata = sorted(package.tree.rglob("*.dist-info/METADATA")) if package.tree else []
     if metadata:

@@ -5,5 +5,5 @@ fi
 if [ "$what" = remove ]; then
     # An empty folder of the model is TDgpt's or ours to make again.
     rmdir /var/lib/taos/taosanode/model/$family 2>/dev/null || :
-    if [ "$format" = rpm ] && [ -x /usr/bin/tsfm ]; then tell_tdgpt register; fi
+    if [ "$format" = rpm ] && command -v tsfm >/dev/null; then tell_tdgpt register; fi
 fi

@@ -15,4 +15,4 @@ esac
 booted() { [ -d /run/systemd/system ]; }
 
 # TDgpt or its database may be down or absent: a warning, never a failed installation.
-tell_tdgpt() { timeout 15 /usr/bin/tsfm "$@" </dev/null || :; }
+tell_tdgpt() { timeout 15 tsfm "$@" </dev/null || :; }

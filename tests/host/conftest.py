@@ -110,7 +110,12 @@ def request(task: str) -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def repositories() -> Path:
-    """The folder that holds v1 and v2, each made by `make repo`."""
+    """The folder that holds v1 and v2, each made by `make repo`.
+
+    With TSFM_HOST_KEEP=1 those of the last run are taken: for work on the tests themselves.
+    """
+    if os.environ.get("TSFM_HOST_KEEP") == "1":
+        return WORK
     for name, version in VERSIONS.items():
         folder = WORK / name
         subprocess.run(["rm", "-rf", str(folder)], check=True)

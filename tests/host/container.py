@@ -56,6 +56,7 @@ class Container:
     """One booted copy; use as a context manager."""
 
     def __init__(self, *options: str) -> None:
+        self._base = base()
         self._folder = Path(tempfile.mkdtemp(dir=CACHE, prefix="box-"))
         self.root = self._folder / "root"
         self._options = options
@@ -63,7 +64,7 @@ class Container:
         self._init = 0
 
     def __enter__(self) -> Container:
-        subprocess.run(["cp", "-a", "--reflink=auto", str(base()), str(self.root)], check=True)
+        subprocess.run(["cp", "-a", "--reflink=auto", str(self._base), str(self.root)], check=True)
         (self.root / "etc/machine-id").write_text("")
         try:
             self.boot()

@@ -1,0 +1,44 @@
+"""A package's bill of materials, CycloneDX 1.6: every Python distribution in its environment.
+
+Deterministic, as the packages are: no serial number and no time of making.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+
+
+def bill(name: str, version: str, tree: Path | None) -> str:
+    """The bill of the package ``name``, whose environment is ``tree`` (None: it brings none), as JSON."""
+    found = [entry for lib in tree.glob("lib/python3*/site-packages") for entry in _distributions(lib)] if tree else []
+    document = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"component": {"type": "application", "name": name, "version": version}},
+        "components": sorted((_component(entry) for entry in found), key=lambda component: component["purl"]),
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _distributions(folder: Path) -> list[Distribution]:
+    return list(distributions(path=[str(folder)]))
+
+
+def _component(entry: Distribution) -> dict[str, object]:
+    # A package's name in a purl is PyPI's normal form: lower case, one hyphen.
+    name = re.sub(r"[-_.]+", "-", entry.metadata["Name"]).lower()
+    version = entry.version.partition("+")[0]
+    component: dict[str, object] = {
+        "type": "library",
+        "name": name,
+        "version": entry.version,
+        "purl": f"pkg:pypi/{name}@{version}",
+    }
+    licence = entry.metadata["License-Expression"] or (entry.metadata["License"] or "").partition("\n")[0].strip()
+    if licence:
+        component["licenses"] = [{"license": {"name": licence}}]
+    return component
