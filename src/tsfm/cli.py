@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from tsfm import __version__
+from tsfm import __version__, notify
 from tsfm.errors import TsfmError
 
 FOLDER = Path(__file__).parent / "commands"
@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # In the journal an error must be filterable as one.
         level = "<3>" if "JOURNAL_STREAM" in os.environ else ""
         print(f"{level}tsfm: {error}", file=sys.stderr)
+        notify.notify(f"STATUS={error}")  # systemctl status goes on showing it after the end
         return error.exit_code
     except KeyboardInterrupt:
         return 130

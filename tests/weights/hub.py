@@ -72,7 +72,7 @@ class Hub:
         self.requests: list[Request] = []
         self.sent = 0
         self._big = big
-        self._servers = [self._serve(port), self._serve(0)]
+        self._servers = [self._serve("127.0.0.1", port), self._serve("127.0.0.2", 0)]
 
     @property
     def url(self) -> str:
@@ -80,7 +80,7 @@ class Hub:
 
     @property
     def cdn(self) -> str:
-        return f"http://localhost:{self._servers[1].server_port}"
+        return f"http://127.0.0.2:{self._servers[1].server_port}"
 
     def is_big(self, name: str) -> bool:
         return name.endswith(self._big)
@@ -94,8 +94,8 @@ class Hub:
             server.shutdown()
             server.server_close()
 
-    def _serve(self, port: int) -> ThreadingHTTPServer:
-        server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), {"hub": self}))
+    def _serve(self, host: str, port: int) -> ThreadingHTTPServer:
+        server = ThreadingHTTPServer((host, port), type("Handler", (_Handler,), {"hub": self}))
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return server
 

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     import requests
 
 HUB = "https://huggingface.co"
-# Waits between attempts that brought nothing new; bytes that arrive start them afresh.
+# Waits between attempts, until something has arrived, and afresh whenever more has.
 WAITS_S = (1.0, 2.0, 4.0)
+LATER_WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+PATIENCE_S = 30.0  # with a hub from which nothing has come: a name server that is away takes long to say so
 LONGEST_WAIT_S = 60.0  # a hub that asks for more is told to the user instead
 
 log = logging.getLogger(__name__)
@@ -163,16 +165,18 @@ def _patiently(
     checkpoint: Checkpoint, address: str, action: Callable[[], T], arrived: Callable[[], int] = lambda: 0
 ) -> T:
     """Do it until it works, or has failed a few times with nothing new."""
-    waits = list(WAITS_S)
-    before = arrived()
+    waits, before, began = list(WAITS_S), arrived(), time.monotonic()
+    anything = False
     while True:
         try:
             return _in_words(checkpoint, address, action)
         except (Busy, Unreachable) as error:
             if arrived() > before:
-                before, waits = arrived(), list(WAITS_S)
+                before, waits, anything = arrived(), list(LATER_WAITS_S), True
             asked = getattr(error, "wait_s", None) or 0.0
-            if not waits or asked > LONGEST_WAIT_S:
+            silent = isinstance(error, Unreachable) and not anything
+            too_long = silent and time.monotonic() - began > PATIENCE_S
+            if not waits or too_long or asked > LONGEST_WAIT_S:
                 raise
             wait_s = max(asked, waits.pop(0))
             log.warning("%s; trying again in %.0f s", error, wait_s)

@@ -26,6 +26,7 @@ class Progress:
         self._told = min(begin, total) * 10 // self._total
         self._drawn = False
         self._done = begin
+        notify.notify(f"STATUS={what}: {self._text()}")
 
     def add(self, count: int) -> None:
         self.at(self._done + count)
