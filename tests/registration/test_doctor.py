@@ -161,7 +161,7 @@ def test_a_database_without_anodes_or_out_of_reach_is_told(
     monkeypatch.setattr(Answers, "database", {"code": 9, "desc": "no"})
     assert one(host, "database")[0] == "warning"
     host.settings.write_text("[tdengine]\npassword_file = /nonexistent\n")
-    assert one(host, "database")[2] == "mend [tdengine] of tsfm.ini"
+    assert one(host, "database")[2] == "mend [tdengine] of tsfm.ini, or run as root"
 
 
 @pytest.mark.parametrize(

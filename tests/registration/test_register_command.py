@@ -85,10 +85,16 @@ def test_a_tdgpt_that_does_not_come_back_is_one_warning_with_the_command(host: H
 
 
 def test_a_tdgpt_that_is_stopped_is_not_waited_for(host: Host, booted: Path) -> None:
-    host.tdgpt("G2")
+    config = host.tdgpt("G2")
+    config.write_text(config.read_text().replace(":6035", f":{closed_port()}"))
     host.install("fracast")
     host.command("systemctl", '[ "$1" != is-active ]')
-    assert "is not running: it reads the change when it starts" in host.tsfm("register").stdout
+    done = host.tsfm("register")
+    assert done.stdout.splitlines()[-2:] == [
+        "taosanoded.service is not running: it reads the change when it starts",
+        'once TDgpt runs: taos -s "update all anodes"',
+    ]
+    assert done.stderr == ""
 
 
 def test_a_database_that_is_down_is_one_warning(host: Host, booted: Path) -> None:
@@ -135,10 +141,9 @@ def test_a_refused_file_is_exit_1_and_wrong_settings_are_78(host: Host) -> None:
 
 
 def test_wrong_access_to_the_database_is_only_a_warning(host: Host) -> None:
-    host.tdgpt("G2")
-    host.install("fracast")
-    host.settings.write_text("[tdengine]\nport = 1\n")
-    done = host.tsfm("register", "--no-restart")
+    with listening(host, host.tdgpt("G2")):
+        host.settings.write_text("[tdengine]\nport = 1\n")
+        done = host.tsfm("register", "--no-restart")
     assert done.returncode == 0
     assert "warning: " in done.stderr
     assert "[tdengine] port: unknown key" in done.stderr

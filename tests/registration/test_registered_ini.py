@@ -131,6 +131,14 @@ def test_a_shipped_url_behind_which_another_model_is_gives_way(
     assert read(registered(text, CHRONOS).text) == {"chronos": CHRONOS.url}
 
 
+def test_a_shipped_url_where_our_own_service_still_is_gives_way(
+    shipped: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Model, "version_string", lambda _: "tsfm")
+    text = f"[tsfm-service]\nchronos = http://127.0.0.1:{shipped.server_port}/ds_predict\n"
+    assert read(registered(text, CHRONOS).text) == {"chronos": CHRONOS.url}
+
+
 def test_a_busy_model_that_does_not_answer_in_time_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
@@ -156,7 +164,7 @@ def test_a_shipped_url_that_nothing_answers_on_gives_way_and_comes_back(
     text = eol.join(rows).removesuffix(eol) + end
     edit = registered(text, CHRONOS)
     assert read(edit.text) == {"chronos": CHRONOS.url, "other": "1"}
-    assert "where nothing answers; now http://127.0.0.1:6038/ds_predict" in edit.notes[0]
+    assert "where nothing else answers; now http://127.0.0.1:6038/ds_predict" in edit.notes[0]
     again = registered(edit.text, CHRONOS)
     assert (again.text, again.notes) == (edit.text, [])
     assert unregistered(edit.text) == text

@@ -260,6 +260,16 @@ def test_an_upgrade_that_wipes_the_tree_is_undone(host: Host) -> None:
     assert configuration.service(host.etc / "taosanode.config.py", "fracast")
 
 
+def test_the_backup_of_a_file_that_tdgpts_removal_took_goes_as_well(host: Host) -> None:
+    config = host.tdgpt("G2")
+    host.install("fracast")
+    step.register()
+    config.unlink()
+    shutil.rmtree(host.tree)
+    step.unregister()
+    assert list(host.etc.iterdir()) == []
+
+
 def test_what_has_left_is_taken_out(host: Host) -> None:
     config = host.tdgpt("G2")
     host.install("fracast", "naive")

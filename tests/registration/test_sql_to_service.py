@@ -19,6 +19,8 @@ from anode import client
 from checkpoints import moment as checkpoint
 from conftest import Live, free_port
 
+from tsfm.registration import endpoints
+
 from .conftest import HERE, Host
 
 WAVE = [10 + 3 * math.sin(i / 4) for i in range(96)]
@@ -159,3 +161,9 @@ def test_tdgpts_client_gets_words_for_a_covariate_that_the_family_has_none_for(s
         client.forecast(live.url + "/ds_predict", WAVE, 3, past=[WAVE])
     with pytest.raises(client.SqlError, match="invalid host url"):
         client.forecast(live.url + "/elsewhere", WAVE, 3)
+
+
+def test_our_own_service_is_known_by_its_answer_and_hinders_no_registration(serve: Callable[..., Live]) -> None:
+    live = serve("naive").until_ready()
+    assert live.get("/ds_predict").headers["Server"] == endpoints.OURS
+    assert endpoints.answers(live.url + "/ds_predict") is False

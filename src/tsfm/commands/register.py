@@ -9,7 +9,7 @@ from tsfm.errors import ConfigError
 from tsfm.registration import anode, database, step
 from tsfm.registration.bounded import Deadline
 
-_LIMIT_S = 13.0  # an installation must not wait longer than 15 s
+LIMIT_S = 13.0  # an installation must not wait longer than 15 s
 _FOR_DATABASE_S = 3.0
 
 _EPILOG = """\
@@ -31,7 +31,7 @@ def add_switches(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    deadline = Deadline.after(_LIMIT_S)
+    deadline = Deadline.after(LIMIT_S)
     outcome = step.register(args.dry_run)
     tell(outcome)
     if not args.dry_run and outcome.stale:
@@ -63,9 +63,14 @@ def tell(outcome: step.Outcome) -> None:
 def follow_up(outcome: step.Outcome, args: argparse.Namespace, deadline: Deadline) -> None:
     """Have TDgpt and the database take notice; trouble is one warning with the command to run later."""
     try:
-        if not args.no_restart and outcome.found:
-            print(anode.restart(outcome.found.address, Deadline(deadline.at - _FOR_DATABASE_S)))
+        if outcome.found is None:
+            return
+        address = outcome.found.address
+        if not args.no_restart:
+            print(anode.restart(address, Deadline(deadline.at - _FOR_DATABASE_S)))
         if not args.no_update:
-            print(database.update_anodes(deadline))
+            # An anode that is down would fail the update of all.
+            up = anode.reachable(address)
+            print(database.update_anodes(deadline) if up else f"once TDgpt runs: {database.LATER}")
     except (anode.AnodeTrouble, database.Trouble, ConfigError) as error:
         print(f"warning: {error}; later run: {database.LATER}", file=sys.stderr)

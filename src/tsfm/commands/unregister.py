@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    deadline = Deadline.after(register._LIMIT_S)
+    deadline = Deadline.after(register.LIMIT_S)
     outcome = step.unregister(args.dry_run)
     register.tell(outcome)
     if not args.dry_run and outcome.stale:

@@ -70,7 +70,7 @@ def _database() -> Iterator[Finding]:
         access = database.read()
         count = database.rest(access, "show anodes", Deadline.after(3))
     except ConfigError as error:
-        yield finding.broken("database", str(error), f"mend [{database.SECTION}] of tsfm.ini")
+        yield finding.broken("database", str(error), f"mend [{database.SECTION}] of tsfm.ini, or run as root")
     except database.Trouble as error:
         yield finding.warning("database", str(error), f"after changes run: {database.LATER}")
     else:

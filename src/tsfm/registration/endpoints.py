@@ -14,6 +14,9 @@ from tsfm.errors import ConfigError
 KNOWN_KEYS = frozenset({"tdtsfm_1", "timemoe-fc", "chronos", "moirai", "timesfm", "moment"})
 """The names that TDgpt's own adapters ask for."""
 
+OURS = "tsfm"
+"""How our services name themselves in HTTP."""
+
 _SHIPPED_PORTS = {
     "tdtsfm_1": {6036, 6061},
     "timemoe-fc": {6037, 6062},
@@ -90,10 +93,11 @@ def _is_shipped(key: str, url: str) -> bool:
 
 
 def answers(url: str, timeout_s: float = 0.5) -> bool:
-    """Whether a model service is behind the URL.
+    """Whether a model service of somebody else is behind the URL.
 
-    404 means another service: two generations of TDgpt and we give some ports to different models.
-    A server that is connected but silent is busy, as the documented scripts are during a forecast.
+    404 means another model: two generations of TDgpt and we give some ports to different ones. Our own service
+    there is one that has not been restarted on its new port yet. A server that accepts but stays silent is
+    busy, as the documented scripts are during a forecast.
     """
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
@@ -103,7 +107,8 @@ def answers(url: str, timeout_s: float = 0.5) -> bool:
         return False
     try:
         connection.request("GET", parts.path)
-        return connection.getresponse().status != 404
+        response = connection.getresponse()
+        return response.status != 404 and response.getheader("Server") != OURS
     except (OSError, http.client.HTTPException):
         return True
     finally:

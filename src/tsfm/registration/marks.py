@@ -48,7 +48,7 @@ class Edit:
 
 def replaced(source: str, key: str, said: str, url: str) -> str:
     """What is told when a shipped line gives way."""
-    return f"{source}: {key} was {said}, where nothing answers; now {url} (`tsfm unregister` takes that back)"
+    return f"{source}: {key} was {said}, where nothing else answers; now {url} (`tsfm unregister` takes that back)"
 
 
 def kept(source: str, key: str, said: str, url: str) -> str:

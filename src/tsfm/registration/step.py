@@ -69,13 +69,17 @@ def unregister(dry: bool = False) -> Outcome:
     outcome = Outcome(tdgpt.find(), dry)
     with _alone():
         _place_scripts(outcome, [])
-        if outcome.found is None:
-            return outcome
-        if library := outcome.found.library:
-            _remove(outcome, adapters.ours(library), stale=True)
-        for path in outcome.found.configs:
+        if outcome.found and outcome.found.library:
+            _remove(outcome, adapters.ours(outcome.found.library), stale=True)
+        for path in outcome.found.configs if outcome.found else ():
             with _refusal(outcome):
                 _restore(outcome, path)
+        for name in (tdgpt.INI, tdgpt.CONFIG):
+            # Also that of a file which TDgpt's removal has taken.
+            backup = files.backup_of(install.ETC / name)
+            if backup.exists() and not dry:
+                with _refusal(outcome):
+                    files.remove(backup)
     return outcome
 
 
@@ -151,8 +155,6 @@ def _restore(outcome: Outcome, path: Path) -> None:
     elif old != data:
         _change(outcome, path, data, old, "our lines are taken out")
         outcome.stale = True
-    if not outcome.dry:
-        files.remove(files.backup_of(path))
 
 
 def _place_scripts(outcome: Outcome, families: Sequence[str]) -> None:
