@@ -150,8 +150,9 @@ def _shown(freq: object) -> str:
 def _too_many(points: int, observed: int, times: list[int], precision: str, freq: object) -> str:
     closest = min(here - before for before, here in pairwise(times))
     return (
-        f"freq: expected at most {MAX_FILLED} points to fill, got {_shown(freq)}, which makes a grid of {points} points of "
-        f"which {points - observed} are missing; the closest timestamps are {closest}{precision} apart"
+        f"freq: expected at most {MAX_FILLED} points to fill, got {_shown(freq)}, which makes a grid of "
+        f"{points} points of which {points - observed} are missing; "
+        f"the closest timestamps are {closest}{precision} apart"
     )
 
 

@@ -1,0 +1,189 @@
+"""The network of MOMENT-1: a T5 encoder over patches that reconstructs the ones it may not see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tsfm.series import FloatArray
+from tsfm.weights import State
+
+LEAST_DEVIATION = 1e-5  # added to each window's deviation, as upstream's RevIN does
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a checkpoint, and which arithmetic to use.
+
+    Attributes:
+        window, patch: points.
+        reach: distance in patches from which on all distances count the same.
+        dtype: of the feed-forward products, which are two thirds of the work. The rest is float32: attention
+            here is not scaled, so what bfloat16 rounds off its inputs moves the answer more than all else.
+    """
+
+    window: int
+    patch: int
+    width: int
+    inner: int
+    heads: int
+    head: int
+    layers: int
+    buckets: int
+    reach: int
+    epsilon: float
+    device: torch.device
+    dtype: torch.dtype
+
+
+class Encoder:
+    """The official module's tensors and our forward over them.
+
+    Everything but the layers' feed-forward products is float32.
+    """
+
+    def __init__(self, state: State, sizes: Sizes) -> None:
+        width, self._sizes = sizes.width, sizes
+        embedding = "patch_embedding"
+        self._values = exact(state, sizes, f"{embedding}.value_embedding.weight", width, sizes.patch)
+        self._hidden = exact(state, sizes, f"{embedding}.mask_embedding", width)
+        self._positions = _positions(state, sizes)
+        self._bias = _relative_bias(state, sizes)
+        self._layers = [_Layer(state, sizes, f"encoder.block.{at}.layer") for at in range(sizes.layers)]
+        self._norm = exact(state, sizes, "encoder.final_layer_norm.weight", width)
+        self._head = exact(state, sizes, "head.linear.weight", sizes.patch, width)
+        self._head_bias = exact(state, sizes, "head.linear.bias", sizes.patch)
+
+    def reconstruct(self, windows: Sequence[FloatArray]) -> list[FloatArray]:
+        """The model's idea of every point of each window, in the window's unit.
+
+        Args:
+            windows: each of shape (n,) with n up to the window's size, NaN where it is missing; at
+                least one whole patch, counted from the end, is known.
+        """
+        known = _Windows.of(windows, self._sizes.patch)
+        patches = self._forward(*(torch.from_numpy(part).to(self._sizes.device) for part in known.parts()))
+        restored = patches.cpu().numpy().reshape(len(windows), -1) * known.deviation + known.mean
+        return [row[-len(window) :] for row, window in zip(restored, windows, strict=True)]
+
+    def _forward(self, values: Tensor, whole: Tensor, real: Tensor) -> Tensor:
+        count = values.shape[1]
+        x = torch.where(whole[..., None], F.linear(values, self._values), self._hidden)
+        x = x + self._positions[-count:]
+        bias = self._bias[:, :count, :count]
+        if not real.all():
+            bias = bias.masked_fill(~real[:, None, None, :], torch.finfo(bias.dtype).min)
+        for layer in self._layers:
+            x = layer(x, bias)
+        x = F.rms_norm(x, (self._sizes.width,), self._norm, self._sizes.epsilon)
+        return F.linear(x, self._head, self._head_bias)
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Windows of any lengths as patches that end together, normalised by what is known of each.
+
+    Attributes:
+        values: shape (b, n, patch); 0 where there is no point.
+        whole: shape (b, n); patches without a missing point: the others are hidden from the model.
+        real: shape (b, n); patches that lie wholly within the window: the others are not attended to.
+        mean, deviation: shape (b, 1).
+    """
+
+    values: FloatArray
+    whole: NDArray[np.bool_]
+    real: NDArray[np.bool_]
+    mean: FloatArray
+    deviation: FloatArray
+
+    def parts(self) -> tuple[FloatArray, NDArray[np.bool_], NDArray[np.bool_]]:
+        return self.values, self.whole, self.real
+
+    @classmethod
+    def of(cls, windows: Sequence[FloatArray], patch: int) -> _Windows:
+        points = -(-max(map(len, windows)) // patch) * patch
+        values = np.full((len(windows), points), np.nan)
+        real = np.zeros((len(windows), points), bool)
+        for row, inside, window in zip(values, real, windows, strict=True):
+            row[points - len(window) :] = window
+            inside[points - len(window) :] = True
+        mean = np.nanmean(values, axis=1, keepdims=True)
+        deviation = np.nanstd(values, axis=1, keepdims=True) + LEAST_DEVIATION
+        values = (values - mean) / deviation
+        missing = np.isnan(values)
+        shape = (len(windows), -1, patch)
+        return cls(
+            np.where(missing, 0, values).astype(np.float32).reshape(shape),
+            ~missing.reshape(shape).any(-1),
+            real.reshape(shape).all(-1),
+            mean.astype(np.float32),
+            deviation.astype(np.float32),
+        )
+
+
+class _Layer:
+    """One block of transformers' ``T5Stack`` as an encoder: attention without scale, then gated GELU."""
+
+    def __init__(self, state: State, sizes: Sizes, at: str) -> None:
+        self._sizes, width, inside = sizes, sizes.width, sizes.heads * sizes.head
+        attention, mlp = f"{at}.0.SelfAttention", f"{at}.1.DenseReluDense"
+        self._before_attention = exact(state, sizes, f"{at}.0.layer_norm.weight", width)
+        self._qkv = torch.cat([exact(state, sizes, f"{attention}.{p}.weight", inside, width) for p in "qkv"])
+        self._out = exact(state, sizes, f"{attention}.o.weight", width, inside)
+        self._before_mlp = exact(state, sizes, f"{at}.1.layer_norm.weight", width)
+        self._up = torch.cat([fast(state, sizes, f"{mlp}.wi_{i}.weight", sizes.inner, width) for i in (0, 1)])
+        self._down = fast(state, sizes, f"{mlp}.wo.weight", width, sizes.inner)
+
+    def __call__(self, x: Tensor, bias: Tensor) -> Tensor:
+        """From shape (b, n, width) to the same; ``bias`` broadcasts to (b, heads, n, n)."""
+        sizes = self._sizes
+        normed = F.rms_norm(x, (sizes.width,), self._before_attention, sizes.epsilon)
+        qkv = F.linear(normed, self._qkv).view(*x.shape[:2], 3, sizes.heads, sizes.head)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (b, heads, n, head)
+        bias = bias.expand(len(x), -1, -1, -1)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+        x = x + F.linear(mixed.transpose(1, 2).flatten(2), self._out)
+        normed = F.rms_norm(x, (sizes.width,), self._before_mlp, sizes.epsilon).to(sizes.dtype)
+        gate, up = F.linear(normed, self._up).chunk(2, -1)
+        return x + F.linear(F.gelu(gate, approximate="tanh") * up, self._down)
+
+
+def exact(state: State, sizes: Sizes, name: str, *shape: int) -> Tensor:
+    """A tensor in float32, copied: one left in the mapped file would keep all of it."""
+    return state.take(name, shape).to(sizes.device, torch.float32, copy=True)
+
+
+def fast(state: State, sizes: Sizes, name: str, *shape: int) -> Tensor:
+    """A tensor in the type of the fast products, copied as well."""
+    return state.take(name, shape).to(sizes.device, sizes.dtype, copy=True)
+
+
+def _positions(state: State, sizes: Sizes) -> Tensor:
+    """The positions' embedding, shape (patches of a window, width)."""
+    name, count = "patch_embedding.position_embedding.pe", sizes.window // sizes.patch
+    stored = state.shape(name, 3)[1]
+    return state.take(name, (1, stored, sizes.width))[0, :count].to(sizes.device, torch.float32, copy=True)
+
+
+def _relative_bias(state: State, sizes: Sizes) -> Tensor:
+    """What attention adds for each distance, shape (heads, n, n); all layers share the first one's.
+
+    The first half of the buckets is for keys before the query, the second for those behind it; in each, one half
+    is for single distances and the rest grows with the logarithm (transformers' ``T5Attention``).
+    """
+    name = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    table = exact(state, sizes, name, sizes.buckets, sizes.heads)
+    index = torch.arange(sizes.window // sizes.patch, device=sizes.device)
+    ahead = index[None, :] - index[:, None]
+    side, single = sizes.buckets // 2, sizes.buckets // 4
+    far = ahead.abs().clamp(min=1).float()  # a distance of 0 is a single one
+    growth = torch.log(far / single) / math.log(sizes.reach / single) * (side - single)
+    bucket = torch.where(ahead.abs() < single, ahead.abs(), (single + growth.long()).clamp(max=side - 1))
+    return table[bucket + side * (ahead > 0)].permute(2, 0, 1).contiguous()
