@@ -1,0 +1,85 @@
+"""What the parts share: places, series, checkpoints made once, processes, medians."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+BUILD = ROOT / "build"
+CONTEXT, HORIZON, THREADS = 512, 48, 2
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of our processes: this tree's code, no network."""
+    places = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests"), str(ROOT)])
+    return os.environ | {"PYTHONPATH": places, "HF_HUB_OFFLINE": "1", "TSFM_INI": os.devnull} | more
+
+
+def checkpoint(family: str, size: str, write: bool = True) -> Path:
+    """A random checkpoint of a real size in the official format, made once under build/checkpoints."""
+    folder = BUILD / "checkpoints" / f"{family}-{size}"
+    if write and not folder.exists():
+        maker = importlib.import_module(f"checkpoints.{family}")
+        partial = folder.with_name(folder.name + ".partial")
+        maker.make(partial, size)
+        partial.rename(folder)
+    return folder
+
+
+def waves(lengths: Sequence[int], seed: int = 0) -> list[np.ndarray]:
+    """Noisy daily waves, one for each length: their values do not matter for speed."""
+    source = np.random.default_rng(seed)
+    return [
+        10 + source.uniform(1, 5) * np.sin(2 * np.pi * np.arange(n) / 24) + source.normal(0, 0.3, n) for n in lengths
+    ]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def serve(family: str, *options: str, env: dict[str, str] | None = None) -> tuple[subprocess.Popen, int]:
+    """`tsfm serve` on a free port, its log in build/bench.log; not yet ready."""
+    port = free_port()
+    command = [sys.executable, "-m", "tsfm", "serve", family, "--port", str(port), *options]
+    with (BUILD / "bench.log").open("ab") as stderr:
+        return subprocess.Popen(command, env=environment(**(env or {})), stderr=stderr), port
+
+
+def until_ready(process: subprocess.Popen, port: int, limit_s: float = 180) -> None:
+    """Wait until GET /readyz says 200.
+
+    Raises:
+        RuntimeError: the process ended, or is not ready in time.
+    """
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+                return
+        except (urllib.error.HTTPError, OSError):
+            time.sleep(0.02)
+    raise RuntimeError(f"the service did not become ready: exit code {process.poll()}")
+
+
+def ratio(over: Sequence[float], under: Sequence[float]) -> float:
+    """The median of the quotients of measurements that were made side by side."""
+    return median(a / b for a, b in zip(over, under, strict=True))
+
+
+def rounded(value: float) -> float:
+    """Four significant digits: more would be noise."""
+    return float(f"{value:.4g}")

@@ -1,0 +1,94 @@
+"""What each key must reach, and the tables that are made of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A key (a pattern for those that come once a family) and the least or the most that it may be."""
+
+    key: str
+    meaning: str
+    least: float | None = None
+    most: float | None = None
+
+    def met(self, value: float) -> bool:
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+    def __str__(self) -> str:
+        if self.least is not None and self.most is not None:
+            return f"{self.least:g} to {self.most:g}"
+        return f"at least {self.least:g}" if self.least is not None else f"at most {self.most:g}"
+
+
+def _coverage(level: float) -> Goal:
+    return Goal(
+        f"coverage_(persistence|timemoe|tdtsfm)_{level}",
+        f"share of points inside the {level:.0%} interval",
+        round(level - 0.05, 3),
+        round(level + 0.05, 3),
+    )
+
+
+GOALS = [
+    Goal("overhead_ms_c1", "HTTP round trip minus the bare forward, ms", most=1.0),
+    Goal("batch_efficiency_c32", "series/s of 32 clients over a bare batch of 32", least=0.9),
+    Goal("batch_efficiency_mixed", "the same, 64 to 2048 points, over sorted bare batches of 8", least=0.85),
+    Goal("speedup_vs_plain_c32", "series/s of 32 clients over a plain Flask server", least=4),
+    Goal("get_ms_p99_busy", "GET while 32 clients keep it busy, 99th percentile, ms", most=10),
+    Goal("p99_over_p50_c32", "tail of the answers to 32 clients", most=2),
+    Goal("timemoe_speedup_b1", "Time-MoE-50M against the official code, one series", least=2.5),
+    Goal("timemoe_speedup_b8", "the same, eight series", least=3.5),
+    Goal("moirai_speedup_b1", "Moirai-MoE-small against uni2ts, one series", least=10),
+    Goal("moirai_speedup_b8", "the same, eight series", least=20),
+    Goal("timesfm_speedup_b1", "TimesFM 2.0 against timesfm 1.3.0, one series", least=1.3),
+    Goal("moment_speedup_b1", "MOMENT-small against momentfm, one window", least=1.2),
+    Goal("chronos_base_speedup_b1", "Chronos-Bolt-base against chronos-forecasting, one series", least=1.2),
+    Goal("fracast_speedup_b32", "Fracast against its package, 32 series", least=1.5),
+    Goal(r"\w+_quality_drift_float32", "largest difference to the reference, in deviations, float32", most=1e-4),
+    Goal(r"\w+_quality_drift", "largest difference to the reference, in deviations, as served", most=0.02),
+    Goal(r"start_ratio_\w+", "READY over bare import and load", most=1.2),
+    Goal("import_s_ratio", "imports of serving over `import torch`", most=1.3),
+    Goal(r"rss_ratio_\w+", "memory while serving over weights and bare torch", most=1.3),
+    Goal("idle_cpu_percent", "CPU while nothing is asked, percent", most=0.5),
+    Goal("rss_growth", "memory after 10,000 requests over that after 1,000, minus 1", most=0.05),
+    *(_coverage(level) for level in (0.5, 0.8, 0.95)),
+    Goal("mase_ratio_fracast", "error of Fracast over seasonal naive's (MASE)", most=1.0),
+]
+
+
+def of(key: str) -> Goal | None:
+    """The goal of a key; None for the medians and counts beside them."""
+    return next((goal for goal in GOALS if re.fullmatch(goal.key, key)), None)
+
+
+def lacking(known: Mapping[str, float]) -> list[str]:
+    """Goals that no key speaks of."""
+    return [goal.key for goal in GOALS if not any(re.fullmatch(goal.key, key) for key in known)]
+
+
+def table(known: Mapping[str, float]) -> str:
+    """Every key: those with a goal first, in the goals' order, with a mark."""
+    rows = []
+    for goal in GOALS:
+        for key, value in known.items():
+            if of(key) is goal:
+                rows.append((key, f"{value:g}", str(goal), "met" if goal.met(value) else "MISSED", goal.meaning))
+    rows += [(key, f"{value:g}", "", "", "") for key, value in known.items() if of(key) is None]
+    rows += [(key, "-", str(of(key) or ""), "not run", "") for key in lacking(known)]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip()
+        for row in rows
+    )
+
+
+def readme(known: Mapping[str, float]) -> str:
+    """The README's short table, in Markdown: keys without a family in them."""
+    rows = [(goal, known[goal.key]) for goal in GOALS if goal.key in known]
+    lines = [f"| {goal.meaning} | {value:g} | {goal} |" for goal, value in rows]
+    return "\n".join(["| measured by `make bench` | value | goal |", "|---|---|---|", *lines])

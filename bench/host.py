@@ -1,0 +1,94 @@
+"""A served family in a process of its own that also measures the bare model, on the thread that serves.
+
+``python -m bench.host FAMILY FOLDER PORT``: then each line on stdin asks for a measurement, a line of JSON answers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import common
+
+
+@dataclass(frozen=True)
+class Bare:
+    """Stands in the queue as a request does, and measures the bare model when its turn has come."""
+
+    model: object
+    lengths: tuple[int, ...]
+    batch: int
+    repeats: int
+
+    def run(self, batch: Sequence[object]) -> list[object]:
+        from tsfm.scaling import standardise
+        from tsfm.series import Series
+
+        prepared = [standardise(Series(wave), False, 1 << 20)[0] for wave in common.waves(sorted(self.lengths))]
+        batches = [prepared[i : i + self.batch] for i in range(0, len(prepared), self.batch)]
+        times = []
+        for _ in range(self.repeats):
+            began = time.perf_counter()
+            for one in batches:
+                self.model.forecast(one, common.HORIZON, (0.1, 0.9))
+            times.append(time.perf_counter() - began)
+        return [times]
+
+
+def main(family: str, folder: str, port: str) -> None:
+    import numpy as np
+
+    from tsfm import families, server, settings
+    from tsfm.batcher import Job
+    from tsfm.series import Series
+
+    chosen = settings.read(family, {"model_folder": folder, "port": port}, Path(os.devnull))
+    process = server.Process(families.find(family), chosen, Path(folder))
+
+    def orders() -> None:
+        for line in sys.stdin:  # it ends when the benchmark does, however that ends
+            order = json.loads(line)
+            service = process._service
+            bare = Bare(service._loaded(), tuple(order["lengths"]), order["batch"], order["repeats"])
+            times = service._batcher.submit(Job(Series(np.zeros(1)), bare)).result()
+            print(json.dumps(times), flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=orders, daemon=True).start()
+    process.run()
+
+
+class Host:
+    """The other end of ``main``."""
+
+    def __init__(self, family: str, folder: Path) -> None:
+        self.port = common.free_port()
+        command = [sys.executable, "-m", "bench.host", family, str(folder), str(self.port)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(command, env=common.environment(), **pipes)
+        common.until_ready(self._process, self.port)
+
+    def bare(self, lengths: Sequence[int], batch: int, repeats: int = 1) -> list[float]:
+        """Seconds of each repetition over all the lengths, in bare batches sorted by length."""
+        order = {"lengths": list(lengths), "batch": batch, "repeats": repeats}
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(40)
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

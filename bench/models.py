@@ -1,0 +1,100 @@
+"""Each family's adapter against its official code: same weights, same series, same process, in turns.
+
+``python -m bench.models FAMILY`` measures one family in this process and prints JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+
+import numpy as np
+
+from bench import common, official
+
+# key: family, size of its checkpoint, batch sizes, seconds for each of them
+CASES = {
+    "timemoe": ("timemoe", "50M", (1, 8), 25),
+    "moirai": ("moirai", "moe-small", (1, 8), 60),
+    "timesfm": ("timesfm", "500m", (1,), 10),
+    "moment": ("moment", "small", (1,), 8),
+    "chronos_base": ("chronos", "bolt-base", (1,), 10),
+    "fracast": ("fracast", "", (32,), 15),
+}
+LEAST_TURNS = 3
+LEVELS = (0.1, 0.9)
+
+
+def run(keys: Sequence[str] = tuple(CASES)) -> dict[str, float]:
+    """One process for each family: neither memory nor threads of one can hurt another."""
+    found: dict[str, float] = {}
+    for key in keys:
+        family, size, _, _ = CASES[key]
+        if family != "fracast":
+            common.checkpoint(family, size)
+        command = [sys.executable, "-W", "ignore", "-m", "bench.models", key]
+        ended = subprocess.run(command, env=common.environment(), stdout=subprocess.PIPE, text=True, check=True)
+        found |= json.loads(ended.stdout.splitlines()[-1])
+    return found
+
+
+def measure(key: str) -> dict[str, float]:
+    """Speed and drift of one family."""
+    family, size, batches, budget_s = CASES[key]
+    folder = common.checkpoint(family, size, write=False) if size else None
+    ours, exact, theirs = _ours(family, folder, "auto"), _ours(family, folder, "float32"), official.load(family, folder)
+    found: dict[str, float] = {}
+    for size in batches:
+        batch = np.stack([(w - w.mean()) / w.std() for w in common.waves([common.CONTEXT] * size)]).astype(np.float32)
+        slow, fast = _turns(lambda: theirs(batch), lambda: ours(batch), budget_s)  # noqa: B023  called at once
+        found[f"{key}_speedup_b{size}"] = median(slow) / median(fast)
+        found[f"{key}_ms_b{size}"] = median(fast) * 1000
+        found[f"{key}_official_ms_b{size}"] = median(slow) * 1000
+    # A sampled answer has no one reference: ours in float32, with the same random numbers, stands for it.
+    reference = exact(batch) if family == "moirai" else theirs(batch)
+    found[f"{key}_quality_drift"] = float(np.abs(ours(batch) - reference).max())
+    if family != "moirai":
+        found[f"{key}_quality_drift_float32"] = float(np.abs(exact(batch) - reference).max())
+    return found
+
+
+def _turns(slow: Callable[[], object], fast: Callable[[], object], budget_s: float) -> tuple[list[float], list[float]]:
+    """Seconds of both, taken in turns; the first of each, which warms up, does not count."""
+    slow(), fast()
+    times: tuple[list[float], list[float]] = ([], [])
+    end = time.monotonic() + budget_s
+    while len(times[0]) < LEAST_TURNS or (time.monotonic() < end and len(times[0]) < 25):
+        for act, kept in zip((slow, fast), times, strict=True):
+            began = time.perf_counter()
+            act()
+            kept.append(time.perf_counter() - began)
+    return times
+
+
+def _ours(family: str, folder: object, dtype: str) -> Callable[[np.ndarray], np.ndarray]:
+    from tsfm import families
+    from tsfm.series import Runtime, Series
+
+    model = families.load(family, folder, Runtime(threads=common.THREADS, dtype=dtype))
+    # What has no quantiles is asked for what its official code gives, the points alone.
+    levels = LEVELS if model.capabilities.native_quantiles else ()
+
+    def impute(batch: np.ndarray) -> np.ndarray:
+        return np.stack(model.impute([Series(row) for row in official.with_gap(batch)]))[:, -common.HORIZON :]
+
+    def forecast(batch: np.ndarray) -> np.ndarray:
+        answers = model.forecast([Series(row) for row in batch], common.HORIZON, levels)
+        return np.stack([answer.median for answer in answers])
+
+    return impute if model.capabilities.imputation else forecast
+
+
+if __name__ == "__main__":
+    with contextlib.redirect_stdout(sys.stderr):
+        result = measure(sys.argv[1])
+    print(json.dumps(result))

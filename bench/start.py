@@ -1,0 +1,183 @@
+"""Start and memory: what the service adds to importing torch and loading the model."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from bench import common
+from bench.load import Generator, post
+from bench.server import requests
+
+# family, size of its checkpoint, turns
+CASES = {
+    "fracast": ("", 5),
+    "timemoe": ("50M", 3),
+    "tdtsfm": ("full", 3),
+    "chronos": ("bolt-tiny", 3),
+    "moirai": ("moe-small", 3),
+    "timesfm": ("500m", 2),
+    "moment": ("small", 3),
+}
+IDLE_S = 10.0
+LOAD = """
+import sys, torch
+from pathlib import Path
+from tsfm import families
+from tsfm.series import Runtime
+families.load(sys.argv[1], Path(sys.argv[2]) if sys.argv[2] else None, Runtime(threads=int(sys.argv[3])))
+"""
+MEMORY = "import torch; print(open('/proc/self/status').read())"
+
+
+def run(keys: tuple[str, ...] = tuple(CASES), idle_s: float = IDLE_S, many: int = 10_000) -> dict[str, float]:
+    """All families' starts, then what one service does over time."""
+    found = _imports()
+    torch_mib = _rss_mib(_output(MEMORY))
+    for family in keys:
+        found |= _family(family, *CASES[family], torch_mib)
+    return found | {"rss_mib_bare_torch": torch_mib} | _over_time(idle_s, many)
+
+
+def _family(family: str, size: str, turns: int, torch_mib: float) -> dict[str, float]:
+    folder = common.checkpoint(family, size) if size else None
+    bare, ready, memory = [], [], []
+    for _ in range(turns):
+        began = time.perf_counter()
+        _output(LOAD, family, str(folder or ""), str(common.THREADS))
+        bare.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        with _served(family, folder) as (process, port):
+            ready.append(time.perf_counter() - began)
+            _ask(port, family)
+            memory.append(_rss_mib(Path(f"/proc/{process.pid}/status").read_text()))
+    weights_mib = _weights_bytes(family, folder) / 2**20
+    return {
+        f"start_ratio_{family}": common.ratio(ready, bare),
+        f"ready_s_{family}": median(ready),
+        f"import_and_load_s_{family}": median(bare),
+        f"rss_ratio_{family}": median(memory) / (weights_mib + torch_mib),
+        f"rss_mib_{family}": median(memory),
+        f"weights_mib_{family}": weights_mib,
+    }
+
+
+def _imports(turns: int = 5) -> dict[str, float]:
+    """The default family's process against ``import torch``, until all is imported that serving needs."""
+    ours, bare = [], []
+    for _ in range(turns):
+        for code, kept in (("import torch", bare), ("import tsfm.server, tsfm.families.fracast", ours)):
+            began = time.perf_counter()
+            _output(code)
+            kept.append(time.perf_counter() - began)
+    return {
+        "import_s_ratio": common.ratio(ours, bare),
+        "import_s_serving": median(ours),
+        "import_s_torch": median(bare),
+    }
+
+
+def _over_time(idle_s: float, many: int) -> dict[str, float]:
+    """Idle CPU, and memory after many requests of all lengths and horizons, some of them wrong."""
+    load = Generator()
+    asked = _mixture()
+    try:
+        with _served("chronos", common.checkpoint("chronos", "bolt-tiny")) as (process, port):
+            before = _cpu_s(process.pid)
+            time.sleep(idle_s)
+            idle = _cpu_s(process.pid) - before
+            load.run(port, 16, 600, asked, count=many // 10)
+            early = _rss_mib(Path(f"/proc/{process.pid}/status").read_text())
+            load.run(port, 16, 600, asked, count=many - many // 10)
+            late = _rss_mib(Path(f"/proc/{process.pid}/status").read_text())
+    finally:
+        load.close()
+    return {
+        "idle_cpu_percent": 100 * idle / idle_s,
+        "rss_growth": late / early - 1,
+        "rss_mib_after_1000": early,
+        "rss_mib_after_10000": late,
+    }
+
+
+def _mixture() -> list[bytes]:
+    source = np.random.default_rng(2)
+    lengths = np.exp(source.uniform(np.log(16), np.log(2048), 500)).astype(int)
+    good = [
+        post("/ds_predict", {"input": wave.tolist(), "next_len": int(source.integers(1, 65))})
+        for wave in common.waves(lengths)
+    ]
+    return good + [post("/ds_predict", {"input": "wrong"})] * 20
+
+
+@contextmanager
+def _served(family: str, folder: Path | None) -> Iterator[tuple[subprocess.Popen, int]]:
+    """A service that has said READY=1, as systemd would hear it."""
+    with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(f"{place}/notify")
+        channel.settimeout(180)
+        options = ["--model-folder", str(folder)] if folder else []
+        process, port = common.serve(
+            family, *options, "--threads", str(common.THREADS), env={"NOTIFY_SOCKET": f"{place}/notify"}
+        )
+        try:
+            while b"READY=1" not in channel.recv(4096):
+                pass
+            yield process, port
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def _ask(port: int, family: str) -> None:
+    """Some requests, so that memory is what serving takes."""
+    path = "/imputation" if family == "moment" else "/ds_predict"
+    one = requests([common.CONTEXT] * 8)
+    if family == "moment":
+        one = [
+            post(path, {"input": [float(i % 7) for i in range(60)], "ts": _holed(60), "precision": "s", "freq": "1S"})
+        ]
+    load = Generator()
+    try:
+        load.run(port, 4, 120, one, count=24)
+    finally:
+        load.close()
+
+
+def _holed(rows: int) -> list[int]:
+    return [1_700_000_000 + i + 12 * (i >= rows // 2) for i in range(rows)]
+
+
+def _output(code: str, *arguments: str) -> str:
+    command = [sys.executable, "-c", code, *arguments]
+    ended = subprocess.run(command, env=common.environment(), capture_output=True, text=True, check=True)
+    return ended.stdout
+
+
+def _rss_mib(status: str) -> float:
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    return int(found.group(1)) / 1024 if found else 0.0
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _weights_bytes(family: str, folder: Path | None) -> int:
+    if folder is None:
+        from importlib import resources
+
+        folder = Path(str(resources.files(family))) / "weights"
+    return sum(file.stat().st_size for file in folder.iterdir() if file.suffix in (".safetensors", ".ckpt", ".pth"))
