@@ -9,8 +9,8 @@ Environment: OUT is where packages go (default dist), VERSION overrides 1.0+REVI
 from __future__ import annotations
 
 import os
-import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -24,8 +24,6 @@ from tsfm.errors import TsfmError
 from tsfm.store import carry, manifest
 from tsfm.store.manifest import Manifest
 
-STAGE = venvs.BUILD / "weights"
-
 
 def main(words: Sequence[str]) -> int:
     if len(words) not in (2, 3):
@@ -35,23 +33,24 @@ def main(words: Sequence[str]) -> int:
     with carry.sources(Path(path)) as found:
         for source in found:
             card, checkpoint = carry.identify(source, family, name[0] if name else None)
-            shutil.rmtree(STAGE, ignore_errors=True)
-            folder = carry.take_in(source, card, checkpoint, str(STAGE / "in"))
-            package(card, checkpoint, folder)
+            venvs.BUILD.mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=venvs.BUILD, prefix="weights-") as stage:
+                folder = carry.take_in(source, card, checkpoint, f"{stage}/in")
+                package(card, checkpoint, folder, Path(stage))
     return 0
 
 
-def package(card: Card, checkpoint: Checkpoint, folder: Path) -> None:
+def package(card: Card, checkpoint: Checkpoint, folder: Path, stage: Path) -> None:
     """Make both packages of one checkpoint that has been checked."""
     listed = manifest.read(folder)
     assert listed is not None  # noqa: S101  taking it in has written it
     name = f"taos-tsfm-weights-{checkpoint.folder.lower().replace('_', '-')}"
     version = os.environ.get("VERSION") or f"1.0+{listed.revision[:8] or listed.files[-1].sha256[:8]}"
-    folder.rename(STAGE / "weights")
-    document(name, version, card, listed)
-    build.date(STAGE)
+    folder.rename(stage / "weights")
+    document(stage / "doc", name, version, card, listed)
+    build.date(stage)
     template = (venvs.HERE / "model-package.yaml").read_text()
-    config = STAGE / f"{name}.yaml"
+    config = stage / f"{name}.yaml"
     values = {
         "name": name,
         "version": version,
@@ -62,7 +61,7 @@ def package(card: Card, checkpoint: Checkpoint, folder: Path) -> None:
         "family": card.name,
         "models": str(settings.MODEL_ROOT),
         "folder": checkpoint.folder,
-        "stage": str(STAGE),
+        "stage": str(stage),
     }
     config.write_text(Template(template).substitute(values))
     build.OUT.mkdir(parents=True, exist_ok=True)
@@ -70,9 +69,8 @@ def package(card: Card, checkpoint: Checkpoint, folder: Path) -> None:
         print(build.nfpm(kind, config))
 
 
-def document(name: str, version: str, card: Card, listed: Manifest) -> None:
+def document(folder: Path, name: str, version: str, card: Card, listed: Manifest) -> None:
     """The copyright file: whose weights these are, and what was packed."""
-    folder = STAGE / "doc"
     folder.mkdir()
     lines = [f"Weights of {listed.checkpoint}, commit {listed.revision or 'unknown'}.", ""]
     lines += [f"License: {card.licence}", f"Paper: {card.paper}", ""]
