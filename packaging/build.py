@@ -203,7 +203,8 @@ def stage_documents(package: Package) -> None:
 
 def changelog(folder: Path, name: str, version: str) -> None:
     """A package's changelog in Debian's form."""
-    changes = f"{name} ({version}-1) bookworm; urgency=medium\n\n  * See changelog.gz among the documents of taos-tsfm-core.\n\n"
+    changes = f"{name} ({version}-1) bookworm; urgency=medium\n\n"
+    changes += "  * See changelog.gz among the documents of taos-tsfm-core.\n\n"
     changes += f" -- {MAINTAINER}  {rfc_date()}\n"
     (folder / "changelog.Debian.gz").write_bytes(gzip.compress(changes.encode(), 9, mtime=0))
 

@@ -35,7 +35,12 @@ def main(arguments: list[str]) -> int:
     # One family may drop what another, or a development tool, asks for by name.
     asked = {_name(line) for line in wanted}
     dropped = {name for one in cards for name in one.dropped if _name(name) not in asked}
-    overrides = [*shared, *(line for one in cards for line in one.overrides), *_drops(dropped)]
+    overrides = [
+        *shared,
+        *_lines("dev-overrides.in"),
+        *(line for one in cards for line in one.overrides),
+        *_drops(dropped),
+    ]
     _compile("dev", wanted, overrides, upgrade)
     return 0
 

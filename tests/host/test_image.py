@@ -1,0 +1,31 @@
+"""Installation where no systemd runs: in a chroot, or while an image is built."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from host.container import CACHE, base
+
+
+def test_the_packages_install_and_go_where_no_systemd_runs(repositories: Path) -> None:
+    folder = Path(tempfile.mkdtemp(dir=CACHE, prefix="image-"))
+    root = folder / "root"
+    subprocess.run(["cp", "-a", "--reflink=auto", str(base()), str(root)], check=True)
+    (root / "etc/apt/sources.list.d/tsfm.list").write_text("deb [trusted=yes] file:/srv/v1 ./\n")
+    # Without --boot the command is all that runs.
+    enter = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--pipe"]
+    enter += ["--directory", str(root), f"--bind-ro={repositories / 'v1'}:/srv/v1", "--resolv-conf=off"]
+    steps = "apt-get -q update && apt-get -q -y install taos-tsfm-core && tsfm list && dpkg --audit"
+    try:
+        for script in (steps, "apt-get -q -y purge taos-tsfm-core"):
+            command = [*enter, "env", "DEBIAN_FRONTEND=noninteractive", "sh", "-ec", script]
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert "tsfm:" in (root / "etc/passwd").read_text()
+        assert not (root / "etc/taos").exists()
+        assert list((root / "etc/systemd/system").rglob("tsfm*")) == []
+    finally:
+        shutil.rmtree(folder)

@@ -1,0 +1,67 @@
+"""What the packages are made from keeps up with the code."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tsfm import card, settings
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCKS = ROOT / "packaging" / "locks"
+FAMILIES = card.names(packaged_only=True)
+
+
+def pins(lock: str) -> dict[str, str]:
+    """Name to version, every one with a hash."""
+    text = (LOCKS / f"{lock}.txt").read_text()
+    found = re.findall(r"^([a-z0-9][a-z0-9._-]*)==(\S+?)(?: ;.*)? \\\n    --hash=sha256:", text, re.MULTILINE)
+    assert len(found) == len(re.findall(r"^[a-z0-9]", text, re.MULTILINE)), f"{lock}.txt: a pin without a hash"
+    return dict(found)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_has_a_lock_with_what_its_card_asks_for(family: str) -> None:
+    held = pins("runtime") | pins(family)
+    for requirement in card.read(family).requirements:
+        name, _, version = requirement.partition("==")
+        assert held.get(re.sub(r"[-_.]+", "-", name.lower())) == version, f"{requirement}: run make locks"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_familys_lock_adds_to_the_runtime_and_repeats_nothing_of_it(family: str) -> None:
+    assert set(pins(family)).isdisjoint(pins("runtime"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_development_holds_what_the_packages_hold(family: str) -> None:
+    developed = pins("dev")
+    assert {name: developed.get(name) for name in pins(family)} == pins(family)
+
+
+def test_the_shipped_settings_file_explains_every_key_and_sets_none() -> None:
+    text = (ROOT / "etc" / "tsfm.ini").read_text()
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_string(text)
+    assert dict(parser.defaults()) == {}
+    for name, key in settings.KEYS.items():
+        assert re.search(rf"^#{name} = ?{re.escape(key.default)}$", text, re.MULTILINE), name
+    command = [sys.executable, "-c", "import settings_file; print(settings_file.text(), end='')"]
+    wanted = subprocess.run(command, cwd=ROOT / "packaging", check=True, capture_output=True, text=True).stdout
+    assert text == wanted, "run python packaging/settings_file.py"
+
+
+def test_the_template_of_tdgpts_file_is_one_that_its_reader_takes() -> None:
+    parser = configparser.ConfigParser()
+    parser.read_string((ROOT / "etc" / "taosanode.ini").read_text())
+    assert parser.sections() == ["tsfm-service"]
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "packaging").glob("**/*.sh")), ids=lambda path: path.name)
+def test_every_shell_script_is_plain_sh(script: Path) -> None:
+    subprocess.run(["dash" if Path("/bin/dash").exists() else "sh", "-n", str(script)], check=True)
