@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsfm import weights
+from tsfm import conformal, weights
 from tsfm.checkpoints import read_config
 from tsfm.errors import ConfigError
-from tsfm.nets.decoder import Cache, spans
+from tsfm.nets.decoder import spans
 from tsfm.nets.timemoe import Network, Shape
-from tsfm.series import Capabilities, Forecast, Runtime, Series
+from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
 
 CARD = {
     "summary": "Decoder with a mixture of experts, one token per point, pretrained on 300 billion points",
@@ -35,14 +35,14 @@ CARD = {
     "checkpoints": [
         {
             "name": "Maple728/TimeMoE-50M",
-            "parameters": 113_350_272,
+            "parameters": 113_352_192,
             "bytes": 226_760_971,
             "files": ["config.json", "model.safetensors"],
             "capabilities": [],
         },
         {
             "name": "Maple728/TimeMoE-200M",
-            "parameters": 453_194_496,
+            "parameters": 453_196_800,
             "bytes": 906_450_811,
             "files": ["config.json", "model.safetensors"],
             "capabilities": [],
@@ -52,6 +52,7 @@ CARD = {
 }
 
 PACK = 1024  # tokens of several series in one pass; more gain nothing and need more memory
+WARM_UP = 16  # first points, where the model has seen too little for its errors to be typical
 
 
 def load(folder: Path | None, runtime: Runtime) -> TimeMoe:
@@ -86,32 +87,73 @@ class TimeMoe:
 
     @torch.inference_mode()
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
-        contexts = [torch.tensor(series.newest(self._positions - horizon).target) for series in batch]
-        centre = torch.stack([context.mean() for context in contexts])
-        spread = torch.stack([_spread(context) for context in contexts])
-        normal = [(x - c) / s for x, c, s in zip(contexts, centre, spread, strict=True)]
-        points = self._points(normal, horizon)
-        median = (points * spread[:, None] + centre[:, None]).numpy()
-        return [Forecast(row, np.repeat(row[None], len(levels), 0)) for row in median]
+        """Forecast with the official schedule of heads; levels from conformal residuals.
 
-    def _points(self, contexts: Sequence[Tensor], horizon: int) -> Tensor:
-        """Point forecasts of normalised series, shape (series, horizon)."""
-        network, device = self._network, self._network.device
+        Looks at the newest ``max_context + 1 - horizon`` points, normalised by their mean and unbiased
+        standard deviation as the model card has it.
+        """
+        newest = [series.newest(self._positions - horizon).target for series in batch]
+        contexts = [torch.tensor(target, dtype=torch.float32) for target in newest]
+        scales = [(context.mean(), _spread(context)) for context in contexts]
+        normal = [(context - mean) / spread for context, (mean, spread) in zip(contexts, scales, strict=True)]
+        points, pasts = self._generate(normal, horizon, conformal.needed(levels))
+        answers = []
+        for context, point, past, (mean, spread) in zip(normal, points, pasts, scales, strict=True):
+            origins = np.arange(len(context) - len(past), len(context))
+            rows = conformal.intervals(context.numpy(), origins, past, point, levels)
+            answers.append(Forecast(point * float(spread) + float(mean), rows * float(spread) + float(mean)))
+        return answers
+
+    def _generate(
+        self, contexts: Sequence[Tensor], horizon: int, with_past: bool
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        """Forecasts, shape (series, horizon), and for each series those made at its past points."""
+        network = self._network
         steps = schedule(network.shape.horizon_lengths, horizon)
         caches = [network.cache(len(context) + horizon) for context in contexts]
-        rows = [self._context(c, cache) for c, cache in zip(contexts, caches, strict=True)]
-        hidden = torch.cat(rows)
-        made: list[Tensor] = []
-        for step in steps:
-            if made:
-                new = made[-1]
-                packed = spans([new.shape[1]] * len(new), caches)
-                hidden = network.hidden(new.flatten(), packed)
-            made.append(network.head(hidden, step))
-        return torch.cat(made, 1)[:, :horizon].cpu()
+        pasts: list[FloatArray] = []
+        ends = []
+        for pack in _packs([len(context) for context in contexts]):
+            packed = spans([len(context) for context in contexts[pack]], caches[pack])
+            hidden = network.hidden(torch.cat(list(contexts[pack])), packed, everywhere=with_past)
+            if with_past:
+                pasts += [self._past(hidden[span.start : span.stop], steps[0], horizon) for span in packed]
+                hidden = hidden[[span.stop - 1 for span in packed]]
+            ends.append(hidden)
+        made = [network.head(torch.cat(ends), steps[0])]
+        for step in steps[1:]:
+            packed = spans([made[-1].shape[1]] * len(contexts), caches)
+            made.append(network.head(network.hidden(made[-1].flatten(), packed), step))
+        points: FloatArray = torch.cat(made, 1)[:, :horizon].cpu().numpy()
+        return points, pasts or [np.empty((0, 1), np.float32)] * len(contexts)
 
-    def _context(self, context: Tensor, cache: Cache) -> Tensor:
-        return self._network.hidden(context.to(self._network.device), spans([len(context)], [cache]))
+    def _past(self, hidden: Tensor, first: int, horizon: int) -> FloatArray:
+        """What was forecast at past points, shape (points, leads), the first few points left out.
+
+        Leads of the first step come from its own head, later ones from the smallest head that reaches
+        them directly: what feeding forecasts back would have given costs a pass for each point.
+        """
+        heads = self._network.shape.horizon_lengths
+        hidden = hidden[min(WARM_UP, len(hidden) // 4) :]
+        reach = min(horizon, max(heads))
+        columns = self._network.head(hidden, first)[:, :reach]
+        if reach > first:
+            further = min(head for head in heads if head >= reach)
+            columns = torch.cat([columns, self._network.head(hidden, further)[:, first:reach]], 1)
+        past: FloatArray = columns.cpu().numpy()
+        return past
+
+
+def _packs(lengths: Sequence[int]) -> list[slice]:
+    """Neighbouring series that go through the network together, about PACK tokens at a time."""
+    packs: list[slice] = []
+    start = tokens = 0
+    for index, length in enumerate(lengths):
+        if index > start and tokens + length > PACK:
+            packs.append(slice(start, index))
+            start, tokens = index, 0
+        tokens += length
+    return [*packs, slice(start, len(lengths))]
 
 
 def schedule(heads: Sequence[int], horizon: int) -> list[int]:
@@ -143,7 +185,11 @@ def _shape(folder: Path) -> Shape:
     for field in fields(Shape):
         if field.name not in values:
             values[field.name] = _positive(path, field.name, config.get(field.name), field.type == "int")
-    return Shape(**values)
+    shape = Shape(**values)
+    if shape.hidden_size % (2 * shape.num_attention_heads):
+        parts = f"{shape.num_attention_heads} heads of even width"
+        raise ConfigError(f"{path}: num_attention_heads: expected {shape.hidden_size} to divide into {parts}")
+    return shape
 
 
 def _positive(path: Path, name: str, value: object, whole: bool = True) -> float:

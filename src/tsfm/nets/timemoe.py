@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.nets.decoder import Cache, Rotary, Span, attend, positions
+from tsfm.nets.decoder import Cache, Linear, Rotary, Span, attend, positions
 from tsfm.weights import State
 
 FFN_ROWS = 1024  # tokens at once: the wide inner products of more fall out of the second-level cache
@@ -71,7 +71,7 @@ class Network:
         Returns:
             shape (series, hidden), or (tokens, hidden) with ``everywhere``; float32.
         """
-        column = values[:, None]
+        column = values.to(self.device)[:, None]
         stream = F.silu(column * self._gate) * (column * self._emb)
         at = positions(packed).to(self.device)
         ends = None if everywhere else torch.tensor([span.stop - 1 for span in packed], device=self.device)
@@ -103,10 +103,9 @@ class Layer:
         def bias(part: str) -> Tensor:
             return state.take(f"{name}.self_attn.{part}_proj.bias", (hidden,)).to(device, dtype)
 
-        self._query, self._query_bias = attention("q"), bias("q")
-        self._both = torch.cat([attention("k"), attention("v")])
-        self._both_bias = torch.cat([bias("k"), bias("v")])
-        self._out = attention("o")
+        self._query = Linear(attention("q"), bias("q"))
+        self._both = Linear(torch.cat([attention("k"), attention("v")]), torch.cat([bias("k"), bias("v")]))
+        self._out = Linear(attention("o"))
         self._experts = Experts(shape, state, f"{name}.ffn_layer", dtype, device)
 
     def __call__(
@@ -122,14 +121,14 @@ class Layer:
         shape = self._shape
         heads = (-1, shape.num_attention_heads, shape.head_width)
         x = self._normed(stream, 0)
-        key, value = F.linear(x, self._both, self._both_bias).chunk(2, -1)
-        key = rotary(key.unflatten(-1, heads[1:]), at)
+        key, value = self._both(x).view(-1, 2, *heads[1:]).unbind(1)
+        key = rotary(key, at)
         if ends is not None:
             stream, x, at = stream[ends], x[ends], at[ends]
-        query = rotary(F.linear(x, self._query, self._query_bias).view(heads), at)
-        seen = attend(query, key, value.unflatten(-1, heads[1:]), index, packed)
-        stream = stream + F.linear(seen, self._out)
-        parts = [self._experts(part) for part in self._normed(stream, 1).split(FFN_ROWS)]
+        query = rotary(self._query(x).view(heads), at)
+        seen = attend(query, key, value, index, packed)
+        stream = stream + self._out(seen)
+        parts = [self._experts(part) for part in torch.split(self._normed(stream, 1), FFN_ROWS)]
         return stream + torch.cat(parts)
 
     def _normed(self, stream: Tensor, which: int) -> Tensor:
@@ -147,30 +146,37 @@ class Experts:
         def take(part: str, *size: int) -> Tensor:
             return state.take(f"{name}.{part}.weight", size).to(device, dtype)
 
-        def block(part: str, inner: int) -> tuple[Tensor, Tensor]:
-            both = [take(f"{part}.{half}_proj", inner, hidden) for half in ("gate", "up")]
-            return torch.cat(both), take(f"{part}.down_proj", hidden, inner)
+        def block(part: str, inner: int) -> Gated:
+            gate, up = (take(f"{part}.{half}_proj", inner, hidden) for half in ("gate", "up"))
+            return Gated(Linear(torch.cat([gate, up])), Linear(take(f"{part}.down_proj", hidden, inner)))
 
         self._router = take("gate", count, hidden)
         self._shared_gate = take("shared_expert_gate", 1, hidden)
         self._shared = block("shared_expert", shape.intermediate_size)
-        self._blocks = [block(f"experts.{e}", width) for e in range(count)]
+        self._experts = [block(f"experts.{e}", width) for e in range(count)]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Shape (tokens, hidden) to the same."""
         chances = F.softmax(F.linear(x, self._router), -1, dtype=torch.float32)
         chance, expert = chances.topk(self._best, -1)
         order = expert.flatten().argsort()
-        counts = torch.bincount(expert.flatten(), minlength=len(self._blocks)).tolist()
+        counts = torch.bincount(expert.flatten(), minlength=len(self._experts)).tolist()
         # Rows sorted by expert: one product for each expert, over neighbouring rows.
-        parts = x[order // self._best].split(counts)
-        done = torch.cat([_gated(part, *block) for part, block in zip(parts, self._blocks, strict=True)])
+        parts = zip(torch.split(x[order // self._best], counts), self._experts, strict=True)
+        done = torch.cat([expert(part) for part, expert in parts if len(part)])
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order), device=x.device)
-        mixed = (done[back].view(*expert.shape, -1) * chance[..., None].to(x.dtype)).sum(1)
-        return mixed + torch.sigmoid(F.linear(x, self._shared_gate)) * _gated(x, *self._shared)
+        mixed = torch.bmm(chance[:, None].to(x.dtype), done[back].view(*expert.shape, -1))[:, 0]
+        return mixed.addcmul_(torch.sigmoid(F.linear(x, self._shared_gate)), self._shared(x))
 
 
-def _gated(x: Tensor, up: Tensor, down: Tensor) -> Tensor:
-    gate, value = F.linear(x, up).chunk(2, -1)
-    return F.linear(F.silu(gate) * value, down)
+class Gated:
+    """A feed-forward block whose wide half is gated by the other."""
+
+    def __init__(self, up: Linear, down: Linear) -> None:
+        self._up, self._down = up, down
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Shape (rows, hidden) to the same."""
+        gate, value = self._up(x).chunk(2, -1)
+        return self._down(F.silu(gate).mul_(value))
