@@ -71,6 +71,7 @@ class Hub:
         self.faults: dict[str, Fault] = {}
         self.requests: list[Request] = []
         self.sent = 0
+        self.xet = False  # as the public hub does: offer its own protocol for big files, which needs a package
         self._big = big
         self._servers = [self._serve("127.0.0.1", port), self._serve("127.0.0.2", 0)]
 
@@ -135,6 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
         facts = {"X-Repo-Commit": REVISION}
         if hub.is_big(name) and not cdn:
             facts |= {"X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Linked-Size": str(size)}
+            if hub.xet:
+                facts |= {"X-Xet-Hash": "0" * 64, "Link": f'<{hub.url}/xet-token>; rel="xet-auth"'}
             return self._plain(302, {**facts, "Location": hub.cdn + self.path})
         blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
         return self._file(fault.content or content, fault, {**facts, "ETag": f'"{blob}"'}, size)

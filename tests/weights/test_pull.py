@@ -193,13 +193,16 @@ def test_a_hub_that_falls_silent_is_asked_again(box: Box, hub: Hub) -> None:
     assert len(hub.gets(WEIGHTS)) >= 2
 
 
-def test_a_token_goes_to_the_hub_but_not_to_the_host_that_it_redirects_to(box: Box, hub: Hub) -> None:
+@pytest.mark.parametrize("xet", [False, True])
+def test_a_token_goes_to_the_hub_but_not_to_the_host_that_it_redirects_to(box: Box, hub: Hub, xet: bool) -> None:
     box.env["HF_TOKEN"] = "hf_secret"
+    hub.xet = xet
     assert box.tsfm("pull", "chronos").returncode == 0
     assert complete(box, hub)
     assert {asked.token for asked in hub.requests if asked.at_cdn} == {""}
     assert "Bearer hf_secret" in {asked.token for asked in hub.requests if not asked.at_cdn}
-    assert [asked.at_cdn for asked in hub.gets(WEIGHTS)] == [True]
+    assert hub.gets(WEIGHTS)[-1].at_cdn
+    assert not [asked for asked in hub.requests if "xet-token" in asked.path]
 
 
 def test_when_nobody_answers_the_message_says_what_to_run_instead(box: Box) -> None:
