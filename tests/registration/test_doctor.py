@@ -213,6 +213,12 @@ def test_weights_that_are_missing_are_told_with_the_command(around: int, host: H
     assert any("tsfm pull chronos" in row["remedy"] for row in rows)
 
 
+def test_a_token_that_tdgpt_cannot_send_is_told(around: int, host: Host) -> None:
+    with host.settings.open("a") as file:
+        file.write("token_file = /etc/taos/token\n")
+    assert any("take token_file out" in row["remedy"] for row in findings(host)["fracast"])
+
+
 def test_wrong_settings_end_the_look_with_a_sentence(around: int, host: Host) -> None:
     host.settings.write_text("[fracast]\nport = x\n")
     level, text, _ = one(host, "tsfm.ini")

@@ -25,7 +25,7 @@ def check(endpoints: Sequence[Endpoint], units: dict[str, Unit] | None) -> Itera
     shared = Counter(endpoint.port for endpoint in endpoints)
     for endpoint in endpoints:
         unit = (units or {}).get(unit_name(endpoint.family))
-        found = [*_state(endpoint, unit), *_port(endpoint, unit), *_weights(endpoint, unit)]
+        found = [*_state(endpoint, unit), *_port(endpoint, unit), *_weights(endpoint, unit), *_token(endpoint)]
         if shared[endpoint.port] > 1:
             text = f"port {endpoint.port} is set for more than one family"
             found.append(finding.broken(endpoint.family, text, f"set port in [{endpoint.family}] of tsfm.ini"))
@@ -92,3 +92,9 @@ def _weights(endpoint: Endpoint, unit: Unit | None) -> Iterator[Finding]:
         yield level(endpoint.family, what, remedy)
         return
     yield finding.ok(endpoint.family, f"weights {folder.name}" if folder else "weights in the package")
+
+
+def _token(endpoint: Endpoint) -> Iterator[Finding]:
+    if settings.read(endpoint.family, {}).token_file:
+        text = "asks for a token, which TDgpt cannot send: SQL gets 401"
+        yield finding.warning(endpoint.family, text, "take token_file out of tsfm.ini and use allow instead")
