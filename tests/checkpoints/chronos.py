@@ -32,23 +32,25 @@ def make(folder: Path, size: str = "tiny") -> None:
     config, shapes = _bolt(*BOLT[size]) if size in BOLT else _chronos_2(*CHRONOS_2[size])
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     source = torch.Generator().manual_seed(0)
-    tensors = {name: _values(name, shape, source) for name, shape in shapes.items()}
+    tensors = {name: _values(name, shape, config["d_kv"], source) for name, shape in shapes.items()}
     save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
 
 
-def _values(name: str, shape: tuple[int, ...], source: torch.Generator) -> torch.Tensor:
+def _values(name: str, shape: tuple[int, ...], d_kv: int, source: torch.Generator) -> torch.Tensor:
+    """T5's own initialisation: every layer keeps the variance, attention is neither flat nor sharp."""
     if name.endswith("layer_norm.weight"):
         return 1 + 0.1 * torch.randn(shape, generator=source)
     if len(shape) == 1:
         return 0.1 * torch.randn(shape, generator=source)
-    # Attention is not scaled by its width, so queries are small; the rest keeps unit variance.
-    spread = shape[-1] ** -0.5 * (0.3 if ".q." in name else 1)
+    spread = shape[-1] ** -0.5
+    if ".q." in name:
+        spread *= d_kv**-0.5
+    if name.startswith("output_patch_embedding"):
+        spread /= 2  # answers about as wide as the context
     return spread * torch.randn(shape, generator=source)
 
 
-def _bolt(
-    d: int, ff: int, layers: int, heads: int, d_kv: int, context: int
-) -> tuple[dict[str, object], Shapes]:
+def _bolt(d: int, ff: int, layers: int, heads: int, d_kv: int, context: int) -> tuple[dict[str, object], Shapes]:
     config = _common(d, ff, layers, heads, d_kv) | {
         "architectures": ["ChronosBoltModelForForecasting"],
         "chronos_pipeline_class": "ChronosBoltPipeline",
@@ -88,9 +90,7 @@ def _bolt(
     return config, shapes
 
 
-def _chronos_2(
-    d: int, ff: int, layers: int, heads: int, d_kv: int, context: int
-) -> tuple[dict[str, object], Shapes]:
+def _chronos_2(d: int, ff: int, layers: int, heads: int, d_kv: int, context: int) -> tuple[dict[str, object], Shapes]:
     config = _common(d, ff, layers, heads, d_kv) | {
         "architectures": ["Chronos2Model"],
         "chronos_pipeline_class": "Chronos2Pipeline",

@@ -1,21 +1,25 @@
 """Fracast-0, the embedded default: 85,001 parameters of convolutions, the weights in its own package.
 
-Reads the tensors of ``fracast`` 0.1.0 and answers its nine quantiles; longer horizons than 48 by the
-package's own rule, ``FracastModel._forecast_rows``: the median is appended and the window moves on.
+Answers the nine quantiles of ``fracast`` 0.1.0, number for number (``tsfm.nets.fracast``). Beyond 48
+steps it does as ``FracastModel._forecast_rows``: the median is appended, the window moves on and is
+normalised anew. It always computes in float32: there is nothing to gain at this size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from fracast import FracastModel
+import torch
 
+from tsfm import quantiles
+from tsfm.checkpoints import read_config
 from tsfm.errors import ConfigError
-from tsfm.quantiles import at_levels
-from tsfm.series import Capabilities, Forecast, Runtime, Series
-from tsfm.weights import set_threads
+from tsfm.nets.fracast import FracastNet, Sizes
+from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
+from tsfm.weights import read_safetensors, set_threads
 
 CARD = {
     "summary": "Fracast-0: embedded default, needs no download",
@@ -38,32 +42,56 @@ def load(folder: Path | None, runtime: Runtime) -> Fracast:
         ConfigError: the folder holds something else.
     """
     set_threads(runtime.threads)
+    folder = folder or Path(str(resources.files("fracast") / "weights"))
+    config = read_config(folder)
     try:
-        return Fracast(FracastModel.from_pretrained(folder, weights="fp32", device=runtime.device))
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"{folder}: expected Fracast weights, found: {error}") from error
+        sizes = Sizes.read(config)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise ConfigError(f"{folder}/config.json: expected that of a Fracast model, found {reason}") from error
+    state = read_safetensors(folder / "model.safetensors")
+    # The weights are too small to map; own memory keeps the arithmetic aligned.
+    net = FracastNet(sizes, lambda name, shape: state.take(name, shape).to(runtime.device, torch.float32, copy=True))
+    state.finish()
+    return Fracast(net, runtime.device)
 
 
 class Fracast:
-    """The official model behind our interface."""
+    """One loaded model; gaps are masked, as in its training."""
 
     min_context = 8
     capabilities = Capabilities(native_quantiles=True, missing_values=True)
-    path = "float32"
 
-    def __init__(self, model: FracastModel) -> None:
-        self._model = model
-        self.max_context = model.context_length
+    def __init__(self, net: FracastNet, device: str) -> None:
+        self._net = net
+        self._device = device
+        self.max_context = net.sizes.window
         self.batch_points = 32 * self.max_context
+        self.path = f"float32 with {torch.backends.cpu.get_cpu_capability()}" if device == "cpu" else "float32"
 
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
-        longest = max(len(series) for series in batch)
-        rows = np.full((len(batch), longest), np.nan, np.float32)
-        for row, series in zip(rows, batch, strict=True):
-            row[longest - len(series) :] = series.target
-        answers = self._model.forecast_batch(rows, horizon=horizon).swapaxes(1, 2)
-        trained = self._model.quantiles
-        return [
-            Forecast(at_levels(trained, answer, [0.5])[0], at_levels(trained, answer, levels))
-            for answer in answers
-        ]
+        window = np.full((len(batch), self.max_context), np.nan, np.float32)
+        for row, series in zip(window, batch, strict=True):
+            row[self.max_context - len(series) :] = series.target
+        answers = self._steps(window, horizon).swapaxes(1, 2)
+        return quantiles.forecasts(self._net.sizes.quantiles, answers, levels)
+
+    def _steps(self, window: FloatArray, horizon: int) -> FloatArray:
+        """Block after block: shape (B, W) to (B, horizon, Q)."""
+        middle = self._net.sizes.quantiles.index(0.5)
+        blocks = [self._block(window)]
+        while sum(block.shape[1] for block in blocks) < horizon:
+            median = blocks[-1][:, :, middle]
+            window = np.concatenate((window, median), axis=1)[:, -self.max_context :]
+            blocks.append(self._block(window))
+        return np.concatenate(blocks, axis=1)[:, :horizon]
+
+    def _block(self, window: FloatArray) -> FloatArray:
+        """One native horizon, normalised as ``FracastModel._predict_rows`` does."""
+        observed = np.isfinite(window)
+        low = np.nanmin(window, axis=1, keepdims=True).astype(np.float64)
+        span = np.maximum(np.nanmax(window, axis=1, keepdims=True) - low, 1e-5)
+        values = np.where(observed, (window - low) / span, 0).astype(np.float32)
+        answer = self._net(torch.from_numpy(values).to(self._device), torch.from_numpy(observed).to(self._device))
+        block: FloatArray = (answer.cpu().numpy() * span[:, None] + low[:, None]).astype(np.float32)
+        return block

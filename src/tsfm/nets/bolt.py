@@ -1,0 +1,179 @@
+"""Chronos-Bolt: a T5 encoder over patches and a decoder of a single token that answers all quantiles at once.
+
+The numbers of upstream's ``chronos.chronos_bolt.ChronosBoltModelForForecasting``, with less work:
+the decoder's one token attends to nothing but itself, so its self-attention is one product of
+weights multiplied beforehand; and its cross-attention multiplies the query, not every token of the
+encoder, with the key's and value's weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, patched, section, whole
+
+
+@dataclass(frozen=True)
+class BoltSizes(Sizes):
+    """What config.json of a Chronos-Bolt says."""
+
+    decoder_layers: int
+    horizon: int
+    buckets: int
+    distance: int
+    start: int
+    reg: int
+
+    @classmethod
+    def read(cls, config: Mapping[str, object]) -> BoltSizes:
+        """See ``Sizes.common``."""
+        rest: dict[str, Any] = cls.common(config)
+        start = config["decoder_start_token_id"]
+        if start not in (0, 1):
+            raise ValueError(f"decoder_start_token_id is {start!r}")
+        return cls(
+            **rest,
+            decoder_layers=whole(config, "num_decoder_layers"),
+            horizon=whole(section(config), "prediction_length"),
+            buckets=whole(config, "relative_attention_num_buckets"),
+            distance=whole(config, "relative_attention_max_distance"),
+            start=int(start),
+            reg=1,
+        )
+
+
+class Bolt:
+    """The encoder's products run in ``dtype``, the decoder in float32."""
+
+    def __init__(self, sizes: BoltSizes, take: Take, dtype: torch.dtype) -> None:
+        self.sizes = sizes
+        width, hidden = sizes.width, sizes.hidden
+        tokens = take("shared.weight", (2, width)).float()
+        self._reg = tokens[sizes.reg]
+        self._embed = Residual(take, "input_patch_embedding", 2 * sizes.patch, hidden, width)
+        self._bias = _position_bias(take, sizes)
+        self._encoder = [
+            (
+                SelfAttention(take, f"encoder.block.{i}.layer.0", "SelfAttention", sizes, dtype),
+                Feed(take, f"encoder.block.{i}.layer.1", "DenseReluDense", sizes, dtype),
+            )
+            for i in range(sizes.layers)
+        ]
+        self._encoded = Norm(take, "encoder.final_layer_norm", sizes, torch.float32)
+        # The bias of a single position shifts all of its scores alike: no softmax notices.
+        take("decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", (sizes.buckets, sizes.heads))
+        self._decoder = [
+            (
+                OwnAttention(take, f"decoder.block.{i}.layer.0", sizes),
+                CrossAttention(take, f"decoder.block.{i}.layer.1", sizes),
+                Feed(take, f"decoder.block.{i}.layer.2", "DenseReluDense", sizes, torch.float32),
+            )
+            for i in range(sizes.decoder_layers)
+        ]
+        self._decoded = Norm(take, "decoder.final_layer_norm", sizes, torch.float32)
+        self._start = tokens[sizes.start]
+        self._quantiles = Residual(take, "output_patch_embedding", width, hidden, len(sizes.quantiles) * sizes.horizon)
+
+    @torch.inference_mode()
+    def forecast(self, context: Tensor, horizon: int) -> Tensor:
+        """As ``ChronosBoltPipeline.predict``: beyond one block every quantile is fed back as a path of its own.
+
+        Args:
+            context: shape (B, points), float32, NaN where nothing was observed; at most ``sizes.context`` points.
+
+        Returns:
+            shape (B, len(quantiles), horizon), float32, in the context's unit.
+        """
+        answers = [self._step(context)]
+        count = len(self.sizes.quantiles)
+        levels = torch.tensor(self.sizes.quantiles, device=context.device)
+        paths = context.unsqueeze(1).expand(-1, count, -1)
+        while len(answers) * self.sizes.horizon < horizon:
+            paths = torch.cat((paths, answers[-1]), -1)[..., -self.sizes.context :]
+            samples = self._step(paths.flatten(0, 1)).unflatten(0, (-1, count)).flatten(1, 2)
+            answers.append(samples.quantile(levels, dim=1).transpose(0, 1))
+        return torch.cat(answers, -1)[..., :horizon]
+
+    def _step(self, context: Tensor) -> Tensor:
+        """One block: shape (B, len(quantiles), sizes.horizon)."""
+        rows = len(context)
+        patches = patched(context, self.sizes.patch, arcsinh=False)
+        x = self._embed(torch.cat((patches.values, patches.observed), -1))
+        x = torch.cat((x, self._reg.expand(rows, 1, -1)), 1)
+        unseen = F.pad(patches.hidden, (0, 1))
+        tokens = x.shape[1]
+        mask = self._bias[:, :, :tokens, :tokens]
+        if unseen.any():
+            mask = mask + unseen[:, None, None]
+        for attention, feed in self._encoder:
+            x = feed(attention(x, mask))
+        answer = self._decode(self._encoded(x), unseen)
+        answer = answer * patches.scale + patches.loc
+        return answer.view(rows, len(self.sizes.quantiles), self.sizes.horizon)
+
+    def _decode(self, encoded: Tensor, unseen: Tensor) -> Tensor:
+        x = self._start.repeat(len(encoded), 1)
+        for own, cross, feed in self._decoder:
+            x = feed(cross(own(x), encoded, unseen))
+        return self._quantiles(self._decoded(x))
+
+
+class OwnAttention:
+    """Self-attention of one token: x + (o v) norm(x)."""
+
+    def __init__(self, take: Take, layer: str, sizes: Sizes) -> None:
+        inner, width = sizes.heads * sizes.head_width, sizes.width
+        for unused in "qk":
+            take(f"{layer}.SelfAttention.{unused}.weight", (inner, width))
+        v = take(f"{layer}.SelfAttention.v.weight", (inner, width)).float()
+        o = take(f"{layer}.SelfAttention.o.weight", (width, inner)).float()
+        self._ov = o @ v
+        self._norm = Norm(take, f"{layer}.layer_norm", sizes, torch.float32)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.add_(F.linear(self._norm(x), self._ov))
+
+
+class CrossAttention:
+    """x + o(attention of one token to the encoder's): keys and values are never made."""
+
+    def __init__(self, take: Take, layer: str, sizes: Sizes) -> None:
+        inner, width = sizes.heads * sizes.head_width, sizes.width
+        q, k, v = (take(f"{layer}.EncDecAttention.{n}.weight", (inner, width)).float() for n in "qkv")
+        self._q = q
+        self._k = k.view(sizes.heads, -1, width)
+        self._v = v.view(sizes.heads, -1, width).transpose(1, 2)
+        self._o = take(f"{layer}.EncDecAttention.o.weight", (width, inner)).float()
+        self._norm = Norm(take, f"{layer}.layer_norm", sizes, torch.float32)
+
+    def __call__(self, x: Tensor, encoded: Tensor, unseen: Tensor) -> Tensor:
+        """x: shape (B, D); encoded: (B, T, D); unseen: (B, T), added to the scores."""
+        rows, heads = len(x), len(self._k)
+        q = F.linear(self._norm(x), self._q).view(rows, heads, -1).transpose(0, 1)
+        query = torch.bmm(q, self._k).transpose(0, 1)
+        weights = torch.baddbmm(unseen.unsqueeze(1), query, encoded.transpose(1, 2)).softmax(-1)
+        seen = torch.bmm(weights, encoded).transpose(0, 1)
+        value = torch.bmm(seen, self._v).transpose(0, 1).reshape(rows, -1)
+        return x.add_(F.linear(value, self._o))
+
+
+def _position_bias(take: Take, sizes: BoltSizes) -> Tensor:
+    """What transformers' ``T5Attention.compute_bias`` adds to the encoder's scores, shape (1, H, T, T)."""
+    name = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    table = take(name, (sizes.buckets, sizes.heads)).float()
+    tokens = torch.arange(-(-sizes.context // sizes.patch) + 1, device=table.device)
+    offset = tokens[None] - tokens[:, None]
+    # Half of the buckets for each direction; half of those one to one, the rest ever wider.
+    half = sizes.buckets // 2
+    exact = half // 2
+    away = offset.abs()
+    wide = (away.clamp(min=1).float() / exact).log() / math.log(sizes.distance / exact) * (half - exact)
+    bucket = torch.where(away < exact, away, (exact + wide.long()).clamp(max=half - 1))
+    return table[bucket + half * (offset > 0)].permute(2, 0, 1).unsqueeze(0).contiguous()

@@ -1,0 +1,211 @@
+"""Chronos-2: an encoder over patches of past and future that attends along time and across a group of rows.
+
+The numbers of upstream's ``chronos.chronos2.model.Chronos2Model`` and of its pipeline's rule for long
+horizons. A group is one target with its covariates; a target that has none attends across to nothing
+but itself, which is one product instead of an attention over the whole batch.
+
+In bfloat16 only the feed-forward products run, which are more than half of the work: the others would
+double the distance to the float32 answer, which the final sinh stretches in the tails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, patched, section, whole
+
+# The quantiles that upstream feeds back beyond the longest horizon of one pass.
+UNROLLED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+@dataclass(frozen=True)
+class Chronos2Sizes(Sizes):
+    """What config.json of a Chronos-2 says."""
+
+    most_patches: int
+    time_scale: int
+    theta: float
+    arcsinh: bool
+
+    @classmethod
+    def read(cls, config: Mapping[str, object]) -> Chronos2Sizes:
+        """See ``Sizes.common``."""
+        rest: dict[str, Any] = cls.common(config)
+        own = section(config)
+        if own["output_patch_size"] != own["input_patch_size"]:
+            raise ValueError("patches of output and input that differ")
+        if not set(UNROLLED) <= set(rest["quantiles"]):
+            raise ValueError("quantiles without 0.1 to 0.9")
+        return cls(
+            **rest,
+            most_patches=whole(own, "max_output_patches"),
+            time_scale=int(str(own.get("time_encoding_scale") or own["context_length"])),
+            theta=float(str(config.get("rope_theta", 10000.0))),
+            arcsinh=bool(own.get("use_arcsinh")),
+        )
+
+
+class Chronos2:
+    """Groups of rows in, quantiles of each row out; feed-forward products in ``dtype``."""
+
+    def __init__(self, sizes: Chronos2Sizes, take: Take, dtype: torch.dtype) -> None:
+        self.sizes = sizes
+        self._reg = take("shared.weight", (2, sizes.width)).float()[1]
+        self._embed = Residual(take, "input_patch_embedding", 3 * sizes.patch, sizes.hidden, sizes.width)
+        self._blocks = [
+            (
+                SelfAttention(take, f"encoder.block.{i}.layer.0", "self_attention", sizes, torch.float32),
+                SelfAttention(take, f"encoder.block.{i}.layer.1", "self_attention", sizes, torch.float32),
+                Feed(take, f"encoder.block.{i}.layer.2", "mlp", sizes, dtype),
+            )
+            for i in range(sizes.layers)
+        ]
+        self._norm = Norm(take, "encoder.final_layer_norm", sizes, torch.float32)
+        outputs = len(sizes.quantiles) * sizes.patch
+        self._quantiles = Residual(take, "output_patch_embedding", sizes.width, sizes.hidden, outputs)
+        self._levels = torch.tensor(sizes.quantiles, device=self._reg.device)
+        self._fed_back = [sizes.quantiles.index(level) for level in UNROLLED]
+        self._turns = _turns(sizes, self._reg.device)
+
+    @property
+    def longest(self) -> int:
+        """Horizon of one pass."""
+        return self.sizes.most_patches * self.sizes.patch
+
+    @torch.inference_mode()
+    def forecast(self, context: Tensor, future: Tensor, group: int, horizon: int) -> Tensor:
+        """
+        Args:
+            context: shape (B, points), float32, NaN where nothing was observed; at most ``sizes.context`` points.
+            future: shape (B, horizon), NaN where nothing is known, as in every row to be forecast.
+            group: rows of one group, which lie together; B is a multiple of it.
+
+        Returns:
+            shape (B, len(quantiles), horizon), float32, in the unit of each row.
+        """
+        answer = self._step(context, future, group, horizon)
+        answers = [answer]
+        done = answer.shape[-1]
+        if done < horizon:
+            weights = torch.outer(_mass(self._levels[self._fed_back]), _mass(self._levels)).flatten()
+            paths = len(UNROLLED)
+            context, future = _each_path(context, group, paths), _each_path(future, group, paths)
+        while done < horizon:
+            fed_back = answer[:, self._fed_back].unflatten(0, (-1, group)).transpose(1, 2).flatten(0, 2)
+            known = F.pad(
+                future[:, : answer.shape[-1]], (0, max(0, answer.shape[-1] - future.shape[-1])), value=torch.nan
+            )
+            fed_back = torch.where(known.isnan(), fed_back, known)
+            context = torch.cat((context, fed_back), -1)[:, -self.sizes.context :]
+            future = future[:, answer.shape[-1] :]
+            samples = self._step(context, future, group, horizon - done)
+            # (group, path, row of it) -> (group, row of it, path and quantile)
+            samples = samples.unflatten(0, (-1, paths, group)).transpose(1, 2).flatten(0, 1).flatten(1, 2)
+            answer = _weighted_quantiles(samples, weights, self._levels)
+            answers.append(answer)
+            done += answer.shape[-1]
+        return torch.cat(answers, -1)[..., :horizon]
+
+    def _step(self, context: Tensor, future: Tensor, group: int, horizon: int) -> Tensor:
+        """One pass: as many whole patches as the horizon needs and the model has."""
+        size = self.sizes.patch
+        ahead = min(-(-horizon // size), self.sizes.most_patches)
+        past = patched(context, size, self.sizes.arcsinh)
+        future = F.pad(future[:, : ahead * size], (0, max(0, ahead * size - future.shape[-1])), value=torch.nan)
+        future = (future - past.loc) / past.scale
+        future = (future.arcsinh_() if self.sizes.arcsinh else future).unflatten(-1, (ahead, size))
+        known = future.isnan().logical_not_().float()
+        seen = past.values.shape[1]
+        x = torch.cat(
+            (
+                self._embed(torch.cat((self._time(-seen, 0, len(context)), past.values, past.observed), -1)),
+                self._reg.expand(len(context), 1, -1),
+                self._embed(torch.cat((self._time(0, ahead, len(context)), future.nan_to_num_(0.0), known), -1)),
+            ),
+            1,
+        )
+        x = self._encode(x, F.pad(past.hidden, (0, 1 + ahead)), group, ahead)
+        answer = self._quantiles(x).unflatten(-1, (-1, size)).transpose(1, 2).flatten(1)
+        answer = (answer.sinh_() if self.sizes.arcsinh else answer) * past.scale + past.loc
+        return answer.unflatten(-1, (-1, ahead * size))
+
+    def _time(self, start: int, stop: int, rows: int) -> Tensor:
+        """Time of each point of the patches ``start`` to ``stop``, "now" is zero: shape (rows, patches, P)."""
+        size = self.sizes.patch
+        points = torch.arange(start * size, stop * size, dtype=torch.float32, device=self._reg.device)
+        return (points / self.sizes.time_scale).unflatten(0, (-1, size)).expand(rows, -1, -1)
+
+    def _encode(self, x: Tensor, hidden: Tensor, group: int, ahead: int) -> Tensor:
+        """The last ``ahead`` tokens, encoded; hidden: shape (B, T), added to scores."""
+        tokens = x.shape[1]
+        cos, sin = (table[:tokens] for table in self._turns)
+        mask = hidden[:, None, None] if hidden.any() else None
+        across = hidden.unflatten(0, (-1, group)).transpose(1, 2).flatten(0, 1)[:, None, None]
+        for layer, (along, between, feed) in enumerate(self._blocks, start=1):
+            x = along(x, mask, lambda qk: _turned(qk, cos, sin))
+            if layer == len(self._blocks):  # nobody looks at the past after the last look along time
+                x = x[:, -ahead:].contiguous()
+                across = across.unflatten(0, (-1, tokens))[:, -ahead:].flatten(0, 1)
+            x = feed(between.alone(x) if group == 1 else _between(between, x, across, group))
+        return self._norm(x)
+
+
+def _between(attention: SelfAttention, x: Tensor, mask: Tensor, group: int) -> Tensor:
+    """Attention across the rows of each group, at each token for itself."""
+    tokens = x.shape[1]
+    turned = x.unflatten(0, (-1, group)).transpose(1, 2).flatten(0, 1).contiguous()
+    turned = attention(turned, mask)
+    return turned.unflatten(0, (-1, tokens)).transpose(1, 2).flatten(0, 1).contiguous()
+
+
+def _turns(sizes: Chronos2Sizes, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the rotary positions, shape (T, K / 2), as ``Chronos2RotaryEmbedding``."""
+    most = -(-sizes.context // sizes.patch) + 1 + sizes.most_patches
+    exponent = torch.arange(0, sizes.head_width, 2, device=device).float() / sizes.head_width
+    angle = torch.arange(most, device=device).float()[:, None] * (1.0 / sizes.theta**exponent)
+    return angle.cos(), angle.sin()
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    a, b = x.chunk(2, -1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+
+def _each_path(rows: Tensor, group: int, paths: int) -> Tensor:
+    """Each group once for every path: shape (B, n) to (groups * paths * group, n)."""
+    return rows.unflatten(0, (-1, 1, group)).expand(-1, paths, -1, -1).flatten(0, 2)
+
+
+def _mass(levels: Tensor) -> Tensor:
+    """Probability that each quantile stands for: half of the way to its neighbours, adding up to 1."""
+    edges = torch.cat((levels.new_zeros(1), levels, levels.new_ones(1)))
+    mass = (edges[2:] - edges[:-2]) / 2
+    return mass / mass.sum()
+
+
+def _weighted_quantiles(samples: Tensor, weights: Tensor, levels: Tensor) -> Tensor:
+    """Quantiles of weighted samples, linear between them, held beyond, as ``chronos.utils.weighted_quantile``.
+
+    Args:
+        samples: shape (B, n, h).
+        weights: shape (n,), adding up to 1.
+        levels: shape (q,).
+
+    Returns:
+        shape (B, q, h).
+    """
+    values, order = samples.transpose(1, 2).sort(-1)
+    reached = weights[order].cumsum(-1).clamp_(max=1.0).contiguous()
+    wanted = levels.expand(*reached.shape[:-1], -1).contiguous()
+    above = torch.searchsorted(reached, wanted, right=True)
+    right = above.clamp(max=reached.shape[-1] - 1)
+    left = (above - 1).clamp(min=0)
+    low, high = reached.gather(-1, left), reached.gather(-1, right)
+    weight = ((wanted - low) / (high - low)).nan_to_num_(0.0).clamp_(0.0, 1.0)
+    return torch.lerp(values.gather(-1, left), values.gather(-1, right), weight).transpose(1, 2)

@@ -1,0 +1,245 @@
+"""Fracast's network, read from the released weights and run series by series so that it stays in the cache.
+
+The official code (``fracast._core.model.FracastCore``, ``gather_head.GatherQuantileHead``) takes each of
+its ten stages over a whole batch, transposed back and forth, and finds the periods twice. Here a stage
+is three matrix products and seven passes over half a megabyte, channels last. The numbers are the
+official ones to float32 rounding; the periods come from the official detector itself, since one bin
+of its spectrum to the side is another answer.
+
+Shapes: B series, W points of context, H points of horizon, D channels, Q quantiles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from fracast._core.periodic.seasonal_fill import detect_periods
+from torch import Tensor
+
+from tsfm.nets.fracast_features import PHASES, RECENCY, phases, recency, seasonal
+
+Take = Callable[[str, Sequence[int]], Tensor]  # the tensor of a name, which must have a shape
+
+TAPS = 3
+SEED = 128  # newest hidden states from which the horizon's states start
+HORIZON_STAGES = 6
+PERIODS = 4
+
+# What the computation below is made for; upstream's defaults where config.json does not say.
+RELEASED: dict[str, object] = {
+    "share_stages": True,
+    "causal": True,
+    "separable_conv": True,
+    "recency_encoding": True,
+    "periodic_phase": True,
+    "periodic_harmonics": 1,
+    "periodic_topk": PERIODS,
+    "periodic_min_period": 2,
+    "periodic_alpha": 0.05,
+    "scale_cond": "film",
+    "scale_cond_dim": 8,
+    "kernel_size": TAPS,
+    "dilation_base": 2,
+    "head_kind": "gather",
+    "head_layers": 1,
+    "head_fc_layers": 2,
+    "head_fc_kernel": TAPS,
+    "head_output_mode": "direct",
+    "head_future_conv": True,
+    "head_future_conv_layers": HORIZON_STAGES,
+    "head_future_conv_seed": SEED,
+    "head_phase_bins": PHASES,
+    "head_seasonal_fill_mode": "phase_mean",
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What may differ between checkpoints."""
+
+    width: int
+    window: int
+    stages: int
+    horizon: int
+    quantiles: tuple[float, ...]
+    hidden: int
+    head_hidden: int
+
+    @classmethod
+    def read(cls, config: Mapping[str, object]) -> Sizes:
+        """From config.json.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not a configuration of this network.
+        """
+        model = config["model"]
+        if not isinstance(model, Mapping):
+            raise TypeError("model is no object")
+        for name, expected in RELEASED.items():
+            if model.get(name, expected) != expected:
+                raise ValueError(f"{name} is {model[name]!r} instead of {expected!r}")
+        return cls(
+            width=int(model["d_model"]),
+            window=int(model["W"]),
+            stages=int(model["n_stages"]),
+            horizon=int(model["horizon"]),
+            quantiles=tuple(float(level) for level in model["quantiles"]),
+            hidden=int(model["d_model"] * float(model["ffn_mult"])),
+            head_hidden=int(model["head_d_ff"]),
+        )
+
+
+class Swiglu:
+    """y + down(silu(gate) * value), gate and value the halves of up(y)."""
+
+    def __init__(self, take: Take, name: str, width: int, hidden: int) -> None:
+        self._hidden = hidden
+        self._up = take(f"{name}.up.weight", (2 * hidden, width)), take(f"{name}.up.bias", (2 * hidden,))
+        self._down = take(f"{name}.down.weight", (width, hidden)), take(f"{name}.down.bias", (width,))
+
+    def __call__(self, y: Tensor) -> Tensor:
+        both = F.linear(y, *self._up)
+        gate = F.silu(both[..., : self._hidden])
+        gate *= both[..., self._hidden :]
+        return F.linear(gate, *self._down).add_(y)
+
+
+class Filter:
+    """A causal filter of three taps, channel by channel, along the last but one axis."""
+
+    def __init__(self, take: Take, name: str, width: int) -> None:
+        self._bias = take(f"{name}.dw_bias", (width,))
+        taps = take(f"{name}.dw_weight", (width, 1, TAPS))[:, 0].T.contiguous()
+        self._by_lag = taps.flip(0).unbind(0)
+
+    def __call__(self, x: Tensor, dilation: int) -> Tensor:
+        out = torch.addcmul(self._bias, x, self._by_lag[0])
+        length = x.shape[-2]
+        for lag, tap in enumerate(self._by_lag[1:], start=1):
+            reach = min(lag * dilation, length)
+            out[..., reach:, :].addcmul_(x[..., : length - reach, :], tap)
+        return out
+
+
+class Block:
+    """``SelfSimilarBlock``: filter, projection and gated product, each with a residual and a norm."""
+
+    def __init__(self, take: Take, name: str, width: int, hidden: int) -> None:
+        self._filter = Filter(take, name, width)
+        self._project = take(f"{name}.pw.weight", (width, width)), take(f"{name}.pw.bias", (width,))
+        self._feed = Swiglu(take, f"{name}.ffn", width, hidden)
+        self._norms = [take(f"{name}.norm{i}.weight", (width,)) for i in (1, 2)]
+
+    def __call__(self, x: Tensor, dilation: int) -> Tensor:
+        y = F.linear(self._filter(x, dilation), *self._project).add_(x)
+        y = F.rms_norm(y, y.shape[-1:], self._norms[0])
+        return F.rms_norm(self._feed(y), y.shape[-1:], self._norms[1])
+
+
+class FracastNet:
+    """Quantiles of the next H points from W normalised ones.
+
+    Args:
+        take: hands out each tensor of the checkpoint once.
+    """
+
+    def __init__(self, sizes: Sizes, take: Take) -> None:
+        self.sizes = sizes
+        self._core = Core(sizes, take)
+        self._head = Head(sizes, take)
+
+    @torch.inference_mode()
+    def __call__(self, values: Tensor, observed: Tensor) -> Tensor:
+        """
+        Args:
+            values: shape (B, W), zero where nothing was observed.
+            observed: shape (B, W), bool.
+
+        Returns:
+            shape (B, H, Q).
+        """
+        periods = detect_periods(values, observed, top_k=PERIODS, min_period=2, alpha=0.05)
+        summaries, newest = [], []
+        for row in range(len(values)):
+            hidden = self._core(values[row], observed[row], periods[row])
+            summaries.append(torch.cat((hidden.mean(0), hidden[-1])))
+            newest.append(hidden[-SEED:].clone())
+        fill = seasonal(values, observed, periods[:, :1], self.sizes.horizon)
+        return self._head(torch.stack(summaries), torch.stack(newest), fill)
+
+
+class Core:
+    """The encoder of one series: (W,) to (W, D)."""
+
+    def __init__(self, sizes: Sizes, take: Take) -> None:
+        width = sizes.width
+        weight = take("core.in_proj.weight", (width, 2 + RECENCY))
+        phase = take("core.periodic.proj.weight", (width, 2 * PERIODS))
+        bias = take("core.in_proj.bias", (width,)) + take("core.periodic.proj.bias", (width,))
+        self._time = torch.arange(sizes.window, device=weight.device).float()
+        # Whatever the series: how long ago each point was.
+        self._base = F.linear(recency(self._time, sizes.window), weight[:, 2:], bias)
+        self._enter = torch.cat((weight[:, :2], phase), 1).T.contiguous()
+        self._dilations = [2**stage for stage in range(sizes.stages)]
+        self._conditions = _conditions(take, width, self._dilations)
+        self._block = Block(take, "core.block", width, sizes.hidden)
+        self._norm = take("core.norm.weight", (width,))
+
+    def __call__(self, values: Tensor, observed: Tensor, periods: Tensor) -> Tensor:
+        features = torch.cat((torch.stack((values, observed.float()), 1), phases(self._time, periods)), 1)
+        x = torch.addmm(self._base, features, self._enter)
+        for dilation, (gain, shift) in zip(self._dilations, self._conditions, strict=True):
+            x = self._block(torch.addcmul(shift, x, gain), dilation)
+        return F.rms_norm(x, x.shape[-1:], self._norm)
+
+
+class Head:
+    """The decoder of a batch: summaries (B, 2D), newest states (B, SEED, D), fill (B, H) to (B, H, Q)."""
+
+    def __init__(self, sizes: Sizes, take: Take) -> None:
+        width, horizon, levels = sizes.width, sizes.horizon, len(sizes.quantiles)
+        summary = take("head.summary_proj.weight", (width, RECENCY + 2 * width))
+        when = torch.arange(sizes.window, sizes.window + horizon, device=summary.device).float()
+        self._recency = recency(when, sizes.window)
+        bias = take("head.summary_proj.bias", (width,))
+        queries = take("head.queries", (horizon, width))
+        self._base = F.linear(self._recency, summary[:, :RECENCY], bias) + queries
+        self._summary = summary[:, RECENCY:].contiguous()
+        self._feed = Swiglu(take, "head.decoder_ffns.0", width, sizes.head_hidden)
+        self._norm = take("head.decoder_norms.0.weight", (width,))
+        self._filters = [Filter(take, f"head.fc_blocks.{i}", width) for i in range(2)]
+        self._norms = [take(f"head.fc_blocks.{i}.norm.weight", (width,)) for i in range(2)]
+        name = "head.future_conv"
+        self._enter = take(f"{name}.in_proj.weight", (width, 1 + RECENCY)), take(f"{name}.in_proj.bias", (width,))
+        self._block = Block(take, f"{name}.block", width, sizes.hidden)
+        self._leave = take(f"{name}.out_proj.weight", (width, width)), take(f"{name}.out_proj.bias", (width,))
+        self._out = take("head.out_proj.weight", (levels, width)), take("head.out_proj.bias", (levels,))
+
+    def __call__(self, summaries: Tensor, newest: Tensor, fill: Tensor) -> Tensor:
+        x = self._base + F.linear(summaries, self._summary).unsqueeze(1)
+        shape = x.shape[-1:]
+        x = F.rms_norm(self._feed(x), shape, self._norm)
+        for at, (causal, norm) in enumerate(zip(self._filters, self._norms, strict=True)):
+            x = F.rms_norm(causal(x, 2**at).add_(x), shape, norm)
+        recency = self._recency.expand(len(fill), -1, -1)
+        z = torch.cat((newest, F.linear(torch.cat((fill.unsqueeze(-1), recency), -1), *self._enter)), 1)
+        for stage in range(HORIZON_STAGES):
+            z = self._block(z, 2**stage)
+        x = x + F.linear(z[:, -fill.shape[1] :], *self._leave)
+        return F.linear(x, *self._out)
+
+
+def _conditions(take: Take, width: int, dilations: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    """Gain and shift of each stage, as ``ScaleCondition`` gives them for its dilation."""
+    weight, bias = take("core.scale.to_gb.weight", (2 * width, 8)), take("core.scale.to_gb.bias", (2 * width,))
+    octaves = torch.pow(2.0, torch.arange(4, device=weight.device, dtype=torch.float32))
+    pairs = []
+    for dilation in dilations:
+        angle = math.log2(dilation) / octaves * math.pi
+        gain, shift = F.linear(torch.cat((angle.sin(), angle.cos())), weight, bias).chunk(2)
+        pairs.append((1.0 + gain, shift.contiguous()))
+    return pairs

@@ -1,0 +1,189 @@
+"""What Chronos-Bolt and Chronos-2 have in common: normalising, patching, and T5-like layers.
+
+Read from upstream ``chronos.chronos_bolt`` (InstanceNorm, Patch, ResidualBlock), ``chronos.chronos2.layers``
+and transformers' T5. Big products run in the dtype given, everything between them in float32: norms,
+residuals, attention scores and the quantile head.
+
+Shapes: B rows, T tokens, D channels, H heads, K channels of a head, P points of a patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Take = Callable[[str, Sequence[int]], Tensor]  # the tensor of a name, which must have a shape
+
+HIDDEN = torch.finfo(torch.float32).min  # added to the score of a token that must not be seen
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes that both config.json's have."""
+
+    width: int
+    hidden: int
+    head_width: int
+    heads: int
+    layers: int
+    epsilon: float
+    patch: int
+    context: int
+    quantiles: tuple[float, ...]
+
+    @classmethod
+    def common(cls, config: Mapping[str, object]) -> dict[str, object]:
+        """The fields above.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not a configuration of these networks.
+        """
+        own = section(config)
+        expected = {"dense_act_fn": "relu", "is_gated_act": False}
+        for name, value in expected.items():
+            if config.get(name, value) != value:
+                raise ValueError(f"{name} is {config[name]!r} instead of {value!r}")
+        if own["input_patch_stride"] != own["input_patch_size"] or not own.get("use_reg_token"):
+            raise ValueError("patches that overlap, or no [REG] token")
+        quantiles = own["quantiles"]
+        if not isinstance(quantiles, list) or 0.5 not in quantiles:
+            raise ValueError("quantiles without a median")
+        return {
+            "width": whole(config, "d_model"),
+            "hidden": whole(config, "d_ff"),
+            "head_width": whole(config, "d_kv"),
+            "heads": whole(config, "num_heads"),
+            "layers": whole(config, "num_layers"),
+            "epsilon": float(str(config["layer_norm_epsilon"])),
+            "patch": whole(own, "input_patch_size"),
+            "context": whole(own, "context_length"),
+            "quantiles": tuple(float(level) for level in quantiles),
+        }
+
+
+def section(config: Mapping[str, object]) -> Mapping[str, object]:
+    """The part of config.json that transformers does not know."""
+    own = config["chronos_config"]
+    if not isinstance(own, Mapping):
+        raise TypeError("chronos_config is no object")
+    return own
+
+
+def whole(config: Mapping[str, object], name: str) -> int:
+    """A positive whole number."""
+    value = config[name]
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} is {value!r}")
+    return value
+
+
+class Norm:
+    """T5's norm: no mean is taken off, no bias; in float32, the answer in ``dtype``."""
+
+    def __init__(self, take: Take, name: str, sizes: Sizes, dtype: torch.dtype) -> None:
+        self._weight = take(f"{name}.weight", (sizes.width,)).float()
+        self._epsilon = sizes.epsilon
+        self._dtype = dtype
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, x.shape[-1:], self._weight, self._epsilon).to(self._dtype)
+
+
+class SelfAttention:
+    """x + o(attention(q, k, v of norm(x))), unscaled as in T5; one product for q, k and v."""
+
+    def __init__(self, take: Take, layer: str, part: str, sizes: Sizes, dtype: torch.dtype) -> None:
+        inner, width = sizes.heads * sizes.head_width, sizes.width
+        parts = [take(f"{layer}.{part}.{which}.weight", (inner, width)).to(dtype) for which in "qkv"]
+        self._qkv = torch.cat(parts)
+        self._o = take(f"{layer}.{part}.o.weight", (width, inner)).to(dtype)
+        self._norm = Norm(take, f"{layer}.layer_norm", sizes, dtype)
+        self._heads = sizes.heads
+
+    def __call__(self, x: Tensor, mask: Tensor, turn: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """
+        Args:
+            x: shape (B, T, D), added to in place.
+            mask: added to the scores, broadcast to (B, H, T, T).
+            turn: applied to queries and keys together, shape (2, B, H, T, K).
+        """
+        rows, tokens = x.shape[:2]
+        qkv = F.linear(self._norm(x), self._qkv).float().view(rows, tokens, 3, self._heads, -1)
+        qkv = qkv.permute(2, 0, 3, 1, 4)
+        q, k = turn(qkv[:2]) if turn else qkv[:2]
+        seen = F.scaled_dot_product_attention(q, k, qkv[2], attn_mask=mask, scale=1.0)
+        return x.add_(F.linear(seen.transpose(1, 2).flatten(2).to(self._o.dtype), self._o))
+
+    def alone(self, x: Tensor) -> Tensor:
+        """What is left of attention where every token sees itself only: no queries, no keys."""
+        inner = self._o.shape[1]
+        return x.add_(F.linear(F.linear(self._norm(x), self._qkv[2 * inner :]), self._o))
+
+
+class Feed:
+    """x + wo(relu(wi(norm(x))))."""
+
+    def __init__(self, take: Take, layer: str, part: str, sizes: Sizes, dtype: torch.dtype) -> None:
+        self._wi = take(f"{layer}.{part}.wi.weight", (sizes.hidden, sizes.width)).to(dtype)
+        self._wo = take(f"{layer}.{part}.wo.weight", (sizes.width, sizes.hidden)).to(dtype)
+        self._norm = Norm(take, f"{layer}.layer_norm", sizes, dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.add_(F.linear(F.linear(self._norm(x), self._wi).relu_(), self._wo))
+
+
+class Residual:
+    """out(relu(hidden(x))) + residual(x), in float32: it makes tokens of patches and quantiles of tokens."""
+
+    def __init__(self, take: Take, name: str, wide: int, hidden: int, out: int) -> None:
+        self._hidden = _affine(take, f"{name}.hidden_layer", hidden, wide)
+        self._out = _affine(take, f"{name}.output_layer", out, hidden)
+        self._skip = _affine(take, f"{name}.residual_layer", out, wide)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(F.linear(x, *self._hidden).relu_(), *self._out).add_(F.linear(x, *self._skip))
+
+
+def _affine(take: Take, name: str, out: int, wide: int) -> tuple[Tensor, Tensor]:
+    return take(f"{name}.weight", (out, wide)).float(), take(f"{name}.bias", (out,)).float()
+
+
+@dataclass(frozen=True)
+class Patched:
+    """A normalised context in patches.
+
+    Attributes:
+        values: shape (B, T, P), zero where nothing was observed.
+        observed: shape (B, T, P), 1.0 or 0.0.
+        loc, scale: shape (B, 1); the point x of the context became (x - loc) / scale.
+    """
+
+    values: Tensor
+    observed: Tensor
+    loc: Tensor
+    scale: Tensor
+
+    @property
+    def hidden(self) -> Tensor:
+        """What to add to the score of each patch, shape (B, T): patches without any point are not seen."""
+        return (self.observed.amax(-1) - 1).mul_(-HIDDEN)
+
+
+def patched(context: Tensor, size: int, arcsinh: bool) -> Patched:
+    """Normalise by mean and standard deviation of what was observed, then cut, aligned to the newest point.
+
+    Args:
+        context: shape (B, points), float32, NaN where nothing was observed.
+    """
+    loc = context.nanmean(-1, keepdim=True).nan_to_num_(0.0)
+    scale = (context - loc).square_().nanmean(-1, keepdim=True).sqrt_().nan_to_num_(1.0)
+    scale = torch.where(scale == 0, 1e-5, scale)
+    values = (context - loc) / scale
+    values = F.pad(values, (-context.shape[-1] % size, 0), value=torch.nan).unflatten(-1, (-1, size))
+    observed = values.isnan().logical_not_()
+    values = (values.arcsinh_() if arcsinh else values).nan_to_num_(0.0)
+    return Patched(values, observed.float(), loc, scale)
