@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 from tsfm import card, settings  # noqa: E402  the path comes first
+from tsfm.registration import database  # noqa: E402
 
 
 def families() -> str:
@@ -28,26 +29,37 @@ def families() -> str:
     return "\n".join(rows)
 
 
-def keys() -> str:
+def keys(table: dict[str, settings.Key] = settings.KEYS) -> str:
     """One row a setting."""
     rows = ["| key | default | meaning |", "|---|---|---|"]
-    rows += [f"| `{name}` | {key.default or '-'} | {key.meaning} |" for name, key in settings.KEYS.items()]
+    rows += [f"| `{name}` | {key.default or '-'} | {key.meaning} |" for name, key in table.items()]
     return "\n".join(rows)
 
 
-def manual() -> str:
+def access() -> str:
+    """The section [tdengine]."""
+    return keys(database.KEYS)
+
+
+def manual(table: dict[str, settings.Key] = settings.KEYS) -> str:
     """One paragraph a setting, for tsfm.ini(5)."""
     return "\n".join(
-        f".TP\n.B {name}\n{_sentence(key.meaning)} Default: {key.default or 'empty'}."
-        for name, key in settings.KEYS.items()
+        f".TP\n.B {name}\n{_sentence(key.meaning)} Default: {key.default or 'empty'}." for name, key in table.items()
     )
+
+
+def manual_access() -> str:
+    """The section [tdengine], for tsfm.ini(5)."""
+    return manual(database.KEYS)
 
 
 # (file, first mark, last mark, what stands between them)
 PLACES = [
     ("README.md", "<!-- families -->", "<!-- /families -->", families),
     ("README.md", "<!-- settings -->", "<!-- /settings -->", keys),
+    ("docs/registration.md", "<!-- tdengine -->", "<!-- /tdengine -->", access),
     ("man/tsfm.ini.5", '.\\" settings', '.\\" /settings', manual),
+    ("man/tsfm.ini.5", '.\\" tdengine', '.\\" /tdengine', manual_access),
 ]
 
 

@@ -11,6 +11,7 @@ FILE = ROOT / "etc" / "tsfm.ini"
 sys.path.insert(0, str(ROOT / "src"))
 
 from tsfm import card, settings  # noqa: E402  (found by the line above)
+from tsfm.registration import database  # noqa: E402
 
 HEAD = """\
 # Settings of the services tsfm@FAMILY. A line here holds for all families when it stands in [DEFAULT], and for
@@ -23,13 +24,20 @@ HEAD = """\
 
 def text() -> str:
     """The file as it must be."""
-    parts = [HEAD]
-    for name, key in settings.KEYS.items():
-        meaning = textwrap.fill(key.meaning, 100, initial_indent="# ", subsequent_indent="# ")
-        parts.append(f"{meaning}\n#{name} = {key.default}".rstrip() + "\n")
     example = card.read("fracast")
-    parts.append(f"# A section for one family:\n#[{example.name}]\n#port = {example.port}")
-    return "\n".join(parts) + "\n"
+    parts = [HEAD, *_keys(settings.KEYS)]
+    parts.append(f"# A section for one family:\n#[{example.name}]\n#port = {example.port}\n")
+    parts += [f"# Where the database is, for `tsfm register`.\n[{database.SECTION}]\n", *_keys(database.KEYS)]
+    return "\n".join(parts)
+
+
+def _keys(table: dict[str, settings.Key]) -> list[str]:
+    """A paragraph for each key."""
+    paragraphs = []
+    for name, key in table.items():
+        meaning = textwrap.fill(key.meaning, 100, initial_indent="# ", subsequent_indent="# ")
+        paragraphs.append(f"{meaning}\n#{name} = {key.default}".rstrip() + "\n")
+    return paragraphs
 
 
 if __name__ == "__main__":

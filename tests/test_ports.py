@@ -35,9 +35,7 @@ def test_a_free_port_has_no_holder() -> None:
 def tree(tmp_path: Path, uid: int) -> Path:
     """A /proc with one listener on 6037 (0x1795) and one connection from the same port."""
     (tmp_path / "net").mkdir()
-    head = (
-        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
-    )
+    head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
     row = "   {}: 0100007F:1795 00000000:0000 {} 00000000:00000000 00:00000000 00000000 {:5d} 0 {} 1\n"
     (tmp_path / "net" / "tcp").write_text(head + row.format(0, "01", 7, 11) + row.format(1, "0A", uid, 22))
     return tmp_path
