@@ -20,6 +20,7 @@ import pytest
 
 from tsfm import card, checkpoints
 from tsfm.errors import ConfigError
+from tsfm.store import hub as hub_module
 from weights.conftest import MODEL, Box, model
 from weights.hub import REVISION, Fault, Hub
 
@@ -162,6 +163,13 @@ def test_a_gated_model_asks_for_a_token(box: Box, hub: Hub, status: int) -> None
     assert done.stderr.count("\n") == 1
 
 
+def test_an_address_that_is_no_hub_is_told_so(box: Box, hub: Hub) -> None:
+    hub.faults["config.json"] = Fault(status=204)
+    done = box.tsfm("pull", "chronos")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"tsfm: {hub.url} answers, but not as a hub of models")
+
+
 def test_too_many_requests_are_waited_out(box: Box, hub: Hub) -> None:
     hub.faults["config.json"] = Fault(status=429, headers={"Retry-After": "1"}, times=2)
     done = box.tsfm("pull", "chronos")
@@ -215,6 +223,18 @@ def test_when_nobody_answers_the_message_says_what_to_run_instead(box: Box) -> N
         checkpoints.resolve(card.read("chronos"), str(box.root), None)
     assert f"tsfm pull chronos {MODEL} --to DIR, and then here: tsfm import DIR --folder {box.root}" in last
     assert "HF_ENDPOINT" in last
+
+
+def test_a_client_that_was_told_to_stay_offline_says_so(box: Box, hub: Hub) -> None:
+    box.env["HF_HUB_OFFLINE"] = "1"
+    done = box.tsfm("pull", "chronos")
+    assert (done.returncode, hub.requests) == (1, [])
+    assert done.stderr == "tsfm: HF_HUB_OFFLINE is set in the environment, so nothing can be downloaded\n"
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("7", 7), ("", 0), ("soon", 0), ("Mon, 01 Jan 2001 00:00:00 GMT", 0)])
+def test_both_forms_of_retry_after_are_read(text: str, seconds: float) -> None:
+    assert hub_module.retry_after(text) == seconds
 
 
 def test_what_cannot_fit_is_refused_before_it_begins(box: Box, hub: Hub) -> None:

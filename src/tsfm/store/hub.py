@@ -231,15 +231,15 @@ def _refusal(checkpoint: Checkpoint, address: str, response: requests.Response) 
         what = "file" if said == "EntryNotFound" else "model"
         return TsfmError(f"{address} has no such {what} ({status}): {checkpoint.name}, {response.url}")
     if status == 429:
-        wait_s = _retry_after(response.headers.get("Retry-After", ""))
+        wait_s = retry_after(response.headers.get("Retry-After", ""))
         return Busy(f"{address} has had too many requests (429); it asks to come again in {wait_s:.0f} s", wait_s)
     if status >= 500:
         return Busy(f"{address} has trouble of its own ({status})")
     return TsfmError(f"{address} refused {response.url} ({status})")
 
 
-def _retry_after(text: str) -> float:
-    """Seconds to wait, from either form of the header."""
+def retry_after(text: str) -> float:
+    """Seconds to wait, from either form of the header (RFC 9110, 10.2.3); 0 where it is neither."""
     if text.strip().isdigit():
         return float(text)
     try:

@@ -201,9 +201,9 @@ def _give(path: Path, like: Path) -> None:
 
 
 def _readable(path: Path, mode: int) -> None:
-    # Not asked for where it is so already: the file system of a USB stick refuses to be told.
     if path.stat().st_mode & mode != mode:
-        path.chmod(mode)
+        with suppress(PermissionError):  # the file system of a USB stick keeps no modes
+            path.chmod(mode)
 
 
 def _flush(path: Path) -> None:
