@@ -119,16 +119,18 @@ def _unit(values: FloatArray, fill_gaps: bool) -> tuple[FloatArray, Scale]:
     seen = values[~missing] if missing.any() else values
     low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
     if low == high:
-        centre, spread = high, 0.0
-        unit = np.where(missing, values, 0.0)
-    else:
-        largest = max(-low, high)
-        relative = seen / largest  # the squares of 1e200 and of 1e-200 are out of range, these are not
-        mean = float(relative.mean())
-        deviation = float(relative.std())
-        centre, spread = mean * largest, deviation * largest
-        unit = (values / largest - mean) / deviation
-    return np.asarray(fill(unit) if fill_gaps else unit, np.float32), Scale(centre, spread)
+        # A covariate without any point tells as little as a constant one.
+        unit = np.where(missing, values, 0.0) if seen.size else np.zeros_like(values)
+        return np.asarray(fill(unit) if fill_gaps else unit, np.float32), Scale(high, 0.0)
+    # First the lowest value is taken off, which is exact for near values, then the range comes to 1:
+    # squares of 1e200 and of 1e-200 are out of range. Halved where high - low itself would be.
+    part = 0.5 if max(-low, high) > LARGEST / 4 else 1.0
+    base, span = low * part, high * part - low * part
+    raised = (seen * part - base) / span
+    mean, deviation = float(raised.mean()), float(raised.std())
+    unit = ((values * part - base) / span - mean) / deviation
+    scale = Scale((base + mean * span) / part, deviation * span / part)
+    return np.asarray(fill(unit) if fill_gaps else unit, np.float32), scale
 
 
 def _stack(rows: list[FloatArray]) -> FloatArray:

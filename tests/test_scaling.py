@@ -1,0 +1,153 @@
+"""Centre and scale: any unit in, the same shape for the model, the unit back."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tsfm import scaling
+from tsfm.errors import ModelFailed
+from tsfm.series import Capabilities, Forecast, Series
+
+ANY = st.floats(allow_nan=False, allow_infinity=False)
+SHAPE = np.array([0.0, 1.0, 4.0, 2.0, 3.0, 7.0, 5.0, 6.0])
+LEVELS = [0.1, 0.9]
+
+
+class Echo:
+    """Answers with the newest points, and an interval around them, as a model of unit spread would."""
+
+    max_context = 8
+    min_context = 1
+    batch_points = 64
+    capabilities = Capabilities(native_quantiles=True)
+    path = "float32"
+
+    def __init__(self):
+        self.seen = []
+
+    def forecast(self, batch, horizon, levels):
+        self.seen += batch
+        answers = [series.target[-horizon:] for series in batch]
+        return [Forecast(a, np.stack([a + (level - 0.5) for level in levels])) for a in answers]
+
+
+def standard(values, fill_gaps=True):
+    prepared, scale = scaling.standardise(Series(np.asarray(values, float)), fill_gaps, 1000)
+    return prepared.target, scale
+
+
+@given(arrays(float, st.integers(2, 30), elements=ANY))
+def test_any_finite_numbers_become_mean_zero_and_spread_one(values):
+    unit, scale = standard(values)
+    assert unit.dtype == np.float32
+    assert np.isfinite(unit).all()
+    assert np.isfinite([scale.centre, scale.spread]).all()
+    if values.min() < values.max():
+        assert abs(unit.mean(dtype=float)) < 1e-5
+        assert unit.std(dtype=float) == pytest.approx(1, abs=1e-4)
+    else:
+        assert scale.spread == 0
+        assert scale.centre == values[0]
+
+
+@given(arrays(float, st.integers(2, 30), elements=ANY))
+def test_what_was_scaled_comes_back(values):
+    unit, scale = standard(values)
+    if scale.spread:
+        assert np.allclose(scale.restore(unit), values, rtol=0, atol=scale.spread * 1e-5 + 1e-300)
+
+
+@pytest.mark.parametrize(
+    ("factor", "offset"), [(-1, 0), (1e-300, 0), (1e-12, 0), (1e300, 0), (1, 1e9), (-3, 1e9), (1, -1.7e15)]
+)
+def test_a_model_sees_one_shape_whatever_its_unit(factor, offset):
+    unit, _ = standard(SHAPE * factor + offset)
+    np.testing.assert_allclose(unit * np.sign(factor), standard(SHAPE)[0], rtol=0, atol=1e-6)
+
+
+def test_whole_numbers_beyond_two_to_the_53_keep_what_a_float_keeps_of_them():
+    values = [2**60 + 1024 * int(step) for step in SHAPE]
+    unit, scale = standard(np.array(values))
+    np.testing.assert_allclose(unit, standard(SHAPE)[0], atol=1e-6)
+    np.testing.assert_allclose(scale.restore(unit), values, rtol=1e-15)
+
+
+def test_the_widest_numbers_that_there_are_do_not_overflow():
+    largest = float(np.finfo(float).max)
+    unit, scale = standard([-largest, largest, -largest, largest])
+    np.testing.assert_allclose(unit, [-1, 1, -1, 1])
+    assert scale.restore(np.array([1000.0]))[0] == largest
+    assert scale.restore(np.array([-1000.0]))[0] == -largest
+
+
+def test_gaps_are_filled_along_a_line_and_the_ends_are_held():
+    filled = scaling.fill(np.array([np.nan, 1, np.nan, np.nan, 4, np.nan]))
+    np.testing.assert_allclose(filled, [1, 1, 2, 3, 4, 4])
+    nothing = np.array([np.nan, np.nan])
+    assert np.isnan(scaling.fill(nothing)).all()
+
+
+def test_a_model_that_takes_gaps_gets_them():
+    unit, scale = standard([1, np.nan, 3], fill_gaps=False)
+    assert np.isnan(unit[1])
+    np.testing.assert_allclose(unit[[0, 2]], [-1, 1])
+    assert (scale.centre, scale.spread) == (2, 1)
+
+
+def test_covariates_are_scaled_and_filled_each_for_itself():
+    series = Series(
+        SHAPE, np.stack([SHAPE * 1e6, np.full(8, np.nan)]), np.stack([np.append(SHAPE, np.nan), np.full(9, 5.0)])
+    )
+    prepared, _ = scaling.standardise(series, False, 1000)
+    np.testing.assert_allclose(prepared.past_covariates[0], standard(SHAPE)[0], atol=1e-6)
+    assert not prepared.past_covariates[1].any()  # nothing known is like nothing changing
+    assert np.isfinite(prepared.future_covariates).all()
+    assert not prepared.future_covariates[1].any()
+
+
+def test_only_the_newest_points_count():
+    series = Series(np.append(np.full(100, 1e9), SHAPE), np.arange(108.0)[None], np.arange(110.0)[None])
+    prepared, scale = scaling.standardise(series, False, 8)
+    np.testing.assert_allclose(prepared.target, standard(SHAPE)[0])
+    assert prepared.past_covariates.shape == (1, 8)
+    assert prepared.future_covariates.shape == (1, 10)
+    assert scale.centre == SHAPE.mean()
+
+
+def test_a_batch_keeps_its_order_around_series_that_never_move():
+    model = Echo()
+    batch = [Series(np.full(9, 7.0)), Series(SHAPE), Series(np.full(3, -2.5e-308)), Series(SHAPE * -1e6)]
+    answers = scaling.forecast(model, batch, 2, LEVELS)
+    assert len(model.seen) == 2
+    assert (answers[0].median == 7).all()
+    assert (answers[0].quantiles == 7).all()
+    assert (answers[2].median == -2.5e-308).all()
+    np.testing.assert_allclose(answers[1].median, SHAPE[-2:], atol=1e-5)
+    np.testing.assert_allclose(answers[3].median, SHAPE[-2:] * -1e6, rtol=1e-5)
+
+
+@given(
+    arrays(float, (3, 4), elements=st.floats(-5, 5)),
+    arrays(float, 4, elements=st.floats(-5, 5)),
+    st.permutations(range(3)),
+)
+def test_quantiles_cross_neither_one_another_nor_the_median(rows, median, order):
+    levels = [[0.1, 0.4, 0.9][i] for i in order]
+    answer = scaling.restore(Forecast(median, rows), scaling.Scale(3.0, 2.0), levels)
+    low, middle, high = (answer.quantiles[levels.index(level)] for level in (0.1, 0.4, 0.9))
+    assert (low <= middle).all()
+    assert (middle <= answer.median).all()
+    assert (answer.median <= high).all()
+    np.testing.assert_array_equal(answer.median, 3 + 2 * median)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_answer_that_is_no_number_never_leaves(bad):
+    good = np.zeros(2)
+    for median, rows in ((np.array([0, bad]), good[None]), (good, np.array([[bad, 0]]))):
+        with pytest.raises(ModelFailed, match="not numbers"):
+            scaling.restore(Forecast(median, rows), scaling.Scale(0.0, 1.0), [0.9])
+    with pytest.raises(ModelFailed, match="not numbers"):
+        scaling.completed(np.array([0, bad]), scaling.Scale(0.0, 1.0))
