@@ -13,7 +13,7 @@ from types import FrameType
 from waitress import create_server
 from waitress.server import BaseWSGIServer
 
-from tsfm import __version__, checkpoints, families, ports
+from tsfm import __version__, checkpoints, families, ports, preload
 from tsfm.app import create_app
 from tsfm.card import Card
 from tsfm.errors import ConfigError, TsfmError
@@ -90,6 +90,7 @@ class Process:
         settings = self._settings
         threads = settings.threads or len(os.sched_getaffinity(0))
         runtime = Runtime(settings.device, settings.dtype, threads)
+        preload.finish()
         try:
             self._service.start(lambda: families.load(self._card.name, self._folder, runtime), self._folder)
         except TsfmError as error:

@@ -37,6 +37,10 @@ def run(args: argparse.Namespace) -> int:
     card = families.find(args.family)
     chosen = settings.read(card.name, {name: getattr(args, name) for name in OPTIONS})
     _enter_environment(card.name)
+    if card.packaged:
+        from tsfm import preload
+
+        preload.begin()
     # Only here: flask, waitress and numpy are in the family's environment, not in the system's.
     from tsfm import logs, server
 
