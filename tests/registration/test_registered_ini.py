@@ -235,6 +235,7 @@ shipped_lines = st.sampled_from(
         "[tsfm-service]",
         "[uwsgi]",
         "log = 100 %",
+        "# \udcc4\udca3\udcd0\udccd",  # bytes that are not UTF-8
     ]
 )
 any_line = st.one_of(shipped_lines, st.builds("{} = {}".format, names, values), st.builds("[{}]".format, names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fcntl
 import os
 import shutil
 import stat
@@ -324,6 +325,30 @@ def test_an_adapter_that_tdgpts_interpreter_does_not_compile_is_not_placed(host:
     python.symlink_to(sys.executable)
     assert step.register().refused == []
     assert adapters.ours(host.library) != []
+
+
+def test_an_interpreter_that_anybody_could_have_put_there_is_not_run(host: Host) -> None:
+    host.tdgpt("G1")
+    python = host.tree / "venv/bin/python3"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\ntouch {host.root}/trapped\n")
+    python.chmod(0o777)
+    host.install("fracast")
+    assert step.register().refused == []
+    assert not (host.root / "trapped").exists()
+
+
+def test_a_lock_that_somebody_holds_for_ever_does_not_stop_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = host.tdgpt("G2")
+    host.install("fracast")
+    monkeypatch.setattr(step, "_LOCK_S", 0.1)
+    folder = os.open(host.etc, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        step.register()
+    finally:
+        os.close(folder)
+    assert configuration.service(config, "fracast")
 
 
 def test_a_script_that_lost_its_mode_gets_it_back(host: Host) -> None:

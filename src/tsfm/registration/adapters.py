@@ -5,6 +5,8 @@ TDgpt's upgrade removes both; ``place`` puts back what is missing and says what 
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -100,9 +102,15 @@ def _interpreter(library: Path) -> str:
     state = install.ROOT / "var/lib/taos/taosanode"
     for venv in (home / "venv", home / "venvs/venv", state / "venv"):
         for name in ("python3", "python"):
-            if (venv / "bin" / name).exists():
-                return str(venv / "bin" / name)
+            # What the link leads to: TDgpt's installer lets everybody write into its environment.
+            python = (venv / "bin" / name).resolve()
+            if python.exists() and _is_trusted(python.stat()):
+                return str(python)
     return sys.executable
+
+
+def _is_trusted(facts: os.stat_result) -> bool:
+    return facts.st_uid in (0, os.geteuid()) and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _has_base_class(library: Path) -> bool:

@@ -6,14 +6,18 @@ import contextlib
 import difflib
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tsfm import install
 from tsfm.registration import adapters, endpoints, files, ini, marks, pyconf, tdgpt
+from tsfm.registration.bounded import Deadline
 from tsfm.registration.endpoints import Endpoint
 from tsfm.registration.tdgpt import Tdgpt
+
+_LOCK_S = 3.0
 
 
 @dataclass
@@ -85,17 +89,30 @@ def unregister(dry: bool = False) -> Outcome:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Hook and path unit may run at once: one after the other."""
+    """Hook and path unit may run at once: one after the other.
+
+    Anybody may lock a folder, so this waits for a while only; the step is idempotent and its writes atomic.
+    """
     try:
         folder = os.open(install.ETC, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         yield  # no folder, no configuration to fight for
         return
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        deadline = Deadline.after(_LOCK_S)
+        while not _locked(folder) and not deadline.passed:
+            time.sleep(0.05)  # a lock with a time limit has no other form
         yield
     finally:
         os.close(folder)
+
+
+def _locked(folder: int) -> bool:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
