@@ -29,11 +29,20 @@ TWENTY_ONE = [0.01, *[round(i / 20, 2) for i in range(1, 20)], 0.99]
 def make(folder: Path, size: str = "tiny") -> None:
     """Write a checkpoint with random weights; ``size`` is a key of ``BOLT`` or ``CHRONOS_2``."""
     folder.mkdir(parents=True, exist_ok=True)
-    config, shapes = _bolt(*BOLT[size]) if size in BOLT else _chronos_2(*CHRONOS_2[size])
+    config, layout = _layout(size)
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     source = torch.Generator().manual_seed(0)
-    tensors = {name: _values(name, shape, config["d_kv"], source) for name, shape in shapes.items()}
+    tensors = {name: _values(name, shape, config["d_kv"], source) for name, shape in layout.items()}
     save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
+
+
+def shapes(size: str) -> Shapes:
+    """Every tensor of a checkpoint and its shape."""
+    return _layout(size)[1]
+
+
+def _layout(size: str) -> tuple[dict[str, object], Shapes]:
+    return _bolt(*BOLT[size]) if size in BOLT else _chronos_2(*CHRONOS_2[size])
 
 
 def _values(name: str, shape: tuple[int, ...], d_kv: int, source: torch.Generator) -> torch.Tensor:
