@@ -84,7 +84,8 @@ class Container:
     def boot(self) -> None:
         # --register=no --keep-unit: neither machined nor D-Bus is needed here. --system-call-filter=bpf:
         # without it IPAddressDeny= is silently not enforced. --private-network: only a loopback inside.
-        command = ["systemd-nspawn", "--quiet", "--directory", str(self.root), "--machine", self._folder.name]
+        name = self._folder.name.replace("_", "x")  # which a machine's name must not have
+        command = ["systemd-nspawn", "--quiet", "--directory", str(self.root), "--machine", name]
         command += ["--register=no", "--keep-unit", "--link-journal=no", "--private-network", "--resolv-conf=off"]
         command += ["--system-call-filter=bpf", "--console=pipe", "--boot", *self._options]
         with (self._folder / "console").open("wb") as console:
