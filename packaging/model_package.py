@@ -44,13 +44,15 @@ def package(card: Card, checkpoint: Checkpoint, folder: Path, stage: Path) -> No
     """Make both packages of one checkpoint that has been checked."""
     listed = manifest.read(folder)
     assert listed is not None  # noqa: S101  taking it in has written it
-    name = f"taos-tsfm-weights-{checkpoint.folder.lower().replace('_', '-')}"
+    title = checkpoint.folder if checkpoint.pullable else card.name
+    name = f"taos-tsfm-weights-{title.lower().replace('_', '-')}"
     version = os.environ.get("VERSION") or f"1.0+{listed.revision[:8] or listed.files[-1].sha256[:8]}"
     folder.rename(stage / "weights")
     document(stage / "doc", name, version, card, listed)
     build.date(stage)
     template = (venvs.HERE / "model-package.yaml").read_text()
     config = stage / f"{name}.yaml"
+    place = settings.MODEL_ROOT / card.name / (checkpoint.folder if checkpoint.pullable else "")
     values = {
         "name": name,
         "version": version,
@@ -59,8 +61,8 @@ def package(card: Card, checkpoint: Checkpoint, folder: Path, stage: Path) -> No
         "checkpoint": checkpoint.name,
         "parameters": f"{checkpoint.parameters / 1e6:.0f}",
         "family": card.name,
-        "models": str(settings.MODEL_ROOT),
-        "folder": checkpoint.folder,
+        "parent": str(place.parent),
+        "place": str(place),
         "stage": str(stage),
     }
     config.write_text(Template(template).substitute(values))

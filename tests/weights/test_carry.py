@@ -139,14 +139,19 @@ def test_a_list_of_hashes_that_is_none_is_refused_in_words(factory: Box, stick: 
     assert "expected a list of hashes" in done.stderr
 
 
-def test_the_bare_file_of_tdgpt_is_taken_in_and_its_hash_recorded(factory: Box, tmp_path: Path) -> None:
+def test_the_bare_file_of_tdgpt_is_laid_where_tdgpt_looks_for_it_and_its_hash_recorded(
+    factory: Box, tmp_path: Path
+) -> None:
     (tmp_path / "taos.pth").write_bytes(b"weights")
     root = tmp_path / "model" / "tdtsfm"
-    done = factory.tsfm("import", tmp_path / "taos.pth", "--folder", root)
-    assert done.returncode == 0, done.stderr
-    (manifest,) = root.glob("*/tsfm-manifest.json")
-    assert json.loads(manifest.read_text())["family"] == "tdtsfm"
+    for _ in range(2):
+        done = factory.tsfm("import", tmp_path / "taos.pth", "--folder", root)
+        assert done.returncode == 0, done.stderr
+        assert sorted(path.name for path in root.iterdir()) == ["taos.pth", "tsfm-manifest.json"]
+    assert (root / "taos.pth").read_bytes() == b"weights"
     assert factory.tsfm("verify", "tdtsfm", "--folder", root).returncode == 0
+    (root / "taos.pth").write_bytes(b"Weights")
+    assert factory.tsfm("verify", "tdtsfm", "--folder", root).returncode == 1
 
 
 def test_bare_files_that_may_be_several_things_need_a_name(factory: Box, tmp_path: Path, hub: Hub) -> None:

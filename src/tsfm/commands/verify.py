@@ -10,7 +10,7 @@ from tsfm import card as cards
 from tsfm import checkpoints, families, settings
 from tsfm.card import Card
 from tsfm.checkpoints import State
-from tsfm.errors import ConfigError
+from tsfm.errors import ConfigError, UsageError
 from tsfm.store import manifest, place, progress
 
 
@@ -21,11 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.folder and not args.family:
+        raise UsageError("--folder is one family's: name the family as well")
     chosen = [families.find(args.family)] if args.family else [cards.read(n) for n in cards.names(packaged_only=True)]
     found, bad = 0, 0
     for card in chosen:
-        given = {"model_folder": args.folder if args.family else None}
-        root = checkpoints.family_folder(card, settings.read(card.name, given).model_folder)
+        chosen_folder = settings.read(card.name, {"model_folder": args.folder}).model_folder
+        root = checkpoints.family_folder(card, chosen_folder)
         wanted = checkpoints.named(card, args.checkpoint) if args.checkpoint else None
         for state in checkpoints.state(card, root):
             if state.folder and wanted in (None, state.checkpoint):

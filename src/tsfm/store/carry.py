@@ -110,7 +110,8 @@ def take_in(source: Source, card: Card, checkpoint: Checkpoint, folder: str | No
     if lacking := [file for file, size in sizes.items() if size is None]:
         raise ConfigError(f"{source.label}: {checkpoint.name} needs {', '.join(lacking)}, which is not there")
     total = sum(size or 0 for size in sizes.values())
-    target = root / checkpoint.folder
+    # What comes with TDgpt lies where TDgpt looks for it: directly in the family's folder.
+    target, settle = (root / checkpoint.folder, place.settle) if checkpoint.pullable else (root, place.settle_flat)
     with place.locked(root), place.plain_errors(root):
         staging = place.staging(root, checkpoint)
         place.require_space(root, total)
@@ -123,7 +124,7 @@ def take_in(source: Source, card: Card, checkpoint: Checkpoint, folder: str | No
             place.forget(staging, checkpoint)
             raise
         revision = listed.revision if listed else ""
-        place.settle(staging, target, Manifest(card.name, checkpoint.name, revision, files))
+        settle(staging, target, Manifest(card.name, checkpoint.name, revision, files))
     return target
 
 

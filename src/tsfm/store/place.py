@@ -115,12 +115,7 @@ def settle(folder: Path, target: Path, listed: Manifest) -> None:
 
     Everything is on the disk before the name is: a power cut leaves the folder complete or absent.
     """
-    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes
-    (folder / manifest.NAME).write_text(listed.text(), encoding="utf-8")
-    for path in (*(folder / file.name for file in listed.files), folder / manifest.NAME, folder):
-        _readable(path, 0o755 if path is folder else 0o644)
-        _give(path, target.parent)
-        _flush(path)
+    _finish(folder, target.parent, listed)
     old = target.with_name(f"{_OLD}{target.name}")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -129,6 +124,28 @@ def settle(folder: Path, target: Path, listed: Manifest) -> None:
     _flush(target.parent)
     shutil.rmtree(old, ignore_errors=True)
     failure_note(target.parent, target.name).unlink(missing_ok=True)
+
+
+def settle_flat(folder: Path, root: Path, listed: Manifest) -> None:
+    """Move the files of the staging folder into the family's folder itself, where TDgpt looks for its own.
+
+    The manifest goes first and comes last, so that it never speaks of other files than are there.
+    """
+    _finish(folder, root, listed)
+    (root / manifest.NAME).unlink(missing_ok=True)
+    for name in (*(file.name for file in listed.files), manifest.NAME):
+        (folder / name).replace(root / name)
+    _flush(root)
+    shutil.rmtree(folder)
+
+
+def _finish(folder: Path, root: Path, listed: Manifest) -> None:
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes
+    (folder / manifest.NAME).write_text(listed.text(), encoding="utf-8")
+    for path in (*(folder / file.name for file in listed.files), folder / manifest.NAME, folder):
+        _readable(path, 0o755 if path is folder else 0o644)
+        _give(path, root)
+        _flush(path)
 
 
 @contextmanager
