@@ -8,7 +8,7 @@ normalised anew. It always computes in float32: there is nothing to gain at this
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ def load(folder: Path | None, runtime: Runtime) -> Fracast:
         ConfigError: the folder holds something else.
     """
     set_threads(runtime.threads)
-    folder = folder or Path(str(resources.files("fracast") / "weights"))
+    folder = folder or _packaged()
     config = read_config(folder)
     try:
         sizes = Sizes.read(config)
@@ -54,6 +54,14 @@ def load(folder: Path | None, runtime: Runtime) -> Fracast:
     net = FracastNet(sizes, lambda name, shape: state.take(name, shape).to(runtime.device, torch.float32, copy=True))
     state.finish()
     return Fracast(net, runtime.device)
+
+
+def _packaged() -> Path:
+    # Found, not imported: the package would bring torch's compiler, pandas and seconds of imports.
+    found = find_spec("fracast")
+    if not found or not found.submodule_search_locations:
+        raise ModuleNotFoundError("No module named 'fracast'", name="fracast")
+    return Path(found.submodule_search_locations[0]) / "weights"
 
 
 class Fracast:

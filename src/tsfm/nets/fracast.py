@@ -17,10 +17,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from fracast._core.periodic.seasonal_fill import detect_periods
 from torch import Tensor
 
-from tsfm.nets.fracast_features import PHASES, RECENCY, phases, recency, seasonal
+from tsfm.nets.fracast_features import PHASES, RECENCY, phases, recency, seasonal, strongest_periods
 
 Take = Callable[[str, Sequence[int]], Tensor]  # the tensor of a name, which must have a shape
 
@@ -82,12 +81,15 @@ class Sizes:
         for name, expected in RELEASED.items():
             if model.get(name, expected) != expected:
                 raise ValueError(f"{name} is {model[name]!r} instead of {expected!r}")
+        quantiles = tuple(float(level) for level in model["quantiles"])
+        if 0.5 not in quantiles:
+            raise ValueError("quantiles without a median")
         return cls(
             width=int(model["d_model"]),
             window=int(model["W"]),
             stages=int(model["n_stages"]),
             horizon=int(model["horizon"]),
-            quantiles=tuple(float(level) for level in model["quantiles"]),
+            quantiles=quantiles,
             hidden=int(model["d_model"] * float(model["ffn_mult"])),
             head_hidden=int(model["head_d_ff"]),
         )
@@ -162,7 +164,7 @@ class FracastNet:
         Returns:
             shape (B, H, Q).
         """
-        periods = detect_periods(values, observed, top_k=PERIODS, min_period=2, alpha=0.05)
+        periods = strongest_periods(values, observed, PERIODS)
         summaries, newest = [], []
         for row in range(len(values)):
             hidden = self._core(values[row], observed[row], periods[row])

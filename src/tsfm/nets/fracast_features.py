@@ -9,6 +9,7 @@ from torch import Tensor
 
 RECENCY = 5  # channels that say how long ago a point was
 PHASES = 16  # parts of a period, each with a mean of its own
+CHANCE = 0.05  # that noise alone shows a period
 
 
 def recency(time: Tensor, window: int) -> Tensor:
@@ -24,6 +25,32 @@ def phases(time: Tensor, periods: Tensor) -> Tensor:
     # In the official order of operations: at angles of thousands another order is another sine.
     angle = 2.0 * math.pi * time.unsqueeze(1) / periods.clamp(min=1).float()
     return (torch.stack((angle.sin(), angle.cos()), -1) * (periods > 0).unsqueeze(-1)).flatten(1)
+
+
+def strongest_periods(values: Tensor, observed: Tensor, most: int) -> Tensor:
+    """``seasonal_fill.detect_periods``: of each series the strongest periods in points, shape (B, most), 0 for none.
+
+    A period from 2 points to half the window counts where the power spectrum has a peak above what
+    white noise would show. The package's own is not imported: it would bring torch's compiler with it.
+
+    Args:
+        values: shape (B, W).
+        observed: shape (B, W), bool; what is not observed takes the mean of what is.
+    """
+    window = values.shape[1]
+    mean = torch.where(observed, values, 0.0).sum(1, keepdim=True) / observed.sum(1, keepdim=True).clamp(min=1)
+    filled = torch.where(observed, values, mean)
+    points = 1 << math.ceil(math.log2(max(2, window)))
+    spectrum = torch.fft.rfft(filled - filled.mean(1, keepdim=True), n=points)
+    power = (spectrum * spectrum.conj()).real[:, 1:]
+    share = power / power.sum(1, keepdim=True).clamp(min=1e-12)
+    bins = share.shape[1]
+    peak = torch.zeros_like(share, dtype=torch.bool)
+    peak[:, 1:-1] = (share[:, 1:-1] > share[:, :-2]) & (share[:, 1:-1] > share[:, 2:])
+    peak[:, : max(0, points // max(2, window // 2) - 1)] = False
+    peak &= share >= math.log(bins / CHANCE) / bins
+    strength, at = torch.where(peak, share, -math.inf).topk(most, dim=1)
+    return torch.where(strength > 0, torch.round(points / (at + 1).float()), 0.0).long()
 
 
 def seasonal(values: Tensor, observed: Tensor, period: Tensor, horizon: int) -> Tensor:
