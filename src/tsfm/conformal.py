@@ -55,7 +55,10 @@ def intervals(
         origins: shape (m,), ascending; index of the last point that each past forecast had seen.
         forecasts: shape (m, leads); column j is for the point ``origin + j + 1``, which may lie past the
             history's end. Where there are too few, residuals of repeating the last value stand in.
-        point: shape (horizon,); leads beyond the forecasts' columns are continued by the growth rule.
+            The row whose origin is the newest point, if there is one, is what the intervals of its leads
+            lie around: the residuals belong to it, whatever way ``point`` was made.
+        point: shape (horizon,), the forecast given out; intervals of leads beyond the columns lie
+            around it and are continued by the growth rule.
         levels: each in (0, 1); 0.5 gives the point forecast itself.
 
     Returns:
@@ -65,9 +68,13 @@ def intervals(
         return np.tile(np.asarray(point, np.float64), (len(levels), 1))
     leads = min(forecasts.shape[1], len(point))
     residuals = _residuals(history, origins, forecasts[:, :leads])
+    centre = np.asarray(point, np.float64)
     if not residuals.leads:
         residuals = _of_persistence(history, leads)
-    return np.stack([point + _continued(residuals, level, len(point)) for level in levels])
+    elif origins[-1] == len(history) - 1:
+        measured = residuals.leads
+        centre = np.concatenate([forecasts[-1, :measured], centre[measured:]])
+    return np.stack([point if level == 0.5 else centre + _continued(residuals, level, len(point)) for level in levels])
 
 
 @dataclass(frozen=True)
@@ -132,9 +139,7 @@ def _sorted(values: FloatArray, weights: FloatArray, spacing: float) -> _Residua
 
 
 def _continued(residuals: _Residuals, level: float, horizon: int) -> FloatArray:
-    """Offsets from the point forecast, shape (horizon,)."""
-    if level == 0.5:
-        return np.zeros(horizon)
+    """Offsets from the forecast, shape (horizon,)."""
     measured = _widened(residuals, level)[:horizon]
     leads = len(measured)
     if leads == horizon:

@@ -141,7 +141,22 @@ def test_series_of_any_size_and_a_constant_one_are_answered(family):
 def test_a_series_whose_newest_part_is_constant_is_answered_with_that(family):
     target = np.concatenate([np.ones(1000), np.zeros(3095)]).astype(np.float32)
     answer = family.forecast([Series(target)], 1024, LEVELS)[0]
-    assert np.isfinite(answer.quantiles).all()
+    np.testing.assert_array_equal(answer.quantiles, 0)
+
+
+def test_intervals_of_a_model_without_skill_cover_stationary_series(family):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=3000)
+    slow = np.zeros(3000)
+    for i in range(1, 3000):
+        slow[i] = 0.9 * slow[i - 1] + noise[i]
+    for values in (slow, 5 * np.sin(np.arange(3000) / 12) + noise):
+        starts = range(0, 3000 - 536, 66)
+        batch = [Series(values[start : start + 512].astype(np.float32)) for start in starts]
+        ahead = np.stack([values[start + 512 : start + 536] for start in starts])
+        rows = np.stack([a.quantiles for a in family.forecast(batch, 24, [0.25, 0.75, 0.1, 0.9, 0.025, 0.975])])
+        inside = [((rows[:, i] <= ahead) & (ahead <= rows[:, i + 1])).mean() for i in (0, 2, 4)]
+        np.testing.assert_allclose(inside, [0.5, 0.8, 0.95], atol=0.05)
 
 
 def spoilt(folder: Path, tmp_path: Path, **changes: object) -> Path:

@@ -94,14 +94,15 @@ class TimeMoe:
         """
         newest = [series.newest(self._positions - horizon).target for series in batch]
         contexts = [torch.tensor(target, dtype=torch.float32) for target in newest]
-        scales = [(context.mean(), _spread(context)) for context in contexts]
-        normal = [(context - mean) / spread for context, (mean, spread) in zip(contexts, scales, strict=True)]
+        scales = [(float(context.mean()), _deviation(context)) for context in contexts]
+        # What cutting leaves may be constant: it is 0 all over, and its forecast counts 0 times.
+        normal = [(x - mean) / (spread or 1.0) for x, (mean, spread) in zip(contexts, scales, strict=True)]
         points, pasts = self._generate(normal, horizon, conformal.needed(levels))
         answers = []
         for context, point, past, (mean, spread) in zip(normal, points, pasts, scales, strict=True):
             origins = np.arange(len(context) - len(past), len(context))
             rows = conformal.intervals(context.numpy(), origins, past, point, levels)
-            answers.append(Forecast(point * float(spread) + float(mean), rows * float(spread) + float(mean)))
+            answers.append(Forecast(point * spread + mean, rows * spread + mean))
         return answers
 
     def _generate(
@@ -164,10 +165,8 @@ def schedule(heads: Sequence[int], horizon: int) -> list[int]:
     return steps
 
 
-def _spread(context: Tensor) -> Tensor:
-    # What is left of a series after cutting may be constant: any spread restores its constant.
-    spread = context.std() if len(context) > 1 else torch.zeros(())
-    return torch.where(spread > 0, spread, torch.ones(()))
+def _deviation(context: Tensor) -> float:
+    return float(context.std()) if len(context) > 1 else 0.0
 
 
 def _shape(folder: Path) -> Shape:
