@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from tsfm.errors import ConfigError
@@ -52,9 +53,9 @@ def tell(outcome: step.Outcome) -> None:
     for line in outcome.done:
         print(f"would do: {line}" if outcome.dry else line)
     for line in outcome.notes:
-        print(line, file=sys.stderr)
+        _complain(line)
     for line in outcome.refused:
-        print(f"refused: {line}", file=sys.stderr)
+        _complain(f"refused: {line}")
     if outcome.found and not outcome.done and not outcome.refused:
         generation = f" ({outcome.found.generation})" if outcome.found.generation else ""
         print(f"TDgpt{generation}: nothing to change")
@@ -73,4 +74,9 @@ def follow_up(outcome: step.Outcome, args: argparse.Namespace, deadline: Deadlin
             up = anode.reachable(address)
             print(database.update_anodes(deadline) if up else f"once TDgpt runs: {database.LATER}")
     except (anode.AnodeTrouble, database.Trouble, ConfigError) as error:
-        print(f"warning: {error}; later run: {database.LATER}", file=sys.stderr)
+        _complain(f"warning: {error}; later run: {database.LATER}")
+
+
+def _complain(line: str) -> None:
+    level = "<4>" if "JOURNAL_STREAM" in os.environ else ""
+    print(f"{level}{line}", file=sys.stderr)
