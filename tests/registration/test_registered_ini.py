@@ -232,16 +232,20 @@ shipped_lines = st.sampled_from(
         "# remark",
         "; remark",
         "",
-        "[tsfm-service]",
-        "[uwsgi]",
         "log = 100 %",
         "# \udcc4\udca3\udcd0\udccd",  # bytes that are not UTF-8
     ]
 )
 any_line = st.one_of(shipped_lines, st.builds("{} = {}".format, names, values), st.builds("[{}]".format, names))
+section = st.lists(shipped_lines, unique=True).map(lambda rows: ["[tsfm-service]", *rows])
 ends = st.sampled_from(["\n", "\r\n", "\r"])
 files = st.builds(
-    lambda rows, eol, last: eol.join(["[first]", *rows]) + last, st.lists(any_line), ends, st.sampled_from(["", "\n"])
+    lambda before, rows, after, eol, last: eol.join(["[first]", *before, *rows, *after]) + last,
+    st.lists(any_line, max_size=4),
+    st.one_of(section, st.just([])),
+    st.one_of(st.just([]), st.just(["", "[last]", "x = 1"]), st.lists(any_line, max_size=4)),
+    ends,
+    st.sampled_from(["", "\n"]),
 )
 
 
