@@ -62,8 +62,10 @@ def _weights(config: dict[str, object]) -> dict[str, torch.Tensor]:
     width = inner // config["num_experts_per_tok"]
 
     def random(*shape: int) -> torch.Tensor:
-        # Unit gain, so that every layer matters to the answer and a wrong one is noticed.
-        return (torch.randn(*shape, generator=generator) / shape[-1] ** 0.5).to(dtype)
+        # Small: unit gain, so that every layer matters to the answer and a wrong one is noticed.
+        # Real sizes: as the official code starts its training.
+        gain = shape[-1] ** -0.5 if hidden < 100 else config["initializer_range"]
+        return (torch.randn(*shape, generator=generator) * gain).to(dtype)
 
     def near_one() -> torch.Tensor:
         return (1 + 0.1 * torch.randn(hidden, generator=generator)).to(dtype)

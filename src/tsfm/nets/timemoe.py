@@ -91,9 +91,9 @@ class Layer:
     """Attention, then a shared expert and the best few of many, each behind a norm."""
 
     def __init__(self, shape: Shape, state: State, name: str, dtype: torch.dtype, device: str) -> None:
-        self._shape, hidden = shape, shape.hidden_size
+        self._shape, self._dtype, hidden = shape, dtype, shape.hidden_size
         self._norms = [
-            state.take(f"{name}.{norm}_layernorm.weight", (hidden,)).to(device, dtype)
+            state.take(f"{name}.{norm}_layernorm.weight", (hidden,)).to(device, torch.float32)
             for norm in ("input", "post_attention")
         ]
 
@@ -120,7 +120,7 @@ class Layer:
         """The stream (tokens, hidden) after this layer; only the rows ``ends`` of it when given."""
         shape = self._shape
         heads = (-1, shape.num_attention_heads, shape.head_width)
-        x = self._normed(stream, 0)
+        x = self._normed(stream, 0).to(self._dtype)
         key, value = self._both(x).view(-1, 2, *heads[1:]).unbind(1)
         key = rotary(key, at)
         if ends is not None:
@@ -133,7 +133,7 @@ class Layer:
 
     def _normed(self, stream: Tensor, which: int) -> Tensor:
         weight = self._norms[which]
-        return F.rms_norm(stream, weight.shape, None, self._shape.rms_norm_eps).to(weight.dtype) * weight
+        return F.rms_norm(stream, weight.shape, weight, self._shape.rms_norm_eps)
 
 
 class Experts:
@@ -150,15 +150,16 @@ class Experts:
             gate, up = (take(f"{part}.{half}_proj", inner, hidden) for half in ("gate", "up"))
             return Gated(Linear(torch.cat([gate, up])), Linear(take(f"{part}.down_proj", hidden, inner)))
 
-        self._router = take("gate", count, hidden)
+        # The choice of experts is a jump: rounding must not make it.
+        self._router = take("gate", count, hidden).float()
         self._shared_gate = take("shared_expert_gate", 1, hidden)
         self._shared = block("shared_expert", shape.intermediate_size)
         self._experts = [block(f"experts.{e}", width) for e in range(count)]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Shape (tokens, hidden) to the same."""
-        chances = F.softmax(F.linear(x, self._router), -1, dtype=torch.float32)
-        chance, expert = chances.topk(self._best, -1)
+        """Shape (tokens, hidden), float32, to the same in the products' type."""
+        chance, expert = F.softmax(F.linear(x, self._router), -1).topk(self._best, -1)
+        x = x.to(self._shared_gate.dtype)
         order = expert.flatten().argsort()
         counts = torch.bincount(expert.flatten(), minlength=len(self._experts)).tolist()
         # Rows sorted by expert: one product for each expert, over neighbouring rows.
