@@ -67,8 +67,9 @@ class MoiraiMoE:
         """(B, paths, DRAWS, steps * 16) with the context encoded once."""
         ids, known, paths = patches.ids(), patches.future.shape[1], span.stop - span.start
         tokens = self._embed(patches.scaled().flatten(1, 2))
-        out, kept = self.encoder.context(tokens, ids, paths, (1 + known) * (steps - 1))
-        mixture = self.head(out[:, patches.times.shape[1] - 1, None])
+        newest, room = patches.times.shape[1] - 1, (1 + known) * (steps - 1)
+        out, kept = self.encoder.context(tokens, ids, newest, paths, room)
+        mixture = self.head(out[:, None])
         variates = torch.arange(1 + known, device=self.device)
         future = self._embed(patches.scaled_future())
         drawn: list[Tensor] = []
@@ -174,10 +175,10 @@ def _affine(state: State, name: str, shape: tuple[int, ...], device: str) -> Aff
 def _encode(encoder: Encoder, tokens: Tensor, patches: Patches, paths: Tensor) -> Tensor:
     """Whole rows (B, S, N, d); returns what the newest target token of each became, (B, S, d)."""
     batch, samples, more = *paths.shape[:2], paths.shape[-1] // PATCH
-    out, _ = encoder.context(tokens.flatten(0, 1), patches.ids(more, samples))
     context = patches.values.shape[1] * patches.valid.shape[1]
     newest = context + more - 1 if more else patches.valid.shape[1] - 1
-    return out[:, newest].view(batch, samples, -1)
+    out, _ = encoder.context(tokens.flatten(0, 1), patches.ids(more, samples), newest)
+    return out.view(batch, samples, -1)
 
 
 def _row_bytes(sizes: Sizes, tokens: int) -> float:

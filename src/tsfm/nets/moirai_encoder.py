@@ -10,6 +10,7 @@ the type that is asked for.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -116,7 +117,7 @@ class Layer:
         """Add to x (R, n, d) what attention gave (R, heads, n, 64), then the feed-forward."""
         flat = attended.transpose(1, 2).reshape(x.shape).to(self.out.dtype)
         x = x + F.linear(flat, self.out)
-        normed = _rms(x, self.norms[1]).view(-1, x.shape[-1])
+        normed = _rms(x, self.norms[1]).flatten(0, -2)
         if self.centroids is None:
             return x + _gated(normed.to(self.out.dtype), self.feed[0][0], self.feed[1][0]).view_as(x)
         return x + _experts(normed, self.centroids, *self.feed).view_as(x)
@@ -137,22 +138,32 @@ class Encoder:
             layer.centroids = None if centroids is None else centroids[number]
         self.norm = state.take("encoder.norm.weight", (sizes.width,)).float().clone().to(device)
 
-    def context(self, x: Tensor, ids: Ids, samples: int = 0, room: int = 0) -> tuple[Tensor, list[Paths]]:
-        """Encode whole rows, (R, N, d) float32; with ``samples``, keep keys and values for as many paths."""
+    def context(self, x: Tensor, ids: Ids, newest: int, samples: int = 0, room: int = 0) -> tuple[Tensor, list[Paths]]:
+        """Encode whole rows, (R, N, d) float32, for the sake of one token each.
+
+        Args:
+            newest: the token whose outcome is asked for.
+            samples: keep keys and values for as many paths, each with ``room`` tokens of its own.
+
+        Returns:
+            (R, d) and, for each layer, what ``extend`` needs.
+        """
         mask, turn = ids.mask(), _angles(ids.times[:, None])
         same = (ids.variates[:, None] == ids.variates).float()
         kept = []
         for layer in self.layers:
             q, k, v = layer.project(x, turn)
+            if samples:
+                kept.append(Paths(k, v, samples, room))
             look = mask
             if mask is not None and bool((ids.variates != 0).any()):
                 bias = layer.same_variate[:, None, None] * same
                 look = bias.masked_fill(~mask, float("-inf")).to(q.dtype)
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=look, is_causal=look is None)
+            if layer is self.layers[-1]:  # nobody asks what the last layer makes of the others
+                x, attended = x[:, newest, None], attended[:, :, newest, None]
             x = layer.mix(x, attended)
-            if samples:
-                kept.append(Paths(k, v, samples, room))
-        return _rms(x, self.norm), kept
+        return _rms(x[:, 0], self.norm), kept
 
     def extend(self, x: Tensor, times: Tensor, variates: Tensor, ids: Ids, kept: list[Paths]) -> Tensor:
         """One more patch on each path.
@@ -225,13 +236,16 @@ def _gated(x: Tensor, into: Tensor, down: Tensor) -> Tensor:
 
 
 def _experts(x: Tensor, centroids: Tensor, into: Tensor, down: Tensor) -> Tensor:
-    """Each row of (M, d) through two experts: those whose centroids are the farthest, as uni2ts has it."""
+    """Each row of (M, d) through two experts: those whose centroids are the farthest, as uni2ts has it.
+
+    Rows are sorted by expert, so that each expert is one product of neighbouring rows.
+    """
     distances, chosen = torch.cdist(x, centroids).topk(CHOSEN)
-    order = chosen.flatten().argsort(stable=True)
-    ends = torch.bincount(chosen.flatten(), minlength=EXPERTS).cumsum(0).tolist()
+    expert, order = chosen.flatten().sort(stable=True)
+    ends = torch.bincount(expert, minlength=EXPERTS).cumsum(0).tolist()
+    spans = [(e, a, b) for e, (a, b) in enumerate(pairwise([0, *ends])) if b > a]
     rows = x.to(into.dtype)[order // CHOSEN]
     both, out = rows.new_empty(len(rows), into.shape[1]), torch.empty_like(rows)
-    spans = [(e, a, b) for e, (a, b) in enumerate(zip([0, *ends], ends, strict=False)) if b > a]
     for e, a, b in spans:
         torch.mm(rows[a:b], into[e].t(), out=both[a:b])
     gate, up = both.chunk(2, -1)
