@@ -30,7 +30,17 @@ PACKAGES = Path("lib/python3.11/site-packages")
 EPOCH = int(os.environ.get("SOURCE_DATE_EPOCH", "1763856000"))
 
 # What serving never reads. torch/testing stays: importing torch needs it.
-NOT_SERVED = ("torch/test", "torch/include", "torch/share", "torch/bin")
+NOT_SERVED = (
+    "torch/test",
+    "torch/include",
+    "torch/share",
+    "torch/bin",
+    "torch/lib/libaoti_custom_ops.so",
+    "torch/lib/libbackend_with_compiler.so",
+    "torch/lib/libjitbackend_test.so",
+    "torch/lib/libtorchbind_test.so",
+    "setuptools/_vendor/.lock",
+)
 KEPT = ("torch/bin/torch_shm_manager",)
 STRIPPED = ("torch/lib/libtorch_cpu.so", "torch/lib/libtorch_python.so")
 RECORDS = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"}

@@ -7,8 +7,9 @@ case "$what" in
         fi
         # Shared with TDgpt: only what is empty goes. Weights are never deleted; the user stays, as files
         # may be its own.
-        for folder in /var/lib/taos/taosanode/model /usr/local/taos/taosanode/tsfm /etc/taos; do
-            rmdir --parents --ignore-fail-on-non-empty "$folder" 2>/dev/null || :
+        for folder in /var/lib/taos/taosanode/model /var/lib/taos/taosanode /var/lib/taos \
+            /usr/local/taos/taosanode/tsfm /usr/local/taos/taosanode /usr/local/taos /etc/taos; do
+            rmdir "$folder" 2>/dev/null || :
         done
         if booted; then
             systemctl daemon-reload || :

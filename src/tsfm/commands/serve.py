@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from tsfm import families, install, settings
+from tsfm.errors import ConfigError
 
 OPTIONS = {
     "host": "H",
@@ -55,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
 def _enter_environment(family: str) -> None:
     """Go on in the family's own environment where it is installed and this is another one."""
     python = install.venv_python(family)
+    if python is None and Path(__file__).is_relative_to(install.LIB):
+        raise ConfigError(f"family {family} is not installed here; install taos-tsfm-{family}")
     if python and not os.path.samefile(sys.prefix, python.parent.parent):
         lib = str(install.LIB)
         os.execve(python, [str(python), "-B", "-m", "tsfm", *sys.argv[1:]], os.environ | {"PYTHONPATH": lib})  # noqa: S606
