@@ -76,6 +76,15 @@ def test_a_long_gap_at_an_end_is_filled_from_its_known_side(gap, pieces):
     assert filled(only) == pieces
 
 
+def test_an_end_of_a_long_gap_with_hardly_anything_beside_it_is_left_to_the_other_one():
+    (only,) = windows(1026, (1, 513))
+    assert filled(only) == [(385, 513)]
+    (only,) = windows(2000, (900, 1990))
+    assert filled(only) == [(900, 1028)]
+    first, last = windows(1020, (5, 1015))
+    assert filled(first) + filled(last) == [(5, 133), (887, 1015)]
+
+
 @given(st.integers(513, 3000), st.lists(st.tuples(st.integers(0, 2999), st.integers(1, 700)), max_size=12))
 def test_rounds_fill_everything_and_every_window_has_something_to_go_by(points, gaps):
     holes = missing(points, *[(start, start + length) for start, length in gaps])

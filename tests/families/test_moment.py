@@ -149,6 +149,12 @@ def test_where_the_model_would_see_nothing_the_line_is_straight(model):
     np.testing.assert_allclose(impute(model, Series(target))[:63], np.arange(63), atol=1e-5)
 
 
+def test_a_long_gap_with_too_little_on_either_side_is_one_straight_line(model):
+    target = np.full(1020, np.nan, np.float32)
+    target[:5], target[1015:] = 1, 3
+    np.testing.assert_allclose(impute(model, Series(target))[4:1016], np.linspace(1, 3, 1012), atol=1e-5)
+
+
 def test_a_request_comes_back_with_its_own_points_and_the_models_in_the_holes(model):
     rng = np.random.default_rng(1)
     values = 1e9 + np.cumsum(rng.normal(size=1200))

@@ -13,7 +13,7 @@ What the numbers mean:
 * A series shorter than a window is padded in front and the padding is not attended to, nor is a first patch that
   is partly padding.
 * Where a window holds no patch without a missing point (every second point missing, say), the model would see
-  nothing at all: these points are interpolated linearly between known ones, ends held.
+  nothing at all: its gaps are interpolated linearly between known points, ends held.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ CARD = {
     ],
 }
 
+Pieces = list[tuple[int, FloatArray]]  # where each begins in the series, and its values
+
 TOGETHER = 16  # windows in one pass: more are no faster on a CPU and take memory
 
 
@@ -102,21 +104,24 @@ class Moment:
     def impute(self, batch: Sequence[Series]) -> list[FloatArray]:
         filled: list[FloatArray] = [np.array(series.target, np.float32) for series in batch]
         while views := [view for target in filled for view in self._views(target)]:
-            for view, values in zip(views, self._look(views), strict=True):
-                view.fill(values)
+            for view, pieces in zip(views, self._look(views), strict=True):
+                for start, values in pieces:
+                    view.target[start : start + len(values)] = values
         return filled
 
     def _views(self, target: FloatArray) -> Iterator[_View]:
         for window in plan(np.isnan(target), self._window, self._patch):
             yield _View(target, window)
 
-    def _look(self, views: Sequence[_View]) -> list[FloatArray]:
-        """What the model, or where it sees nothing the straight line, says of each view's points."""
+    def _look(self, views: Sequence[_View]) -> list[Pieces]:
+        """What the model, or where it sees nothing the straight line, says of each view's missing points."""
         shows = [view.shows_a_patch(self._patch) for view in views]
         seeing = [view for view, something in zip(views, shows, strict=True) if something]
         chunks = [seeing[at : at + TOGETHER] for at in range(0, len(seeing), TOGETHER)]
         told = iter([row for chunk in chunks for row in self._encoder.reconstruct([v.points for v in chunk])])
-        return [next(told) if something else view.interpolated() for view, something in zip(views, shows, strict=True)]
+        return [
+            view.cut(next(told)) if something else view.line() for view, something in zip(views, shows, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -136,14 +141,15 @@ class _View:
         points = self.points[len(self.points) % patch :]
         return bool((~np.isnan(points)).reshape(-1, patch).all(axis=1).any())
 
-    def interpolated(self) -> FloatArray:
-        return np.asarray(scaling.fill(self.target), np.float32)[self.window.start : self.window.stop]
+    def cut(self, values: FloatArray) -> Pieces:
+        """The window's pieces out of ``values`` for all of its points."""
+        first = self.window.start
+        return [(piece.start, values[piece.start - first : piece.stop - first]) for piece in self.window.pieces]
 
-    def fill(self, values: FloatArray) -> None:
-        """Put in the points of the window's pieces, of ``values`` for the whole window."""
-        for piece in self.window.pieces:
-            inside = slice(piece.start - self.window.start, piece.stop - self.window.start)
-            self.target[piece.start : piece.stop] = values[inside]
+    def line(self) -> Pieces:
+        """The gaps that the pieces belong to, whole, interpolated."""
+        line = scaling.fill(self.target)
+        return [(piece.gap[0], line[slice(*piece.gap)]) for piece in self.window.pieces]
 
 
 def _sizes(folder: Path, device: torch.device, dtype: torch.dtype) -> Sizes:

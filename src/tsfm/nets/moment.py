@@ -121,8 +121,8 @@ class _Windows:
         shape = (len(windows), -1, patch)
         return cls(
             np.where(missing, 0, values).astype(np.float32).reshape(shape),
-            ~missing.reshape(shape).any(-1),
-            real.reshape(shape).all(-1),
+            np.all(~missing.reshape(shape), axis=-1),
+            np.all(real.reshape(shape), axis=-1),
             mean.astype(np.float32),
             deviation.astype(np.float32),
         )
