@@ -25,13 +25,12 @@ def build(source: Path, kind: str, cache: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["deb", "rpm"])
 def test_two_builds_in_two_folders_are_the_same_bytes(tmp_path: Path, kind: str) -> None:
-    builds = []
-    for name in ("here", "somewhere-else"):
-        folder = tmp_path / name
-        for part in ("src", "packaging", "etc", "man", "docs"):
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        for file in ("README.md", "CHANGELOG.md", "pyproject.toml"):
-            shutil.copy(ROOT / file, folder)
-        builds.append(build(folder, kind, tmp_path / f"cache-{name}"))
+    first, second = tmp_path / "here", tmp_path / "somewhere-else"
+    for part in ("src", "packaging", "etc", "man", "docs"):
+        shutil.copytree(ROOT / part, first / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("README.md", "CHANGELOG.md", "pyproject.toml"):
+        shutil.copy(ROOT / file, first)
+    shutil.copytree(first, second)
+    builds = [build(folder, kind, tmp_path / f"cache-{folder.name}") for folder in (first, second)]
     assert len(builds[0]) == len(BUILT)
     assert builds[0] == builds[1]

@@ -122,7 +122,8 @@ import torch
 a = torch.ones(64, 64, dtype=torch.bfloat16)
 c = torch.nn.functional.conv1d(torch.ones(2, 8, 99), torch.ones(8, 8, 3))
 backends = torch.backends
-print("kernels:", backends.cpu.get_cpu_capability(), backends.mkldnn.is_available(), float((a @ a).mean()), float(c.mean()))
+facts = backends.cpu.get_cpu_capability(), backends.mkldnn.is_available()
+print("kernels:", *facts, float((a @ a).mean()), float(c.mean()))
 """
 
 
