@@ -20,6 +20,8 @@ from torch import Tensor
 from tsfm.errors import ConfigError
 from tsfm.series import Runtime
 
+SMALL = 2**17  # values; fewer are copied when taken
+
 
 class State:
     """The tensors of one file by name; each can be taken once.
@@ -61,7 +63,8 @@ class State:
             raise ConfigError(f"{expected}, found it with shape {tuple(found.shape)}")
         if not found.is_floating_point():
             raise ConfigError(f"{expected} that holds floats, found {found.dtype}")
-        return found
+        # One view keeps the whole file mapped: models that reorder their large weights drop it so.
+        return found.clone() if found.numel() <= SMALL else found
 
     def finish(self) -> None:
         """Everything has been taken.

@@ -32,12 +32,12 @@ CARD = {
     "task": "forecast",
     "paths": ["/tdtsfm", "/ds_predict"],
     "port": 6036,
-    "memory_mib": 700,
+    "memory_mib": 600,
     "checkpoints": [
         {
             "name": "taos.pth",
             "parameters": 84_142_080,
-            "bytes": 336_598_528,
+            "bytes": 336_599_209,
             "files": ["taos.pth"],
             "capabilities": [],
             "pullable": False,

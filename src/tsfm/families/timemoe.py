@@ -31,7 +31,7 @@ CARD = {
     "task": "forecast",
     "paths": ["/ds_predict", "/timemoe"],
     "port": 6037,
-    "memory_mib": 700,
+    "memory_mib": 800,
     "checkpoints": [
         {
             "name": "Maple728/TimeMoE-50M",
