@@ -34,7 +34,7 @@ CARD = {
     "task": "forecast",
     "paths": ["/ds_predict"],
     "port": 6038,
-    "memory_mib": 450,
+    "memory_mib": 320,
     "checkpoints": [
         {
             "name": "amazon/chronos-bolt-tiny",

@@ -29,7 +29,7 @@ CARD = {
     "task": "forecast",
     "paths": ["/ds_predict"],
     "port": 6076,
-    "memory_mib": 350,
+    "memory_mib": 300,
     "requirements": ["fracast==0.1.0", "safetensors==0.8.0"],
     "dropped": ["huggingface-hub"],
 }

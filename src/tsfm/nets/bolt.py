@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, patched, section, whole
+from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, owned, patched, section, whole
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Bolt:
     def __init__(self, sizes: BoltSizes, take: Take, dtype: torch.dtype) -> None:
         self.sizes = sizes
         width, hidden = sizes.width, sizes.hidden
-        tokens = take("shared.weight", (2, width)).float()
+        tokens = owned(take("shared.weight", (2, width)))
         self._reg = tokens[sizes.reg]
-        self._embed = Residual(take, "input_patch_embedding", 2 * sizes.patch, hidden, width)
+        self._embed = Residual(take, "input_patch_embedding", 2 * sizes.patch, hidden, width, dtype)
         self._bias = _position_bias(take, sizes)
         self._encoder = [
             (
@@ -146,11 +146,11 @@ class CrossAttention:
 
     def __init__(self, take: Take, layer: str, sizes: Sizes) -> None:
         inner, width = sizes.heads * sizes.head_width, sizes.width
-        q, k, v = (take(f"{layer}.EncDecAttention.{n}.weight", (inner, width)).float() for n in "qkv")
+        q, k, v = (owned(take(f"{layer}.EncDecAttention.{n}.weight", (inner, width))) for n in "qkv")
         self._q = q
         self._k = k.view(sizes.heads, -1, width)
         self._v = v.view(sizes.heads, -1, width).transpose(1, 2)
-        self._o = take(f"{layer}.EncDecAttention.o.weight", (width, inner)).float()
+        self._o = owned(take(f"{layer}.EncDecAttention.o.weight", (width, inner)))
         self._norm = Norm(take, f"{layer}.layer_norm", sizes, torch.float32)
 
     def __call__(self, x: Tensor, encoded: Tensor, unseen: Tensor) -> Tensor:

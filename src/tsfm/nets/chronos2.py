@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, patched, section, whole
+from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, owned, patched, section, whole
 
 # The quantiles that upstream feeds back beyond the longest horizon of one pass.
 UNROLLED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -56,7 +56,7 @@ class Chronos2:
 
     def __init__(self, sizes: Chronos2Sizes, take: Take, dtype: torch.dtype) -> None:
         self.sizes = sizes
-        self._reg = take("shared.weight", (2, sizes.width)).float()[1]
+        self._reg = owned(take("shared.weight", (2, sizes.width)))[1]
         self._embed = Residual(take, "input_patch_embedding", 3 * sizes.patch, sizes.hidden, sizes.width)
         self._blocks = [
             (

@@ -81,11 +81,16 @@ def whole(config: Mapping[str, object], name: str) -> int:
     return value
 
 
+def owned(tensor: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A copy of a tensor in the mapped file: once nobody refers to the file any more, none of it stays resident."""
+    return tensor.to(dtype, copy=True)
+
+
 class Norm:
     """T5's norm: no mean is taken off, no bias; in float32, the answer in ``dtype``."""
 
     def __init__(self, take: Take, name: str, sizes: Sizes, dtype: torch.dtype) -> None:
-        self._weight = take(f"{name}.weight", (sizes.width,)).float()
+        self._weight = owned(take(f"{name}.weight", (sizes.width,)))
         self._epsilon = sizes.epsilon
         self._dtype = dtype
 
@@ -100,7 +105,7 @@ class SelfAttention:
         inner, width = sizes.heads * sizes.head_width, sizes.width
         parts = [take(f"{layer}.{part}.{which}.weight", (inner, width)).to(dtype) for which in "qkv"]
         self._qkv = torch.cat(parts)
-        self._o = take(f"{layer}.{part}.o.weight", (width, inner)).to(dtype)
+        self._o = owned(take(f"{layer}.{part}.o.weight", (width, inner)), dtype)
         self._norm = Norm(take, f"{layer}.layer_norm", sizes, dtype)
         self._heads = sizes.heads
 
@@ -128,8 +133,8 @@ class Feed:
     """x + wo(relu(wi(norm(x))))."""
 
     def __init__(self, take: Take, layer: str, part: str, sizes: Sizes, dtype: torch.dtype) -> None:
-        self._wi = take(f"{layer}.{part}.wi.weight", (sizes.hidden, sizes.width)).to(dtype)
-        self._wo = take(f"{layer}.{part}.wo.weight", (sizes.width, sizes.hidden)).to(dtype)
+        self._wi = owned(take(f"{layer}.{part}.wi.weight", (sizes.hidden, sizes.width)), dtype)
+        self._wo = owned(take(f"{layer}.{part}.wo.weight", (sizes.width, sizes.hidden)), dtype)
         self._norm = Norm(take, f"{layer}.layer_norm", sizes, dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -137,19 +142,23 @@ class Feed:
 
 
 class Residual:
-    """out(relu(hidden(x))) + residual(x), in float32: it makes tokens of patches and quantiles of tokens."""
+    """out(relu(hidden(x))) + residual(x): it makes tokens of patches and quantiles of tokens; ``out`` in ``dtype``."""
 
-    def __init__(self, take: Take, name: str, wide: int, hidden: int, out: int) -> None:
+    def __init__(
+        self, take: Take, name: str, wide: int, hidden: int, out: int, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self._dtype = dtype
         self._hidden = _affine(take, f"{name}.hidden_layer", hidden, wide)
-        self._out = _affine(take, f"{name}.output_layer", out, hidden)
+        self._out = _affine(take, f"{name}.output_layer", out, hidden, dtype)
         self._skip = _affine(take, f"{name}.residual_layer", out, wide)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(F.linear(x, *self._hidden).relu_(), *self._out).add_(F.linear(x, *self._skip))
+        hidden = F.linear(x, *self._hidden).relu_().to(self._dtype)
+        return F.linear(x, *self._skip).add_(F.linear(hidden, *self._out))
 
 
-def _affine(take: Take, name: str, out: int, wide: int) -> tuple[Tensor, Tensor]:
-    return take(f"{name}.weight", (out, wide)).float(), take(f"{name}.bias", (out,)).float()
+def _affine(take: Take, name: str, out: int, wide: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    return owned(take(f"{name}.weight", (out, wide)), dtype), owned(take(f"{name}.bias", (out,)), dtype)
 
 
 @dataclass(frozen=True)
