@@ -97,7 +97,7 @@ class Bolt:
         paths = context.unsqueeze(1).expand(-1, count, -1)
         while len(answers) * self.sizes.horizon < horizon:
             paths = torch.cat((paths, answers[-1]), -1)[..., -self.sizes.context :]
-            samples = self._step(paths.flatten(0, 1)).unflatten(0, (-1, count)).flatten(1, 2)
+            samples = torch.unflatten(self._step(paths.flatten(0, 1)), 0, (-1, count)).flatten(1, 2)
             answers.append(samples.quantile(levels, dim=1).transpose(0, 1))
         return torch.cat(answers, -1)[..., :horizon]
 

@@ -97,7 +97,7 @@ class Chronos2:
             paths = len(UNROLLED)
             context, future = _each_path(context, group, paths), _each_path(future, group, paths)
         while done < horizon:
-            fed_back = answer[:, self._fed_back].unflatten(0, (-1, group)).transpose(1, 2).flatten(0, 2)
+            fed_back = torch.unflatten(answer[:, self._fed_back], 0, (-1, group)).transpose(1, 2).flatten(0, 2)
             known = F.pad(
                 future[:, : answer.shape[-1]], (0, max(0, answer.shape[-1] - future.shape[-1])), value=torch.nan
             )
@@ -106,7 +106,7 @@ class Chronos2:
             future = future[:, answer.shape[-1] :]
             samples = self._step(context, future, group, horizon - done)
             # (group, path, row of it) -> (group, row of it, path and quantile)
-            samples = samples.unflatten(0, (-1, paths, group)).transpose(1, 2).flatten(0, 1).flatten(1, 2)
+            samples = torch.unflatten(samples, 0, (-1, paths, group)).transpose(1, 2).flatten(0, 1).flatten(1, 2)
             answer = _weighted_quantiles(samples, weights, self._levels)
             answers.append(answer)
             done += answer.shape[-1]
@@ -119,7 +119,7 @@ class Chronos2:
         past = patched(context, size, self.sizes.arcsinh)
         future = F.pad(future[:, : ahead * size], (0, max(0, ahead * size - future.shape[-1])), value=torch.nan)
         future = (future - past.loc) / past.scale
-        future = (future.arcsinh_() if self.sizes.arcsinh else future).unflatten(-1, (ahead, size))
+        future = torch.unflatten(future.arcsinh_() if self.sizes.arcsinh else future, -1, (ahead, size))
         known = future.isnan().logical_not_().float()
         seen = past.values.shape[1]
         x = torch.cat(
@@ -131,27 +131,27 @@ class Chronos2:
             1,
         )
         x = self._encode(x, F.pad(past.hidden, (0, 1 + ahead)), group, ahead)
-        answer = self._quantiles(x).unflatten(-1, (-1, size)).transpose(1, 2).flatten(1)
+        answer = torch.unflatten(self._quantiles(x), -1, (-1, size)).transpose(1, 2).flatten(1)
         answer = (answer.sinh_() if self.sizes.arcsinh else answer) * past.scale + past.loc
-        return answer.unflatten(-1, (-1, ahead * size))
+        return torch.unflatten(answer, -1, (-1, ahead * size))
 
     def _time(self, start: int, stop: int, rows: int) -> Tensor:
         """Time of each point of the patches ``start`` to ``stop``, "now" is zero: shape (rows, patches, P)."""
         size = self.sizes.patch
         points = torch.arange(start * size, stop * size, dtype=torch.float32, device=self._reg.device)
-        return (points / self.sizes.time_scale).unflatten(0, (-1, size)).expand(rows, -1, -1)
+        return torch.unflatten(points / self.sizes.time_scale, 0, (-1, size)).expand(rows, -1, -1)
 
     def _encode(self, x: Tensor, hidden: Tensor, group: int, ahead: int) -> Tensor:
         """The last ``ahead`` tokens, encoded; hidden: shape (B, T), added to scores."""
         tokens = x.shape[1]
         cos, sin = (table[:tokens] for table in self._turns)
         mask = hidden[:, None, None] if hidden.any() else None
-        across = hidden.unflatten(0, (-1, group)).transpose(1, 2).flatten(0, 1)[:, None, None]
+        across = torch.unflatten(hidden, 0, (-1, group)).transpose(1, 2).flatten(0, 1)[:, None, None]
         for layer, (along, between, feed) in enumerate(self._blocks, start=1):
             x = along(x, mask, lambda qk: _turned(qk, cos, sin))
             if layer == len(self._blocks):  # nobody looks at the past after the last look along time
                 x = x[:, -ahead:].contiguous()
-                across = across.unflatten(0, (-1, tokens))[:, -ahead:].flatten(0, 1)
+                across = torch.unflatten(across, 0, (-1, tokens))[:, -ahead:].flatten(0, 1)
             x = feed(between.alone(x) if group == 1 else _between(between, x, across, group))
         return self._norm(x)
 
@@ -159,9 +159,9 @@ class Chronos2:
 def _between(attention: SelfAttention, x: Tensor, mask: Tensor, group: int) -> Tensor:
     """Attention across the rows of each group, at each token for itself."""
     tokens = x.shape[1]
-    turned = x.unflatten(0, (-1, group)).transpose(1, 2).flatten(0, 1).contiguous()
+    turned = torch.unflatten(x, 0, (-1, group)).transpose(1, 2).flatten(0, 1).contiguous()
     turned = attention(turned, mask)
-    return turned.unflatten(0, (-1, tokens)).transpose(1, 2).flatten(0, 1).contiguous()
+    return torch.unflatten(turned, 0, (-1, tokens)).transpose(1, 2).flatten(0, 1).contiguous()
 
 
 def _turns(sizes: Chronos2Sizes, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -179,7 +179,7 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def _each_path(rows: Tensor, group: int, paths: int) -> Tensor:
     """Each group once for every path: shape (B, n) to (groups * paths * group, n)."""
-    return rows.unflatten(0, (-1, 1, group)).expand(-1, paths, -1, -1).flatten(0, 2)
+    return torch.unflatten(rows, 0, (-1, 1, group)).expand(-1, paths, -1, -1).flatten(0, 2)
 
 
 def _mass(levels: Tensor) -> Tensor:

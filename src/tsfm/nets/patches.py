@@ -109,11 +109,11 @@ class SelfAttention:
         self._norm = Norm(take, f"{layer}.layer_norm", sizes, dtype)
         self._heads = sizes.heads
 
-    def __call__(self, x: Tensor, mask: Tensor, turn: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def __call__(self, x: Tensor, mask: Tensor | None, turn: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """
         Args:
             x: shape (B, T, D), added to in place.
-            mask: added to the scores, broadcast to (B, H, T, T).
+            mask: added to the scores, broadcast to (B, H, T, T); None where all is seen.
             turn: applied to queries and keys together, shape (2, B, H, T, K).
         """
         rows, tokens = x.shape[:2]
@@ -192,7 +192,7 @@ def patched(context: Tensor, size: int, arcsinh: bool) -> Patched:
     scale = (context - loc).square_().nanmean(-1, keepdim=True).sqrt_().nan_to_num_(1.0)
     scale = torch.where(scale == 0, 1e-5, scale)
     values = (context - loc) / scale
-    values = F.pad(values, (-context.shape[-1] % size, 0), value=torch.nan).unflatten(-1, (-1, size))
+    values = torch.unflatten(F.pad(values, (-context.shape[-1] % size, 0), value=torch.nan), -1, (-1, size))
     observed = values.isnan().logical_not_()
     values = (values.arcsinh_() if arcsinh else values).nan_to_num_(0.0)
     return Patched(values, observed.float(), loc, scale)
