@@ -6,7 +6,7 @@ names. Tokens are those of ``tsfm.nets.moirai_patches``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -58,6 +58,23 @@ class MoiraiMoE:
         out = _encode(self.encoder, self._embed(patches.behind(paths, loc, scale)), patches, paths)
         return self.head(out), loc, scale
 
+    def follow(self, patches: Patches, steps: int, paths: int) -> Generator[Mixture, Tensor, None]:
+        """What follows the context, (B, 1, 16); then, for each patch (B, paths, 16) that is sent, what follows it.
+
+        Everything is in units of the context's scale, which stays.
+        """
+        ids, known, newest = patches.ids(), patches.future.shape[1], patches.valid.shape[1] - 1
+        tokens = self._embed(patches.scaled().flatten(1, 2))
+        out, kept = self.encoder.context(tokens, ids, newest, paths, (1 + known) * (steps - 1))
+        drawn = yield self.head(out[:, None])
+        variates = torch.arange(1 + known, device=self.device)
+        future = self._embed(patches.scaled_future())
+        for step in range(1, steps):
+            beside = future[:, None, :, step - 1].expand(-1, paths, -1, -1)
+            block = torch.cat([self._embed(drawn)[:, :, None], beside], 2)
+            times = patches.times[:, -1] + step
+            drawn = yield self.head(self.encoder.extend(block, times, variates, ids, kept)[:, :, 0])
+
     def _embed(self, scaled: Tensor) -> Tensor:
         """(..., 16) to (..., d)."""
         into, further, beside = self._into
@@ -65,20 +82,10 @@ class MoiraiMoE:
 
     def _frozen(self, patches: Patches, steps: int, seeds: Sequence[int], span: slice) -> Tensor:
         """(B, paths, DRAWS, steps * 16) with the context encoded once."""
-        ids, known, paths = patches.ids(), patches.future.shape[1], span.stop - span.start
-        tokens = self._embed(patches.scaled().flatten(1, 2))
-        newest, room = patches.times.shape[1] - 1, (1 + known) * (steps - 1)
-        out, kept = self.encoder.context(tokens, ids, newest, paths, room)
-        mixture = self.head(out[:, None])
-        variates = torch.arange(1 + known, device=self.device)
-        future = self._embed(patches.scaled_future())
-        drawn: list[Tensor] = []
-        for step in range(steps):
-            if step:
-                beside = future[:, None, :, step - 1].expand(-1, paths, -1, -1)
-                block = torch.cat([self._embed(drawn[-1][:, :, :1]), beside], 2)
-                times = patches.times[:, -1] + step
-                mixture = self.head(self.encoder.extend(block, times, variates, ids, kept)[:, :, 0])
+        following = self.follow(patches, steps, span.stop - span.start)
+        drawn = [self._draw(next(following), seeds, 0, span)]
+        for step in range(1, steps):
+            mixture = following.send(drawn[-1][:, :, 0])
             drawn.append(self._draw(mixture, seeds, step, span))
         scale, loc = (t[:, 0, None, None, None] for t in (patches.scale, patches.loc))
         return torch.cat(drawn, -1) * scale + loc
@@ -103,7 +110,7 @@ class MoiraiMoE:
         behind, sizes = (1 + patches.future.shape[1]) * steps, self.encoder.sizes
         if exact:
             return _row_bytes(sizes, patches.valid.shape[1] * patches.values.shape[1] + behind)
-        return 2 * sizes.layers * behind * sizes.width * self.encoder.layers[0].out.element_size()
+        return 4 * 2 * sizes.layers * behind * sizes.width
 
 
 class Moirai2:

@@ -3,8 +3,8 @@
 Written from uni2ts 2.0.0 (``uni2ts.module.transformer.TransformerEncoder`` and what it uses), reading
 its tensor names. A token looks at every token of its own or an earlier patch, of any variate, so what
 a context gives does not depend on what follows: it is encoded once, and all sample paths share it.
-The residual stream, norms, softmax and routing are float32; products of large matrices are of
-the type that is asked for.
+Only the feed-forwards, nine tenths of the arithmetic, are of the type that is asked for: attention in
+bfloat16 as well moves tokens to other experts, and the answer with them (docs/measurements.md).
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class Layer:
             state.take(f"{attention}{name}_norm.weight", (HEAD,)).float().clone() for name in "qk"
         )
         qkv = [state.take(f"{attention}{name}_proj.weight", (d, d)) for name in "qkv"]
-        self.qkv = torch.cat(qkv).to(dtype)
-        self.out = state.take(f"{attention}out_proj.weight", (d, d)).to(dtype, copy=True)
+        self.qkv = torch.cat(qkv).float()
+        self.out = state.take(f"{attention}out_proj.weight", (d, d)).to(torch.float32, copy=True)
         bias = state.take(f"{attention}var_attn_bias.emb.weight", (2, d // HEAD)).float()
         # Softmax ignores what all keys share, so only the difference counts: none with one variate.
         self.same_variate = bias[1] - bias[0]
@@ -108,18 +108,16 @@ class Layer:
     def project(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> list[Tensor]:
         """q, k, v of (R, n, d), each (R, heads, n, 64), q and k normalised and turned."""
         rows, n, width = x.shape
-        normed = _rms(x, self.norms[0]).to(self.qkv.dtype)
-        split = F.linear(normed, self.qkv).view(rows, n, 3, width // HEAD, HEAD).permute(2, 0, 3, 1, 4)
-        q, k = (_turn(_rms(t.float(), w), *turn) for t, w in ((split[0], self.q_norm), (split[1], self.k_norm)))
-        return [q.to(self.qkv.dtype), k.to(self.qkv.dtype), split[2]]
+        split = F.linear(_rms(x, self.norms[0]), self.qkv).view(rows, n, 3, width // HEAD, HEAD).permute(2, 0, 3, 1, 4)
+        q, k = (_turn(_rms(t, w), *turn) for t, w in ((split[0], self.q_norm), (split[1], self.k_norm)))
+        return [q, k, split[2]]
 
     def mix(self, x: Tensor, attended: Tensor) -> Tensor:
         """Add to x (R, n, d) what attention gave (R, heads, n, 64), then the feed-forward."""
-        flat = attended.transpose(1, 2).reshape(x.shape).to(self.out.dtype)
-        x = x + F.linear(flat, self.out)
+        x = x + F.linear(attended.transpose(1, 2).reshape(x.shape), self.out)
         normed = _rms(x, self.norms[1]).flatten(0, -2)
         if self.centroids is None:
-            return x + _gated(normed.to(self.out.dtype), self.feed[0][0], self.feed[1][0]).view_as(x)
+            return x + _gated(normed.to(self.feed[0].dtype), self.feed[0][0], self.feed[1][0]).view_as(x)
         return x + _experts(normed, self.centroids, *self.feed).view_as(x)
 
 
@@ -158,7 +156,7 @@ class Encoder:
             look = mask
             if mask is not None and bool((ids.variates != 0).any()):
                 bias = layer.same_variate[:, None, None] * same
-                look = bias.masked_fill(~mask, float("-inf")).to(q.dtype)
+                look = bias.masked_fill(~mask, float("-inf"))
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=look, is_causal=look is None)
             if layer is self.layers[-1]:  # nobody asks what the last layer makes of the others
                 x, attended = x[:, newest, None], attended[:, :, newest, None]
@@ -186,14 +184,14 @@ class Encoder:
             q, k, v = layer.project(x, turn)
             split = (batch, -1, samples, n, HEAD)
             keys, values = paths.grow(k.reshape(split), v.reshape(split))
-            near = torch.matmul(q.reshape(split), keys.transpose(-1, -2)).float() / HEAD**0.5
-            far = torch.matmul(q, paths.context[0].transpose(-1, -2)).float() / HEAD**0.5
+            near = torch.matmul(q.reshape(split), keys.transpose(-1, -2)) / HEAD**0.5
+            far = torch.matmul(q, paths.context[0].transpose(-1, -2)) / HEAD**0.5
             far = far.view(batch, -1, samples, n, far.shape[-1])
             if len(ids.variates) and bool((ids.variates != 0).any()):
                 own = variates.repeat(keys.shape[3] // n)
                 near = near + layer.same_variate[:, None, None, None] * (variates[:, None] == own)
                 far = far + layer.same_variate[:, None, None, None] * (variates[:, None] == ids.variates)
-            weights = torch.cat([far.masked_fill(hidden, float("-inf")), near], -1).softmax(-1).to(v.dtype)
+            weights = torch.cat([far.masked_fill(hidden, float("-inf")), near], -1).softmax(-1)
             far, near = weights[..., : far.shape[-1]], weights[..., far.shape[-1] :]
             attended = torch.matmul(far.reshape(batch, -1, samples * n, far.shape[-1]), paths.context[1])
             x = layer.mix(x, attended + torch.matmul(near, values).view_as(attended))

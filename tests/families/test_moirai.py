@@ -1,0 +1,395 @@
+"""Moirai-MoE and Moirai-2 against uni2ts, and over everything the family promises."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import chronos as other_checkpoint
+from checkpoints import moirai as checkpoint
+
+from tsfm import card, scaling
+from tsfm.errors import BadRequest, ConfigError
+from tsfm.families import moirai
+from tsfm.nets.moirai_mixture import NOISE, Mixture
+from tsfm.nets.moirai_patches import patches
+from tsfm.series import Runtime, Series
+
+FLOAT32 = Runtime(dtype="float32", threads=2)
+LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+# points, horizon, known covariates, past covariates
+SHAPES = [(512, 48, 0, 0), (100, 70, 0, 0), (201, 40, 2, 1), (77, 150, 1, 1), (64, 10, 0, 2)]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folders = {size: tmp_path_factory.mktemp(size) for size in ("tiny", "tiny2")}
+    for size, folder in folders.items():
+        checkpoint.make(folder, size)
+    return folders
+
+
+@pytest.fixture(scope="module")
+def sampled(folders: dict[str, Path]) -> moirai.Sampled:
+    return moirai.load(folders["tiny"], FLOAT32)
+
+
+@pytest.fixture(scope="module")
+def quantiled(folders: dict[str, Path]) -> moirai.Quantiled:
+    return moirai.load(folders["tiny2"], FLOAT32)
+
+
+@pytest.fixture(params=["sampled", "quantiled"])
+def family(request: pytest.FixtureRequest) -> moirai.Sampled | moirai.Quantiled:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def official(folders: dict[str, Path]):
+    """A maker of uni2ts's own forecasters from the same folders."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import jaxtyping
+
+        class PyTree:  # the real one needs jax, and only annotations use it
+            def __class_getitem__(cls, item: object) -> object:
+                return cls
+
+        jaxtyping.PyTree = PyTree
+        from uni2ts.model.moirai2 import Moirai2Forecast, Moirai2Module
+        from uni2ts.model.moirai_moe import MoiraiMoEForecast, MoiraiMoEModule
+
+    moe = MoiraiMoEModule.from_pretrained(folders["tiny"], strict=True)
+    two = Moirai2Module.from_pretrained(folders["tiny2"], strict=True)
+
+    def make(size: str, points: int, horizon: int, known: int, past: int) -> torch.nn.Module:
+        sizes = {"prediction_length": horizon, "context_length": points, "target_dim": 1}
+        sizes |= {"feat_dynamic_real_dim": known, "past_feat_dynamic_real_dim": past}
+        if size == "tiny2":
+            return Moirai2Forecast(module=two, **sizes).eval()
+        return MoiraiMoEForecast(module=moe, patch_size=16, **sizes).eval()
+
+    return make
+
+
+def random_series(points: int, horizon: int, known: int = 0, past: int = 0, seed: int = 0) -> Series:
+    draw = np.random.default_rng(seed)
+
+    def rows(count: int, length: int) -> np.ndarray:
+        return draw.normal(size=(count, length)).astype(np.float32) if count else np.empty((0, 0), np.float32)
+
+    target = np.sin(np.arange(points) / 5) + 0.5 * draw.normal(size=points)
+    target = ((target - target.mean()) / target.std()).astype(np.float32)
+    return Series(target, rows(past, points), rows(known, points + horizon))
+
+
+def as_official(batch: list[Series]) -> dict[str, torch.Tensor]:
+    def stacked(rows: list[np.ndarray]) -> torch.Tensor:
+        return torch.from_numpy(np.stack(rows)).mT.contiguous()
+
+    target = stacked([series.target[None] for series in batch])
+    inputs = {"past_target": target, "past_is_pad": torch.zeros(target.shape[:2], dtype=torch.bool)}
+    inputs["past_observed_target"] = torch.ones_like(target, dtype=torch.bool)
+    if len(batch[0].future_covariates):
+        rows = inputs["feat_dynamic_real"] = stacked([series.future_covariates for series in batch])
+        inputs["observed_feat_dynamic_real"] = torch.ones_like(rows, dtype=torch.bool)
+    if len(batch[0].past_covariates):
+        rows = inputs["past_feat_dynamic_real"] = stacked([series.past_covariates for series in batch])
+        inputs["past_observed_feat_dynamic_real"] = torch.ones_like(rows, dtype=torch.bool)
+    return inputs
+
+
+def mixture_parts(mixture: Mixture) -> list[torch.Tensor]:
+    return [*mixture.shares.unbind(-1), *mixture.t, *mixture.narrow, *mixture.counts, *mixture.log]
+
+
+def official_parts(distribution: torch.distributions.Distribution, token: int) -> list[torch.Tensor]:
+    base = distribution.base_dist
+    t, narrow, counts, log = base.components
+    parts = [*base.weights.probs.unbind(-1), t.df, t.loc, t.scale, narrow.loc]
+    return [part[:, token] for part in (*parts, counts.total_count, counts.logits, log.loc, log.scale)]
+
+
+@pytest.mark.parametrize(("points", "horizon", "known", "past"), SHAPES)
+def test_moirai2_equals_the_official_forecast(official, quantiled, points, horizon, known, past):
+    batch = [random_series(points, horizon, known, past, seed) for seed in range(2)]
+    with torch.no_grad():
+        wanted = official("tiny2", points, horizon, known, past)(**as_official(batch)).numpy()
+    for answer, rows in zip(quantiled.forecast(batch, horizon, LEVELS), wanted, strict=True):
+        np.testing.assert_allclose(answer.quantiles, np.sort(rows, axis=0), atol=2e-5)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(("points", "horizon", "known", "past"), SHAPES)
+def test_the_distribution_behind_given_paths_equals_the_official_one(
+    official, sampled, points, horizon, known, past, exact
+):
+    """With the paths marked as predicted, uni2ts leaves them out of its scale, as it does in training."""
+    batch = [random_series(points, horizon, known, past, seed) for seed in range(2)]
+    reference = official("tiny", points, horizon, known, past)
+    target, observed, *ids, predicted = reference._convert(16, **as_official(batch))
+    steps, first = -(-horizon // 16), -(-points // 16)
+    paths = torch.randn(2, 3, steps * 16, generator=torch.Generator().manual_seed(1))
+    net, tokens = sampled.net, patches(batch, horizon, "cpu")
+    with torch.inference_mode():
+        ours = exact_steps(net, tokens, paths, steps) if exact else frozen_steps(net, tokens, paths, steps)
+    for path in range(3):
+        target[:, first : first + steps] = paths[:, path].view(2, steps, 16)
+        for step in range(steps):
+            if exact:
+                predicted[:, first : first + steps] = torch.arange(steps) >= step
+            with torch.no_grad():
+                wanted = reference.module(target, observed, *ids, predicted, torch.full(target.shape[:2], 16))
+            for part, other in zip(mixture_parts(ours[step]), official_parts(wanted, first - 1 + step), strict=True):
+                mine = part[:, min(path, part.shape[1] - 1)]
+                torch.testing.assert_close(mine, other, atol=2e-5, rtol=2e-5)
+
+
+def exact_steps(net, tokens, paths, steps: int) -> list[Mixture]:
+    return [net.given(tokens, paths[..., : step * 16])[0] for step in range(steps)]
+
+
+def frozen_steps(net, tokens, paths, steps: int) -> list[Mixture]:
+    scaled = (paths - tokens.loc[:, :1, None]) / tokens.scale[:, :1, None]
+    following = net.follow(tokens, steps, paths.shape[1])
+    mixtures = [next(following)]
+    for step in range(steps - 1):
+        mixtures.append(following.send(scaled[..., step * 16 : step * 16 + 16]))
+    return mixtures
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_quantiles_agree_with_the_official_samples(official, folders, exact, monkeypatch):
+    monkeypatch.setenv("TSFM_MOIRAI_EXACT", "1" if exact else "0")
+    monkeypatch.setattr("tsfm.nets.moirai.PATHS", 1000)
+    family = moirai.load(folders["tiny"], FLOAT32)
+    horizon = 40 if exact else 16  # the scale of a second patch is the only thing in which they differ
+    series = random_series(96, horizon)
+    reference = official("tiny", 96, horizon, 0, 0)
+    reference.hparams.num_samples = 2000
+    torch.manual_seed(0)
+    with torch.no_grad():
+        samples = reference(**as_official([series]))[0].numpy()
+    (answer,) = family.forecast([series], horizon, LEVELS)
+    # The share of official samples below a quantile is its level, up to 0.02 (one standard deviation of
+    # 1,000 paths against 2,000) and up to the atoms of the mixture: 0.002 to either side.
+    for level, row in zip(LEVELS, answer.quantiles, strict=True):
+        assert ((samples < row - 2e-3).mean(0) < level + 0.08).all()
+        assert ((samples < row + 2e-3).mean(0) > level - 0.08).all()
+
+
+def test_draws_have_the_moments_of_their_distribution(sampled):
+    """Each component alone: mean and variance by the textbook."""
+    shape = (20_000, 16)
+    ones = torch.ones(1, 16)
+    noise = torch.rand((NOISE, *shape), generator=torch.Generator().manual_seed(0))
+    for number, (mean, variance) in enumerate([(2.0, 0.25 * 9 / 7), (3.0, 1e-6), (5.0, 15.0), (1.1331, 0.3647)]):
+        shares = torch.zeros(1, 16, 4)
+        shares[..., number] = 1
+        log = (0 * ones, 0.5 * ones)
+        counts = (2.5 * ones, float(np.log(2)) * ones)
+        mixture = Mixture(shares, (9 * ones, 2 * ones, 0.5 * ones), (3 * ones,), counts, log)
+        drawn = sampled.net.head.draw(mixture, noise).double()
+        assert drawn.mean() == pytest.approx(mean, rel=0.005)
+        assert drawn.var() == pytest.approx(variance, rel=0.02)
+
+
+def test_large_counts_keep_their_mean(sampled):
+    ones, shares = torch.ones(1, 16), torch.tensor([0.0, 0, 1, 0]).expand(1, 16, 4)
+    mixture = Mixture(shares, (9 * ones, ones, ones), (ones,), (0.3 * ones, 7 * ones), (ones, ones))
+    noise = torch.rand((NOISE, 20_000, 16), generator=torch.Generator().manual_seed(0))
+    assert sampled.net.head.draw(mixture, noise).double().mean() == pytest.approx(0.3 * np.exp(7), rel=0.02)
+
+
+def test_a_batch_gives_the_same_numbers_as_one_by_one(family):
+    batch = [random_series(n, 40, 1, 1, seed=n) for n in (300, 64, 17, 129)]
+    together = family.forecast(batch, 40, LEVELS)
+    for series, answer in zip(batch, together, strict=True):
+        (alone,) = family.forecast([series], 40, LEVELS)
+        np.testing.assert_allclose(answer.quantiles, alone.quantiles, atol=2e-4)
+
+
+def test_the_same_request_gets_the_same_answer_in_any_order(sampled):
+    batch = [random_series(100, 40, seed=seed) for seed in range(3)]
+    one, other = sampled.forecast(batch, 40, LEVELS), sampled.forecast(batch[::-1], 40, LEVELS)[::-1]
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a.quantiles, b.quantiles, atol=2e-4)
+    assert (sampled.forecast(batch, 40, LEVELS)[0].median == one[0].median).all()
+
+
+def test_series_in_another_unit_are_forecast_alike(family):
+    shape = random_series(200, 32).target.astype(np.float64)
+    plain, moved = (scaling.forecast(family, [Series(values)], 32, LEVELS)[0] for values in (shape, 1e9 + shape * 1e-3))
+    np.testing.assert_allclose((moved.median - 1e9) / 1e-3, plain.median, atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["past_covariates", "future_covariates"])
+def test_covariates_change_the_answer(family, kind):
+    series = random_series(160, 40, 1, 1)
+    changed = {"past_covariates": series.past_covariates, "future_covariates": series.future_covariates}
+    changed[kind] = changed[kind] * np.linspace(-1, 2, changed[kind].shape[1], dtype=np.float32)
+    before, after = (
+        family.forecast([series], 40, LEVELS)[0],
+        family.forecast([Series(series.target, **changed)], 40, LEVELS)[0],
+    )
+    assert np.abs(before.median - after.median).max() > 1e-3
+
+
+def test_past_covariates_have_no_tokens_behind_the_context():
+    series = random_series(160, 48, 1, 2)
+    tokens = patches([series], 48, "cpu")
+    assert tokens.values.shape == (1, 4, 10, 16)
+    assert tokens.future.shape == (1, 1, 3, 16)
+    numbers = tokens.ids(3).variates.tolist()
+    assert [numbers.count(variate) for variate in range(4)] == [13, 13, 10, 10]
+    assert (tokens.values[0, 2:].reshape(2, -1).numpy() == series.past_covariates).all()
+
+
+def test_gaps_count_as_unobserved(family):
+    whole = random_series(160, 40)
+    gappy = whole.target.copy()
+    gappy[[3, 50, 51, 52, 159]] = np.nan
+    (answer,) = family.forecast([Series(gappy)], 40, LEVELS)
+    assert np.isfinite(answer.quantiles).all()
+    tokens = patches([Series(gappy)], 40, "cpu")
+    assert (~tokens.observed).sum() == 5
+    assert tokens.loc[0, 0] == pytest.approx(np.nanmean(gappy), abs=1e-6)
+    assert tokens.values[0, 0].flatten()[50] == pytest.approx(np.nanmean(gappy[[*range(3), *range(4, 50)]]), abs=0.05)
+
+
+def test_gaps_are_filled_as_gluonts_does_it():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from gluonts.transform import CausalMeanValueImputation
+    values = random_series(160, 40).target.astype(np.float64)
+    values[[0, 1, 2, 50, 51, 99, 159]] = np.nan
+    with np.errstate(invalid="ignore"):  # the first mean is of nothing, and thrown away
+        wanted = CausalMeanValueImputation()(values.copy())
+    ours = patches([Series(values)], 40, "cpu").values.flatten().numpy()
+    np.testing.assert_allclose(ours, wanted, atol=1e-6)
+
+
+def test_a_long_series_is_cut_from_the_left(family):
+    long = random_series(5000, 20)
+    cut = long.newest(family.max_context)
+    whole, part = (scaling.forecast(family, [one], 20, LEVELS)[0] for one in (long, cut))
+    assert (whole.quantiles == part.quantiles).all()
+
+
+def test_covariates_make_the_context_shorter_so_that_all_fits(family):
+    series = random_series(4000, 20, 3, 0)
+    fits = (512 - 4 * 2) // 4 * 16
+    whole, part = (family.forecast([one], 20, LEVELS)[0] for one in (series, series.newest(fits)))
+    assert (whole.quantiles == part.quantiles).all()
+
+
+def test_too_many_covariates_are_refused_in_words(family):
+    with pytest.raises(BadRequest, match=r"covariates: expected so few .* got 70 covariates for 2 patches"):
+        family.forecast([random_series(200, 20, 70, 0)], 20, LEVELS)
+
+
+@pytest.mark.parametrize("horizon", [1, 16, 17, 64, 1024])
+def test_every_horizon_has_its_length_and_is_finite(family, horizon):
+    (answer,) = family.forecast([random_series(64, horizon)], horizon, [0.025, 0.975])
+    assert answer.median.shape == (horizon,)
+    assert answer.quantiles.shape == (2, horizon)
+    assert np.isfinite(answer.quantiles).all()
+    assert (answer.quantiles[0] <= answer.quantiles[1]).all()
+
+
+def test_many_paths_under_way_are_taken_in_parts(sampled, monkeypatch):
+    batch = [random_series(64, 60, 1, seed=seed) for seed in range(3)]
+    at_once = sampled.forecast(batch, 60, LEVELS)
+    monkeypatch.setattr("tsfm.nets.moirai.BYTES", 2**18)
+    for answer, other in zip(sampled.forecast(batch, 60, LEVELS), at_once, strict=True):
+        np.testing.assert_allclose(answer.quantiles, other.quantiles, atol=2e-4)
+
+
+def test_bfloat16_stays_near_float32(folders, family):
+    """Of the distribution itself: a quantile may lie in a gap between two atoms of the mixture."""
+    size = "tiny" if isinstance(family, moirai.Sampled) else "tiny2"
+    fast = moirai.load(folders[size], Runtime(dtype="bfloat16", threads=2))
+    batch = [random_series(512, 16, seed=seed) for seed in range(3)]
+    if size == "tiny2":
+        pairs = zip(fast.forecast(batch, 16, LEVELS), family.forecast(batch, 16, LEVELS), strict=True)
+        assert max(np.abs(a.quantiles - b.quantiles).max() for a, b in pairs) < 0.02
+        return
+    tokens = patches(batch, 16, "cpu")
+    none = tokens.values.new_empty(3, 1, 0)
+    with torch.inference_mode():
+        mixtures = [net.given(tokens, none)[0] for net in (fast.net, family.net)]
+    for a, b in zip(*map(mixture_parts, mixtures), strict=True):
+        assert (a - b).abs().max() < 0.02
+
+
+def test_the_card_tells_the_capabilities_that_a_loaded_model_has(family):
+    has = {name for name, value in vars(family.capabilities).items() if value}
+    assert all(set(checkpoint.capabilities) == has for checkpoint in card.read("moirai").checkpoints)
+
+
+def test_serving_imports_nothing_of_uni2ts(folders):
+    import subprocess
+
+    code = (
+        "import sys; from pathlib import Path; from tsfm import families; from tsfm.series import Runtime\n"
+        f"families.load('moirai', Path({str(folders['tiny'])!r}), Runtime())\n"
+        "print(sorted(m for m in ('uni2ts', 'lightning', 'gluonts', 'pandas', 'hydra') if m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def broken(source: Path, target: Path, **changes: object) -> Path:
+    shutil.copytree(source, target)
+    config = json.loads((target / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps(config | changes))
+    return target
+
+
+def test_another_familys_folder_says_what_was_expected(tmp_path):
+    other_checkpoint.make(tmp_path)
+    with pytest.raises(ConfigError, match=r"config\.json: expected the configuration of Moirai-MoE or Moirai-2, found"):
+        moirai.load(tmp_path, FLOAT32)
+
+
+def test_a_missing_config_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"config\.json: expected the checkpoint's configuration, found no such file"):
+        moirai.load(tmp_path, FLOAT32)
+
+
+def test_no_folder_is_refused():
+    with pytest.raises(ConfigError, match="moirai: expected a folder with a checkpoint, got none"):
+        moirai.load(None, FLOAT32)
+
+
+@pytest.mark.parametrize(
+    ("size", "changes", "words"),
+    [
+        ("tiny", {"d_ff": 48}, r"experts\.0\..*shape \(48, 128\), found it with shape \(32, 128\)"),
+        ("tiny", {"num_layers": 1}, r"encoder\.centroid of shape \(1, 32, 128\), found it with shape \(2, 32, 128\)"),
+        ("tiny", {"d_model": 100}, "d_model a multiple of 64, found 100"),
+        ("tiny", {"patch_sizes": [8, 16]}, r"patches of 16 and scaling true, found \[8, 16\] and True"),
+        ("tiny", {"distr_output": {"components": []}}, "expected distr_output of StudentTOutput, .* found"),
+        ("tiny2", {"num_layers": 3}, r"layers\.2\..*found none of that name"),
+        ("tiny2", {"num_layers": 1}, "expected no more tensors, found 12 unknown ones"),
+        ("tiny2", {"num_predict_token": 2.5}, "num_predict_token as a whole number above 0, found 2.5"),
+        ("tiny2", {"quantile_levels": [0.9, 0.1]}, "quantile_levels in ascending order with 0.5"),
+    ],
+)
+def test_a_config_that_does_not_fit_the_weights_is_refused_in_words(folders, tmp_path, size, changes, words):
+    with pytest.raises(ConfigError, match=words):
+        moirai.load(broken(folders[size], tmp_path / "broken", **changes), FLOAT32)
+
+
+def test_truncated_weights_are_refused(folders, tmp_path):
+    folder = broken(folders["tiny"], tmp_path / "broken")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(ConfigError, match="expected whole weights as safetensors"):
+        moirai.load(folder, FLOAT32)
