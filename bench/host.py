@@ -32,7 +32,8 @@ class Bare:
         from tsfm.scaling import standardise
         from tsfm.series import Series
 
-        prepared = [standardise(Series(wave), False, 1 << 20)[0] for wave in common.waves(sorted(self.lengths))]
+        waves = common.waves(sorted(self.lengths))
+        prepared = [standardise(Series(wave), False, self.model.max_context)[0] for wave in waves]
         batches = [prepared[i : i + self.batch] for i in range(0, len(prepared), self.batch)]
         times = []
         for _ in range(self.repeats):
@@ -46,7 +47,10 @@ class Bare:
 def main(family: str, folder: str, port: str) -> None:
     import numpy as np
 
-    from tsfm import families, server, settings
+    from tsfm import families, preload, settings
+
+    preload.begin()  # as `tsfm serve` does, before anything else is imported
+    from tsfm import server
     from tsfm.batcher import Job
     from tsfm.series import Series
 
@@ -54,13 +58,14 @@ def main(family: str, folder: str, port: str) -> None:
     process = server.Process(families.find(family), chosen, Path(folder))
 
     def orders() -> None:
-        for line in sys.stdin:  # it ends when the benchmark does, however that ends
-            order = json.loads(line)
-            service = process._service
-            bare = Bare(service._loaded(), tuple(order["lengths"]), order["batch"], order["repeats"])
-            times = service._batcher.submit(Job(Series(np.zeros(1)), bare)).result()
-            print(json.dumps(times), flush=True)
-        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            for line in sys.stdin:  # it ends when the benchmark does, however that ends
+                order = json.loads(line)
+                service = process._service
+                bare = Bare(service._loaded(), tuple(order["lengths"]), order["batch"], order["repeats"])
+                print(json.dumps(service._batcher.submit(Job(Series(np.zeros(1)), bare)).result()), flush=True)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=orders, daemon=True).start()
     process.run()

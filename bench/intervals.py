@@ -10,15 +10,24 @@ from bench import common, real
 
 LEVELS = (0.5, 0.8, 0.95)
 ORIGINS = 24
+RANDOM = {"timemoe": "50M", "tdtsfm": "v1"}
 
 
-def run(origins: int = ORIGINS) -> dict[str, float]:
-    """Mean over series: Fracast with its real weights, as it is."""
+def run(origins: int = ORIGINS, keys: Sequence[str] = tuple(RANDOM)) -> dict[str, float]:
+    """Mean over series: Fracast as it is, conformal intervals around persistence and around random weights.
+
+    A model without any skill cannot cover a trend, so those with random weights meet stationary series.
+    """
     from tsfm import families
     from tsfm.series import Runtime
 
-    model = families.load("fracast", None, Runtime(threads=common.THREADS))
-    return coverage("fracast", model, real.series(), origins)
+    runtime = Runtime(threads=common.THREADS)
+    found = coverage("fracast", families.load("fracast", None, runtime), real.series(), origins)
+    found |= coverage("persistence", Persistence(), real.series(), origins)
+    for family in keys:
+        model = families.load(family, common.checkpoint(family, RANDOM[family]), runtime)
+        found |= coverage(family, model, real.stationary(), max(2, origins // 2))
+    return found
 
 
 def coverage(name: str, model: object, series: Sequence[real.Real], origins: int) -> dict[str, float]:
@@ -38,3 +47,26 @@ def coverage(name: str, model: object, series: Sequence[real.Real], origins: int
         inside.append(within.mean(axis=(0, 2)))
     means = np.mean(inside, axis=0)
     return {f"coverage_{name}_{level}": float(mean) for level, mean in zip(LEVELS, means, strict=True)}
+
+
+class Persistence:
+    """The last value for ever, with the intervals that point models get: a predictor of known merit."""
+
+    max_context = real.CONTEXT
+
+    def __init__(self) -> None:
+        from tsfm.series import Capabilities
+
+        self.capabilities = Capabilities()
+
+    def forecast(self, batch: Sequence[object], horizon: int, levels: Sequence[float]) -> list[object]:
+        from tsfm.conformal import intervals
+        from tsfm.series import Forecast
+
+        answers = []
+        for series in batch:
+            history = np.asarray(series.target, np.float64)
+            past = np.repeat(history[:, None], horizon, axis=1)
+            point = np.full(horizon, history[-1])
+            answers.append(Forecast(point, intervals(history, np.arange(len(history)), past, point, levels)))
+        return answers

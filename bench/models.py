@@ -1,6 +1,6 @@
 """Each family's adapter against its official code: same weights, same series, same process, in turns.
 
-``python -m bench.models FAMILY`` measures one family in this process and prints JSON.
+``python -m bench.models KEY SIZE SECONDS`` measures one family in this process and prints JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from bench import common, official
 
 # key: family, size of its checkpoint, batch sizes, seconds for each of them
-CASES = {
+CASES: dict[str, tuple[str, str, tuple[int, ...], float]] = {
     "timemoe": ("timemoe", "50M", (1, 8), 25),
     "moirai": ("moirai", "moe-small", (1, 8), 60),
     "timesfm": ("timesfm", "500m", (1,), 10),
@@ -30,31 +30,33 @@ LEAST_TURNS = 3
 LEVELS = (0.1, 0.9)
 
 
-def run(keys: Sequence[str] = tuple(CASES)) -> dict[str, float]:
+def run(keys: Sequence[str] = tuple(CASES), size: str | None = None, budget_s: float | None = None) -> dict[str, float]:
     """One process for each family: neither memory nor threads of one can hurt another."""
     found: dict[str, float] = {}
     for key in keys:
-        family, size, _, _ = CASES[key]
-        if family != "fracast":
-            common.checkpoint(family, size)
-        command = [sys.executable, "-W", "ignore", "-m", "bench.models", key]
+        family, usual, _, seconds = CASES[key]
+        chosen = usual and (size or usual)  # no size: the weights are in the package
+        if chosen:
+            common.checkpoint(family, chosen)
+        arguments = [key, chosen, str(seconds if budget_s is None else budget_s)]
+        command = [sys.executable, "-W", "ignore", "-m", "bench.models", *arguments]
         ended = subprocess.run(command, env=common.environment(), stdout=subprocess.PIPE, text=True, check=True)
         found |= json.loads(ended.stdout.splitlines()[-1])
     return found
 
 
-def measure(key: str) -> dict[str, float]:
+def measure(key: str, size: str, budget_s: float) -> dict[str, float]:
     """Speed and drift of one family."""
-    family, size, batches, budget_s = CASES[key]
-    folder = common.checkpoint(family, size, write=False) if size else None
+    family, _, batches, _ = CASES[key]
+    folder = common.checkpoint(family, size) if size else None
     ours, exact, theirs = _ours(family, folder, "auto"), _ours(family, folder, "float32"), official.load(family, folder)
     found: dict[str, float] = {}
-    for size in batches:
-        batch = np.stack([(w - w.mean()) / w.std() for w in common.waves([common.CONTEXT] * size)]).astype(np.float32)
+    for count in batches:
+        batch = np.stack([(w - w.mean()) / w.std() for w in common.waves([common.CONTEXT] * count)]).astype(np.float32)
         slow, fast = _turns(lambda: theirs(batch), lambda: ours(batch), budget_s)  # noqa: B023  called at once
-        found[f"{key}_speedup_b{size}"] = median(slow) / median(fast)
-        found[f"{key}_ms_b{size}"] = median(fast) * 1000
-        found[f"{key}_official_ms_b{size}"] = median(slow) * 1000
+        found[f"{key}_speedup_b{count}"] = median(slow) / median(fast)
+        found[f"{key}_ms_b{count}"] = median(fast) * 1000
+        found[f"{key}_official_ms_b{count}"] = median(slow) * 1000
     # A sampled answer has no one reference: ours in float32, with the same random numbers, stands for it.
     reference = exact(batch) if family == "moirai" else theirs(batch)
     found[f"{key}_quality_drift"] = float(np.abs(ours(batch) - reference).max())
@@ -96,5 +98,5 @@ def _ours(family: str, folder: object, dtype: str) -> Callable[[np.ndarray], np.
 
 if __name__ == "__main__":
     with contextlib.redirect_stdout(sys.stderr):
-        result = measure(sys.argv[1])
+        result = measure(sys.argv[1], sys.argv[2], float(sys.argv[3]))
     print(json.dumps(result))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -24,7 +24,7 @@ from bench.server import requests
 CASES = {
     "fracast": ("", 5),
     "timemoe": ("50M", 3),
-    "tdtsfm": ("full", 3),
+    "tdtsfm": ("v1", 3),
     "chronos": ("bolt-tiny", 3),
     "moirai": ("moe-small", 3),
     "timesfm": ("500m", 2),
@@ -41,12 +41,15 @@ families.load(sys.argv[1], Path(sys.argv[2]) if sys.argv[2] else None, Runtime(t
 MEMORY = "import torch; print(open('/proc/self/status').read())"
 
 
-def run(keys: tuple[str, ...] = tuple(CASES), idle_s: float = IDLE_S, many: int = 10_000) -> dict[str, float]:
+def run(
+    keys: Sequence[str] = tuple(CASES), turns: int | None = None, idle_s: float = IDLE_S, many: int = 10_000
+) -> dict[str, float]:
     """All families' starts, then what one service does over time."""
-    found = _imports()
+    found = _imports(turns or 5)
     torch_mib = _rss_mib(_output(MEMORY))
     for family in keys:
-        found |= _family(family, *CASES[family], torch_mib)
+        size, usual = CASES[family]
+        found |= _family(family, size, turns or usual, torch_mib)
     return found | {"rss_mib_bare_torch": torch_mib} | _over_time(idle_s, many)
 
 
@@ -73,7 +76,7 @@ def _family(family: str, size: str, turns: int, torch_mib: float) -> dict[str, f
     }
 
 
-def _imports(turns: int = 5) -> dict[str, float]:
+def _imports(turns: int) -> dict[str, float]:
     """The default family's process against ``import torch``, until all is imported that serving needs."""
     ours, bare = [], []
     for _ in range(turns):

@@ -1,0 +1,65 @@
+"""The benchmark's parts run, on inputs too small to measure anything, and give the keys that are promised."""
+
+import sys
+
+import pytest
+from conftest import HERE
+
+sys.path.insert(0, str(HERE.parent))
+from bench import goals, intervals, models, server, skill, start
+
+
+def with_goals(found):
+    return {key for key in found if goals.of(key)}
+
+
+def test_the_server_part_measures_every_key_of_its_table():
+    found = server.run(rounds=1, seconds=2, size="tiny")
+    assert with_goals(found) == {goal.key for goal in goals.GOALS[:6]}
+    assert all(value != 0 for value in found.values())
+
+
+def test_the_models_part_compares_with_the_official_code():
+    found = models.run(["chronos_base"], "tiny", 0.1)
+    assert with_goals(found) == {
+        "chronos_base_speedup_b1",
+        "chronos_base_quality_drift",
+        "chronos_base_quality_drift_float32",
+    }
+    assert found["chronos_base_quality_drift_float32"] <= 1e-4
+
+
+def test_the_start_part_measures_time_and_memory():
+    found = start.run(["fracast"], turns=1, idle_s=0.2, many=60)
+    assert with_goals(found) == {
+        "start_ratio_fracast",
+        "import_s_ratio",
+        "rss_ratio_fracast",
+        "idle_cpu_percent",
+        "rss_growth",
+    }
+    assert found["ready_s_fracast"] > 0
+
+
+def test_intervals_and_skill_are_measured_on_real_series():
+    covered = intervals.run(origins=2, keys=[])
+    assert {f"coverage_{name}_{level}" for name in ("fracast", "persistence") for level in (0.5, 0.8, 0.95)} == set(
+        covered
+    )
+    assert all(0 <= share <= 1 for share in covered.values())
+    assert skill.run(origins=2)["mase_ratio_fracast"] > 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "met"),
+    [
+        ("overhead_ms_c1", 1.0, True),
+        ("overhead_ms_c1", 1.01, False),
+        ("moirai_quality_drift", 0.03, False),
+        ("timesfm_quality_drift_float32", 0.001, False),
+        ("coverage_persistence_0.8", 0.76, True),
+        ("coverage_persistence_0.8", 0.86, False),
+    ],
+)
+def test_a_value_is_marked_by_its_goal(key, value, met):
+    assert ("MISSED" in goals.table({key: value}).splitlines()[0]) is not met
