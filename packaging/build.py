@@ -22,6 +22,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 from string import Template
 
+import sbom
 import venvs
 
 ROOT = venvs.HERE.parent
@@ -182,10 +183,11 @@ def stage_core() -> None:
 
 
 def stage_documents(package: Package) -> None:
-    """Copyright and changelog of every package, and its reasons for what lint complains of."""
+    """Copyright, changelog and bill of materials of every package, and its reasons for what lint complains of."""
     folder = STAGE / "doc" / package.name
     folder.mkdir(parents=True)
     (folder / "copyright").write_text(copyright_file(package))
+    (folder / "sbom.cdx.json").write_text(sbom.bill(package.name, VERSION, package.tree))
     changelog(folder, package.name, VERSION)
     if package.part == "core":
         for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:

@@ -11,7 +11,7 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 
-def bill(name: str, version: str, tree: Path | None) -> str:
+def bill(name: str, version: str, tree: Path | None = None) -> str:
     """The bill of the package ``name``, whose environment is ``tree`` (None: it brings none), as JSON."""
     found = [entry for lib in tree.glob("lib/python3*/site-packages") for entry in _distributions(lib)] if tree else []
     document = {

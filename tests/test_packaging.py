@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import subprocess
 import sys
@@ -54,6 +55,23 @@ def test_the_shipped_settings_file_explains_every_key_and_sets_none() -> None:
     command = [sys.executable, "-c", "import settings_file; print(settings_file.text(), end='')"]
     wanted = subprocess.run(command, cwd=ROOT / "packaging", check=True, capture_output=True, text=True).stdout
     assert text == wanted, "run python packaging/settings_file.py"
+
+
+def bill(*words: str) -> dict[str, object]:
+    program = "import pathlib, sys, sbom; print(sbom.bill('taos-tsfm-x', '1.0', *map(pathlib.Path, sys.argv[1:])))"
+    command = [sys.executable, "-c", program, *words]
+    return json.loads(subprocess.run(command, cwd=ROOT / "packaging", check=True, capture_output=True).stdout)
+
+
+def test_the_bill_of_materials_names_every_pinned_package_of_the_environment() -> None:
+    document = bill(sys.prefix)
+    assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
+    named = {component["name"]: component for component in document["components"]}
+    assert set(pins("runtime")) <= set(named)
+    torch = named["torch"]
+    assert torch["version"].partition("+")[0] == pins("runtime")["torch"].partition("+")[0]
+    assert torch["purl"].startswith("pkg:pypi/torch@")
+    assert document == bill(sys.prefix)
 
 
 def test_the_template_of_tdgpts_file_is_one_that_its_reader_takes() -> None:
