@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from tsfm.batcher import Batcher, Job
+from tsfm.batcher import CALL_POINTS, Batcher, Job, split
 from tsfm.errors import ModelFailed, NotReady, OutOfMemory
 from tsfm.series import Series
 
@@ -78,6 +78,14 @@ def test_short_and_long_series_do_not_share_a_batch(batcher):
     ask = Sum()
     assert pile_up(batcher, ask, [10, 50, 12, 45]) == [10, 50, 12, 45]
     assert ask.seen == [[10, 12], [45, 50]]
+
+
+def test_padding_is_worth_it_as_long_as_a_call_of_its_own_costs_more():
+    assert split([100, CALL_POINTS], 1 << 20) == [(0, 2)]
+    assert split([100, CALL_POINTS + 101], 1 << 20) == [(0, 1), (1, 2)]
+    assert split([64, 70, 80, 2000, 2040], 1 << 20) == [(0, 3), (3, 5)]
+    assert split([30] * 7, 100) == [(0, 3), (3, 6), (6, 7)]
+    assert split([500], 100) == [(0, 1)]
 
 
 def test_a_series_beyond_the_batch_limit_runs_alone(batcher):
@@ -170,3 +178,26 @@ def test_health_tells_a_hung_model_from_a_busy_one(batcher):
     ask.gate.set()
     assert future.result(10) == 3
     assert batcher.healthy(stall_s=5)
+
+
+@dataclass(frozen=True)
+class Exits:
+    """A model package that ends the thread it is called on."""
+
+    def run(self, batch):
+        raise SystemExit("no licence")
+
+
+def test_a_thread_that_a_model_ends_is_noticed_and_nobody_waits_for_it(batcher):
+    gate = threading.Event()
+    hold_up(batcher, gate)
+    futures = [batcher.submit(job(ask, 10)) for ask in (Exits(), Sum("later", gate))]
+    gate.set()
+    for future in futures:
+        with pytest.raises(ModelFailed, match="the inference thread has ended"):
+            future.result(10)
+    with pytest.raises(NotReady):
+        batcher.submit(job(Sum(), 1))
+    batcher.close()
+    assert batcher.stuck(60)
+    assert not batcher.healthy(0.1)

@@ -258,6 +258,24 @@ def test_the_watchdog_is_not_fed_while_the_model_hangs(serve, tmp_path):
     live.process.send_signal(signal.SIGKILL)
 
 
+def test_an_inference_thread_that_ended_is_seen_in_readyz_and_by_the_watchdog(serve, tmp_path):
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(address)
+        channel.settimeout(3)
+        env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "300000"}
+        live = troubled(serve, tmp_path, exit_above=5)(env=env).until_ready()
+        answer = live.post("/ds_predict", {"input": [0] * 40 + [1]})
+        assert (answer.status, answer.json["error"]) == (500, "the inference thread has ended")
+        assert live.get("/readyz").status == 503
+        assert live.post("/ds_predict", {"input": WALK}).status == 503
+        assert live.get("/healthz").status == 200
+        with pytest.raises(TimeoutError):
+            for _ in range(30):
+                channel.recv(4096)
+    assert live.stop() == 0
+
+
 def run_serve(*words, **env):
     command = [sys.executable, "-m", "tsfm", "serve", *words]
     environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")} | env

@@ -5,6 +5,7 @@ Knows neither HTTP nor any model: it runs groups of jobs through whatever ``Ask`
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -15,8 +16,12 @@ from typing import Protocol
 from tsfm.errors import ModelFailed, NotReady, OutOfMemory, TsfmError
 from tsfm.series import Series
 
-# A batch is padded to its longest series: beyond this ratio padding costs more than a second call.
-PADDING_RATIO = 2.0
+log = logging.getLogger(__name__)
+# What a call of a model costs beyond its points, counted in points: padding that costs more than a call of
+# its own is not worth it. For small models on two cores; for large ones a call is dearer still.
+CALL_POINTS = 1024
+# As far as the queue is looked at for the best batch; the time for that grows with the square.
+CONSIDERED = 128
 
 
 class Ask(Protocol):
@@ -125,7 +130,21 @@ class Batcher:
             batch = [job for job in batch if self._starts(job)]
             if batch:
                 self._observe(len(batch))
-                _run(batch)
+                try:
+                    _run(batch)
+                except BaseException as error:  # noqa: BLE001  sys.exit in a model package
+                    self._end(batch, error)
+                    return
+
+    def _end(self, batch: list[Job], error: BaseException) -> None:
+        """The thread ends here: nobody may wait for it in vain."""
+        log.critical("the inference thread has ended", exc_info=error)
+        with self._changed:
+            self._closing = True
+            left, self._waiting = batch + self._waiting, []
+        for job in left:
+            if not job.future.done():
+                job.future.set_exception(ModelFailed("the inference thread has ended"))
 
     @staticmethod
     def _starts(job: Job) -> bool:
@@ -134,29 +153,43 @@ class Batcher:
         return job.future.set_running_or_notify_cancel()
 
     def _take(self) -> list[Job]:
-        """The oldest job, and those like it whose lengths are nearest to its own."""
+        """The batch that holds the oldest job when what waits is split as cheaply as possible."""
         oldest = self._waiting[0]
-        mates = sorted((j for j in self._waiting if j.group == oldest.group), key=lambda j: len(j.series))
-        low = high = mates.index(oldest)
-        while True:
-            grown = [(low - 1, high)] if low else []
-            grown += [(low, high + 1)] if high + 1 < len(mates) else []
-            fitting = [span for span in grown if self._fits(mates, *span)]
-            if not fitting:
-                break
-            own = len(oldest.series)
-            low, high = min(
-                fitting,
-                key=lambda s: abs(own - len(mates[s[0]].series)) + abs(own - len(mates[s[1]].series)),
-            )
-        taken = mates[low : high + 1]
+        mates = [job for job in self._waiting if job.group == oldest.group][:CONSIDERED]
+        mates.sort(key=lambda job: len(job.series))
+        own = mates.index(oldest)
+        spans = split([len(job.series) for job in mates], self._batch_points)
+        taken = next(mates[low:high] for low, high in spans if low <= own < high)
         chosen = set(map(id, taken))
         self._waiting = [job for job in self._waiting if id(job) not in chosen]
         return taken
 
-    def _fits(self, mates: list[Job], low: int, high: int) -> bool:
-        shortest, longest = len(mates[low].series), len(mates[high].series)
-        return longest * (high - low + 1) <= self._batch_points and longest <= PADDING_RATIO * shortest
+
+def split(lengths: Sequence[int], batch_points: int) -> list[tuple[int, int]]:
+    """The cheapest way to cut ascending lengths into batches, each padded to its longest.
+
+    A batch costs its longest context times its size, and a call; what costs more than ``batch_points``
+    is cut, unless it is a single series.
+
+    Returns:
+        half-open spans of indexes, in order; among equally cheap ways the first ones are the fullest.
+    """
+    count = len(lengths)
+    cheapest: list[tuple[float, int]] = [(0.0, count)] * (count + 1)  # from each index on: cost, end of its batch
+    for low in reversed(range(count)):
+        ways = []
+        for high in range(low + 1, count + 1):
+            points = lengths[high - 1] * (high - low)
+            if points > batch_points and high > low + 1:
+                break
+            ways.append((CALL_POINTS + points + cheapest[high][0], -high))
+        cost, end = min(ways)
+        cheapest[low] = cost, -end
+    spans, low = [], 0
+    while low < count:
+        spans.append((low, cheapest[low][1]))
+        low = cheapest[low][1]
+    return spans
 
 
 def _run(batch: list[Job]) -> None:

@@ -1,13 +1,14 @@
 """Seasonal naive of season 1, the last value for ever: no weights, no torch; what the server's tests run on.
 
 A folder with ``naive.json`` makes it misbehave on purpose, for the tests of everything around it:
-``{"delay_s": 0.1, "hang_above": 5, "fail_above": 2}`` waits before each batch, hangs on, or raises on, a
-standardised last value above the number, as a broken model would.
+``{"delay_s": 0.1, "hang_above": 5, "fail_above": 2, "exit_above": 7}`` waits before each batch, hangs on,
+raises on, or ends its thread on, a standardised last value above the number, as a broken model would.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,5 +64,7 @@ class Naive:
         idle.wait(self._trouble.get("delay_s", 0))
         if last > self._trouble.get("hang_above", np.inf):
             idle.wait()
+        if last > self._trouble.get("exit_above", np.inf):
+            sys.exit("the naive model was told to end its thread")
         if last > self._trouble.get("fail_above", np.inf):
             raise RuntimeError("the naive model was told to fail")
