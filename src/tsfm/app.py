@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 from tsfm import imputation, openapi, parse
 from tsfm.access import Access
 from tsfm.errors import NotReady, RequestError
+from tsfm.logs import ESCAPES
 from tsfm.service import Service
 
 log = logging.getLogger(__name__)
@@ -21,8 +22,11 @@ log = logging.getLogger(__name__)
 
 def create_app(service: Service) -> Flask:
     """The app around a service, which may still be loading."""
-    app = Flask("tsfm")
+    app = Flask("tsfm", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_mib << 20
+    # Both would be answered in HTML.
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False
 
     app.before_request(Access(service.settings).check)
 
@@ -38,7 +42,7 @@ def create_app(service: Service) -> Flask:
         return _json(fields)
 
     for path in service.card.paths:
-        app.add_url_rule(path, path, infer, methods=["POST"], provide_automatic_options=False)
+        app.add_url_rule(path, path, infer, methods=["POST"])
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -72,7 +76,7 @@ def create_app(service: Service) -> Flask:
     @app.errorhandler(HTTPException)
     def not_ours(error: HTTPException) -> Response:
         # 404, 405, 413: the framework's own, in our words and form.
-        answer = _error(f"{request.method} {request.path}: {error.name}", error.code or 500, None)
+        answer = _error(f"{_asked()}: {error.name}", error.code or 500, None)
         answer.headers.extend((k, v) for k, v in error.get_headers() if k == "Allow")
         return answer
 
@@ -126,4 +130,9 @@ def _log_refusal(error: RequestError) -> None:
     # What came may be somebody's data: the sentence is logged up to there.
     reason = str(error).partition(", got ")[0]
     level = logging.ERROR if error.status == 500 else logging.INFO
-    log.log(level, "%s %s: %d %s", request.method, request.path, error.status, reason, exc_info=error.__cause__)
+    log.log(level, "%s: %d %s", _asked(), error.status, reason, exc_info=error.__cause__)
+
+
+def _asked() -> str:
+    # Both can be of any length, and hold anything.
+    return f"{request.method[:20]} {request.path[:80]}".translate(ESCAPES)

@@ -15,6 +15,7 @@ from tsfm.settings import Settings
 
 DEFAULT_HORIZON = 10
 DEFAULT_CONFIDENCE = 0.95
+NARROWEST_TAIL = 1e-6  # in float32 the upper level would be 1 below this, which is no quantile of anything
 JSON_KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
 
 
@@ -33,7 +34,7 @@ class ForecastRequest:
     @property
     def levels(self) -> tuple[float, float]:
         """The interval's two quantile levels; rounded, so that 0.8 asks for 0.1 and not 0.0999999."""
-        tail = round((1 - self.confidence) / 2, 12)
+        tail = max(round((1 - self.confidence) / 2, 12), NARROWEST_TAIL)
         return tail, round(1 - tail, 12)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import resource
 import signal
 import threading
 from pathlib import Path
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 # Threads beyond those that wait for the model: for GETs and for refusals, which end at once.
 FREE_THREADS = 8
 DRAIN_S = 25  # below the unit's TimeoutStopSec
+OUTBUF_LIMIT = 64 << 20  # more than any answer has
+# Weights, libraries and threads keep these open; the rest of what the process may open is for connections.
+FILES_OF_OUR_OWN = 100
 
 
 def serve(card: Card, settings: Settings) -> int:
@@ -71,10 +75,13 @@ class Process:
                 host=settings.host,
                 port=port,
                 threads=settings.queue + FREE_THREADS,
-                connection_limit=settings.queue + 1000,
+                connection_limit=_connection_limit(settings.queue),
                 recv_bytes=64 << 10,  # a request of a thousand points in one turn of the loop
                 max_request_header_size=16 << 10,
                 max_request_body_size=settings.max_body_mib << 20,
+                # Nothing is ever put into a file: the channel bounds what all bodies hold in memory.
+                inbuf_overflow=settings.max_body_mib << 20,
+                outbuf_overflow=OUTBUF_LIMIT,
                 channel_request_lookahead=1,  # so that a client that left is noticed while it waits
                 asyncore_use_poll=True,
                 ident="tsfm",
@@ -82,6 +89,7 @@ class Process:
         except OSError as error:
             raise ConfigError(_why_not_bound(settings.host, port, error)) from error
         server.channel_class = Channel
+        server.body_budget = settings.queue_mib << 20
         log.info("%s %s listens on http://%s:%d", self._card.name, __version__, settings.host, port)
         return server
 
@@ -136,6 +144,12 @@ class Process:
     def _end_loop(self) -> None:
         self._drained = True
         os.kill(os.getpid(), signal.SIGTERM)  # wakes the main thread, which is in the network loop
+
+
+def _connection_limit(queue: int) -> int:
+    """As many as there may be without running out of file descriptors: more wait until one leaves."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(10, min(queue + 1000, most - FILES_OF_OUR_OWN))
 
 
 def _why_not_bound(host: str, port: int, error: OSError) -> str:

@@ -1,18 +1,52 @@
-"""How waitress speaks for us: an answer in one piece, and its own refusals in our form, JSON with a sentence."""
+"""How waitress reads and speaks for us: an answer in one piece, refusals in our form, bounds on what it holds."""
 
 from __future__ import annotations
 
 import orjson
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import BadRequest, Error
 
 WORDS = {
     400: "the request is not well-formed HTTP",
     413: "body: expected at most {limit} MiB, got more",
+    429: "requests of more than {budget} MiB together are waiting already",
     431: "the request's headers are too large",
     500: "the service failed before it could answer",
     501: "Transfer-Encoding: expected chunked, got something else",
 }
+SMALL_BODY = 64 << 10  # such requests are always let in
+LONGEST_LINE = 8 << 10  # between chunks; waitress would collect it without end
+
+
+class TooManyBodies(Error):  # type: ignore[misc]
+    """The bodies of all connections together are more than may be held."""
+
+    code = 429
+    reason = "Too Many Requests"
+
+
+class Parser(HTTPRequestParser):  # type: ignore[misc]
+    """waitress's reader of requests, with the ends that it leaves open."""
+
+    over_budget = False  # set by the channel
+
+    def parse_header(self, header_plus: bytes) -> None:
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:  # urlsplit's on "http://[", int's on thousands of digits
+            raise ParsingError(str(error)) from None
+
+    def received(self, data: bytes) -> int:
+        if self.over_budget:
+            self.error, self.completed = TooManyBodies("bodies"), True
+            return len(data)
+        consumed: int = super().received(data)
+        body = self.body_rcv
+        if self.chunked and not self.completed and len(body.control_line) + len(body.trailer) > LONGEST_LINE:
+            self.error, self.completed = BadRequest("a line between chunks"), True
+        return consumed
 
 
 class OneSendTask(WSGITask):  # type: ignore[misc]  # waitress ships no types
@@ -33,19 +67,33 @@ class JsonErrorTask(ErrorTask):  # type: ignore[misc]
     """waitress's answer to a request that it could not parse (waitress.task.ErrorTask)."""
 
     def execute(self) -> None:
-        error = self.request.error
-        limit = self.channel.adj.max_request_body_size >> 20
-        sentence = WORDS.get(error.code, error.reason).format(limit=limit)
+        error, channel = self.request.error, self.channel
+        limits = {"limit": channel.adj.max_request_body_size >> 20, "budget": channel.server.body_budget >> 20}
+        sentence = WORDS.get(error.code, error.reason).format(**limits)
         body = orjson.dumps({"status": "error", "error": sentence}, option=orjson.OPT_APPEND_NEWLINE)
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", "application/json"))
+        if error.code == TooManyBodies.code:
+            self.response_headers.append(("Retry-After", "1"))
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
-    """A connection whose answers leave in one piece and whose errors are JSON."""
+    """A connection whose answers leave in one piece, whose errors are JSON, and that counts what others hold."""
 
     task_class = OneSendTask
     error_task_class = JsonErrorTask
+    parser_class = Parser
+
+    def received(self, data: bytes) -> bool:
+        request = self.request
+        if request and request.body_bytes_received > SMALL_BODY and self._others_hold() > self.server.body_budget:
+            request.over_budget = True
+        return bool(super().received(data))
+
+    def _others_hold(self) -> int:
+        channels = [channel for channel in list(self.server.active_channels.values()) if channel is not self]
+        requests = [request for channel in channels for request in (channel.request, *channel.requests) if request]
+        return sum(request.body_bytes_received for request in requests)
