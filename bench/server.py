@@ -39,9 +39,9 @@ def _round(host: Host, plain: Plain, load: Generator, seconds: float) -> dict[st
     bare_32 = host.bare([common.CONTEXT] * CLIENTS, CLIENTS, 4)
     busy = load.run(host.port, CLIENTS, seconds, one, PROBE_S)
     bare_32 += host.bare([common.CONTEXT] * CLIENTS, CLIENTS, 4)
-    bare_8 = host.bare(lengths, 8)
+    bare_8 = [_bare_sets(host, lengths)]
     mixed = load.run(host.port, CLIENTS, seconds, requests(lengths))
-    bare_8 += host.bare(lengths, 8)
+    bare_8.append(_bare_sets(host, lengths))
     slow = load.run(plain.port, CLIENTS, seconds / 2, one)
     latencies = np.array(busy["latencies_s"])
     latency_ms = median(alone["latencies_s"]) * 1000
@@ -62,6 +62,11 @@ def _round(host: Host, plain: Plain, load: Generator, seconds: float) -> dict[st
         "series_per_s_plain_c32": slow["rate_to_the_last"],
         "post_ms_p50_c32": float(np.quantile(latencies, 0.5)) * 1000,
     }
+
+
+def _bare_sets(host: Host, lengths: list[int]) -> float:
+    """Seconds for all lengths when each 32 of them, as many as there are clients, are sorted into batches of 8."""
+    return sum(host.bare(lengths[at : at + CLIENTS], 8)[0] for at in range(0, len(lengths), CLIENTS))
 
 
 def mixed_lengths(count: int = 128) -> list[int]:
