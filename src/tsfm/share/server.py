@@ -11,7 +11,7 @@ import sys
 PAYLOAD = os.path.join(os.environ.get("TSFM_ROOT", "/"), "usr/lib/taos-tsfm")
 
 
-def main():
+def main() -> None:
     family = os.path.basename(__file__).rpartition("-server.py")[0]
     python = os.path.join(PAYLOAD, "venvs", family, "bin", "python")
     if not os.path.exists(python):
