@@ -43,7 +43,7 @@ def given(host: Host) -> None:
 
 
 def dnf(host: Host, words: str, repository: str = "v1") -> str:
-    options = f"-q -y --releasever 12 --disablerepo '*' --repofrompath tsfm,/srv/{repository} --repo tsfm --nogpgcheck"
+    options = f"-q -y --releasever 12 --repofrompath tsfm,/srv/{repository} --repo tsfm --nogpgcheck"
     return host.out(f"dnf {options} {words}")
 
 
