@@ -19,14 +19,15 @@ from bench import common, official
 
 # key: family, size of its checkpoint, batch sizes, seconds for each of them
 CASES: dict[str, tuple[str, str, tuple[int, ...], float]] = {
-    "timemoe": ("timemoe", "50M", (1, 8), 25),
-    "moirai": ("moirai", "moe-small", (1, 8), 60),
+    "timemoe": ("timemoe", "50M", (1, 8), 20),
+    "moirai": ("moirai", "moe-small", (1, 8), 20),
     "timesfm": ("timesfm", "500m", (1,), 10),
     "moment": ("moment", "small", (1,), 8),
     "chronos_base": ("chronos", "bolt-base", (1,), 10),
     "fracast": ("fracast", "", (32,), 15),
 }
-LEAST_TURNS = 3
+LEAST_TURNS, MOST_TURNS = 2, 25
+LONG_S = 5.0
 LEVELS = (0.1, 0.9)
 
 
@@ -66,16 +67,24 @@ def measure(key: str, size: str, budget_s: float) -> dict[str, float]:
 
 
 def _turns(slow: Callable[[], object], fast: Callable[[], object], budget_s: float) -> tuple[list[float], list[float]]:
-    """Seconds of both, taken in turns; the first of each, which warms up, does not count."""
-    slow(), fast()
+    """Seconds of both, taken in turns; the first of each warms up and does not count."""
     times: tuple[list[float], list[float]] = ([], [])
+    fast()
+    first = _seconds(slow)
+    if first > LONG_S:  # warming up is nothing beside that
+        times[0].append(first)
+        times[1].append(_seconds(fast))
     end = time.monotonic() + budget_s
-    while len(times[0]) < LEAST_TURNS or (time.monotonic() < end and len(times[0]) < 25):
-        for act, kept in zip((slow, fast), times, strict=True):
-            began = time.perf_counter()
-            act()
-            kept.append(time.perf_counter() - began)
+    while len(times[0]) < LEAST_TURNS or (time.monotonic() < end and len(times[0]) < MOST_TURNS):
+        times[0].append(_seconds(slow))
+        times[1].append(_seconds(fast))
     return times
+
+
+def _seconds(act: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
 
 
 def _ours(family: str, folder: object, dtype: str) -> Callable[[np.ndarray], np.ndarray]:

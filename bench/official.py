@@ -62,6 +62,15 @@ def _timemoe(folder: Path) -> Call:
 
 
 def _moirai(folder: Path) -> Call:
+    import jaxtyping
+
+    class PyTree:
+        """Stands in for the real one, which needs jax, in annotations."""
+
+        def __class_getitem__(cls, item: object) -> type:
+            return cls
+
+    jaxtyping.PyTree = PyTree
     from uni2ts.model.moirai_moe import MoiraiMoEForecast, MoiraiMoEModule
 
     model = MoiraiMoEForecast(
