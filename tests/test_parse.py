@@ -150,3 +150,14 @@ def test_any_bytes_are_decoded_or_refused(data):
         assert isinstance(parse.decode(data), dict)
     except BadRequest as error:
         assert str(error).startswith("body: ")
+
+
+def test_more_covariates_than_allowed_are_refused_before_they_are_read():
+    body = {"input": [1.0] * 10, "past_dynamic_real": ["x"] * 40, "dynamic_real": ["x"] * 25}
+    with pytest.raises(TooLarge, match="covariates: expected at most 64, got 65"):
+        parse.forecast_request(body, LIMITS)
+
+
+def test_an_interval_of_nearly_everything_stays_between_quantiles_that_exist():
+    request = parse.forecast_request({"input": [1.0] * 10, "conf_interval": 1 - 1e-16}, LIMITS)
+    assert request.levels == (1e-6, 1 - 1e-6)

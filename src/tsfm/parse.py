@@ -64,6 +64,7 @@ def forecast_request(body: dict[str, object], limits: Settings) -> ForecastReque
     if np.isnan(target).all():
         raise BadRequest(f"input: expected at least one number, got {len(target)} missing values")
     check_times(body.get("ts"), len(target))
+    check_covariates(body, limits)
     past = covariates("past_dynamic_real", body.get("past_dynamic_real"), len(target))
     future = covariates("dynamic_real", body.get("dynamic_real"), len(target) + horizon)
     return ForecastRequest(Series(target, past, future), horizon, float(confidence))
@@ -95,6 +96,14 @@ def check_rows(field: str, rows: int, limits: Settings) -> None:
         raise TooLarge(f"{field}: expected at most {limits.max_rows} points, got {rows}")
     if rows < limits.min_rows:
         raise BadRequest(f"{field}: expected at least {limits.min_rows} points, got {rows}")
+
+
+def check_covariates(body: dict[str, object], limits: Settings) -> None:
+    """Refuse more covariates than the settings allow, before any of them is looked at."""
+    given = [body.get(field) for field in ("past_dynamic_real", "dynamic_real")]
+    count = sum(len(rows) for rows in given if isinstance(rows, list))
+    if count > limits.max_covariates:
+        raise TooLarge(f"covariates: expected at most {limits.max_covariates}, got {count}")
 
 
 def check_times(value: object, rows: int) -> None:

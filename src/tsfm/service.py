@@ -14,7 +14,7 @@ from typing import cast
 
 import numpy as np
 
-from tsfm import __version__, parse, scaling
+from tsfm import __version__, memory, parse, scaling
 from tsfm.batcher import Ask, Batcher, Job, always
 from tsfm.card import Card
 from tsfm.errors import DeadlinePassed, NotReady, QueueFull
@@ -142,6 +142,7 @@ class Service:
                 "min_rows": limits.min_rows,
                 "max_rows": limits.max_rows,
                 "max_horizon": limits.max_horizon,
+                "max_covariates": limits.max_covariates,
                 "max_body_mib": limits.max_body_mib,
                 "queue": limits.queue,
                 "deadline_s": limits.deadline_s,
@@ -178,6 +179,7 @@ class Service:
 
         Raises:
             BadRequest: the loaded checkpoint cannot use what was sent.
+            OutOfMemory: it would not fit, by estimate, or did not.
             DeadlinePassed, ModelFailed, NotReady
         """
         family = cast(Family, self._loaded())
@@ -187,6 +189,7 @@ class Service:
         series, scale = scaling.standardise(request.series, fill_gaps, family.max_context)
         if not scale.spread:
             return scaling.constant(request.horizon, request.levels, scale)
+        memory.check_fits(series, family.batch_points)
         ask = ForecastAsk(family, request.horizon, request.levels)
         answer = cast(Forecast, self._run(Job(series, ask, wanted), deadline))
         return scaling.restore(answer, scale, request.levels)
@@ -203,6 +206,7 @@ class Service:
         standard, scale = scaling.standardise(series, False, imputer.max_context)
         if not scale.spread:
             return np.full(len(series), scale.centre)
+        memory.check_fits(standard, imputer.batch_points)
         filled = cast(FloatArray, self._run(Job(standard, ImputationAsk(imputer), wanted), deadline))
         return scaling.completed(filled, scale)
 

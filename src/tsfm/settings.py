@@ -105,6 +105,7 @@ KEYS: dict[str, Key] = {
     "min_rows": Key(whole(1, 40_000), "10", "fewest points of input in one request"),
     "max_rows": Key(whole(1, 10_000_000), "40000", "most points of input in one request"),
     "max_horizon": Key(whole(1, 1024), "1024", "most steps to forecast in one request"),
+    "max_covariates": Key(whole(0, 1000), "64", "most covariates in one request, past and future together"),
     "max_body_mib": Key(whole(1, 1024), "32", "largest request body, MiB"),
     "queue": Key(whole(1, 1000), "64", "requests that may wait or run at once; more get 429"),
     "queue_mib": Key(whole(1, 4096), "128", "bodies of waiting requests together, MiB; more get 429"),

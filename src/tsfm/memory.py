@@ -1,0 +1,49 @@
+"""What memory there is for one more forward, and what a large request would take, by estimate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tsfm.errors import OutOfMemory
+from tsfm.series import Series
+
+PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+# Peak of a forward over what the process had before, for each point of each row (target and covariates):
+# the most of all families, measured with Chronos-2 (120 M parameters, float32), and half as much again.
+BYTES_PER_POINT = 6_000
+
+
+def check_fits(series: Series, comfortable_points: int) -> None:
+    """Refuse a series larger than a full batch that would not fit into the memory that is left.
+
+    Raises:
+        OutOfMemory: with the size, the estimate and what is left.
+    """
+    rows = 1 + sum(series.schema)
+    points = len(series) * rows
+    if points <= comfortable_points:
+        return
+    needed, left = points * BYTES_PER_POINT, available()
+    if needed > left:
+        size = f"{len(series)} points and {rows - 1} covariates"
+        raise OutOfMemory(f"one series of {size} needs about {needed >> 20} MiB, and {left >> 20} MiB are left")
+
+
+def available() -> int:
+    """Bytes that the host has left, or the unit's MemoryMax= if that is less."""
+    lines = (PROC / "meminfo").read_text(encoding="ascii").splitlines()
+    host = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    return min([host, *_left_in_cgroups()])
+
+
+def _left_in_cgroups() -> list[int]:
+    # The unified hierarchy's line is "0::/system.slice/..."; each level may have a limit of its own.
+    lines = (PROC / "self/cgroup").read_text(encoding="utf-8").splitlines()
+    path = next((line[3:] for line in lines if line.startswith("0::")), "/")
+    own = CGROUPS / path.strip("/")
+    left = []
+    for folder in [own, *own.parents]:
+        most, used = folder / "memory.max", folder / "memory.current"
+        if folder.is_relative_to(CGROUPS) and most.exists() and (limit := most.read_text().strip()) != "max":
+            left.append(max(0, int(limit) - int(used.read_text())))
+    return left

@@ -1,0 +1,49 @@
+"""Requests that would not fit are refused before they run."""
+
+import numpy as np
+import pytest
+
+from tsfm import memory
+from tsfm.errors import OutOfMemory
+from tsfm.series import Series
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    """A host of 1 GiB whose unit lies three levels deep."""
+    monkeypatch.setattr(memory, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(memory, "CGROUPS", tmp_path / "cgroup")
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 2097152 kB\nMemAvailable: 1048576 kB\n")
+    (tmp_path / "proc/self/cgroup").write_text("0::/system.slice/tsfm@x.service\n")
+    (tmp_path / "cgroup/system.slice/tsfm@x.service").mkdir(parents=True)
+    return tmp_path
+
+
+def limit(folder, most, used):
+    (folder / "memory.max").write_text(f"{most}\n")
+    (folder / "memory.current").write_text(f"{used}\n")
+
+
+def test_what_is_left_is_the_hosts_or_the_tightest_limit_above_the_unit(host):
+    assert memory.available() == 1 << 30
+    limit(host / "cgroup/system.slice/tsfm@x.service", "max", 5)
+    assert memory.available() == 1 << 30
+    limit(host / "cgroup/system.slice", 300 << 20, 100 << 20)
+    assert memory.available() == 200 << 20
+
+
+def test_a_series_that_would_not_fit_is_refused_with_its_size_and_the_estimate(host):
+    series = Series(np.zeros(8000), np.zeros((64, 8000)))
+    with pytest.raises(OutOfMemory, match=r"8000 points and 64 covariates needs about 29.. MiB, and 1024 MiB are left"):
+        memory.check_fits(series, comfortable_points=16384)
+    memory.check_fits(Series(np.zeros(8000)), comfortable_points=16384)
+
+
+def test_a_series_within_a_full_batch_is_never_refused(host):
+    limit(host / "cgroup/system.slice", 1, 1)
+    memory.check_fits(Series(np.zeros(16384)), comfortable_points=16384)
+
+
+def test_the_host_that_runs_this_has_memory_left():
+    assert memory.available() > 1 << 20
