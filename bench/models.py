@@ -58,11 +58,13 @@ def measure(key: str, size: str, budget_s: float) -> dict[str, float]:
         found[f"{key}_speedup_b{count}"] = median(slow) / median(fast)
         found[f"{key}_ms_b{count}"] = median(fast) * 1000
         found[f"{key}_official_ms_b{count}"] = median(slow) * 1000
-    # A sampled answer has no one reference: ours in float32, with the same random numbers, stands for it.
-    reference = exact(batch) if family == "moirai" else theirs(batch)
+    if family == "moirai":
+        # Sampled answers have no one reference: ours in float32 with the same random numbers stands for it, and
+        # the mean for the largest, since a median of random weights jumps between the atoms of their mixture.
+        return found | {f"{key}_quality_drift": float(np.abs(ours(batch) - exact(batch)).mean())}
+    reference = theirs(batch)
     found[f"{key}_quality_drift"] = float(np.abs(ours(batch) - reference).max())
-    if family != "moirai":
-        found[f"{key}_quality_drift_float32"] = float(np.abs(exact(batch) - reference).max())
+    found[f"{key}_quality_drift_float32"] = float(np.abs(exact(batch) - reference).max())
     return found
 
 
