@@ -76,10 +76,13 @@ def test_forecast_asks_the_service_that_runs(serve, tmp_path):
     live = serve("naive").until_ready()
     ini = tmp_path / "tsfm.ini"
     ini.write_text(f"[naive]\nport = {live.port}\n")
-    said = tsfm("forecast", str(SAMPLE), "--family", "naive", "--horizon", "2", TSFM_INI=str(ini))
-    assert said.returncode == 0
+    png = tmp_path / "chart.png"
+    words = ("forecast", str(SAMPLE), "--family", "naive", "--horizon")
+    said = tsfm(*words, "2", "--plot", str(png), TSFM_INI=str(ini), MPLCONFIGDIR=str(tmp_path))
+    assert said.returncode == 0, said.stderr
     assert "starting one" not in said.stderr
-    refused = tsfm("forecast", str(SAMPLE), "--family", "naive", "--horizon", "0", TSFM_INI=str(ini))
+    assert png.read_bytes().startswith(b"\x89PNG")
+    refused = tsfm(*words, "0", TSFM_INI=str(ini))
     assert refused.returncode == 1
     assert refused.stderr == "tsfm: next_len: expected a whole number from 1 to 1024, got 0\n"
 
