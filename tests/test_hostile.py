@@ -15,6 +15,9 @@ import pytest
 from conftest import Answer, Live
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waitress.adjustments import Adjustments
+
+from tsfm.wire import Parser
 
 WALK = [3.0, 4.0, 2.0, 5.0, 4.0, 6.0, 5.5, 7.0, 6.0, 8.0, 7.5, 9.0]
 ASK = json.dumps({"input": WALK, "next_len": 3}).encode()
@@ -461,8 +464,16 @@ def test_bodies_together_are_bounded_while_they_are_received(serve, tmp_path):
 
 
 def test_connections_that_are_reset_leave_nothing_behind(live):
-    for number in range(100):
+    for number in range(400):
         with Client(live) as client:
-            client.send(PLAIN[: 20 + number % 150])
+            client.send(PLAIN[: 20 + number % 150] if number % 2 else b"garbage\r\n\r\n")
             client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     assert live.get("/readyz").status == 200
+
+
+def test_a_request_that_could_not_be_read_has_what_the_log_asks_for():
+    # Its client may leave before it is told; waitress then logs the path.
+    parser = Parser(Adjustments())
+    parser.received(b"garbage\r\n\r\n")
+    assert parser.error.code == 400
+    assert parser.path == ""

@@ -31,6 +31,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     """waitress's reader of requests, with the ends that it leaves open."""
 
     over_budget = False  # set by the channel
+    path = ""  # waitress logs it even of a request that it could not read
 
     def parse_header(self, header_plus: bytes) -> None:
         try:
