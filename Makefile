@@ -4,7 +4,7 @@ TSFM := .venv/bin/tsfm
 FAMILY ?= fracast
 export HF_HUB_OFFLINE := 1
 
-.PHONY: run test serve check bench clean
+.PHONY: run test serve check bench soak audit clean
 .DEFAULT_GOAL := test
 
 # Set up, forecast a real series with Fracast through HTTP, print the answer and a chart.
@@ -25,6 +25,15 @@ check: .venv
 
 bench: .venv
 	$(PYTHON) -m bench $(ONLY)
+
+# Valid and hostile traffic with faults, for MINUTES; exits 1 when an answer was lost or wrong.
+MINUTES ?= 10
+soak: .venv
+	$(PYTHON) -m tools.soak --minutes $(MINUTES)
+
+# Known weaknesses of what the packages hold; asks the index's advisory service, so it needs a network.
+audit:
+	sh packaging/audit.sh
 
 .PHONY: .venv
 .venv:
