@@ -33,6 +33,9 @@ LEVELS = (0.1, 0.9)
 
 def run(keys: Sequence[str] = tuple(CASES), size: str | None = None, budget_s: float | None = None) -> dict[str, float]:
     """One process for each family: neither memory nor threads of one can hurt another."""
+    from tsfm import preload
+
+    environment = common.environment(**preload.SPINS)  # as the service has it, for both sides
     found: dict[str, float] = {}
     for key in keys:
         family, usual, _, seconds = CASES[key]
@@ -41,7 +44,7 @@ def run(keys: Sequence[str] = tuple(CASES), size: str | None = None, budget_s: f
             common.checkpoint(family, chosen)
         arguments = [key, chosen, str(seconds if budget_s is None else budget_s)]
         command = [sys.executable, "-W", "ignore", "-m", "bench.models", *arguments]
-        ended = subprocess.run(command, env=common.environment(), stdout=subprocess.PIPE, text=True, check=True)
+        ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
         found |= json.loads(ended.stdout.splitlines()[-1])
     return found
 
