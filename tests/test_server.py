@@ -228,6 +228,23 @@ def test_sigterm_answers_what_was_accepted_and_exits_0(serve, tmp_path):
     assert live.process.wait(30) == 0
 
 
+def test_who_has_connected_before_the_end_is_answered_and_who_comes_later_is_refused(serve, tmp_path):
+    live = troubled(serve, tmp_path, delay_s=1)().until_ready()
+    body = json.dumps({"input": WALK}).encode()
+    request = b"POST /ds_predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    clients = [socket.create_connection(("127.0.0.1", live.port), timeout=20) for _ in range(20)]
+    live.process.send_signal(signal.SIGTERM)
+    answers = []
+    for client in clients:
+        client.sendall(request)
+        with client, client.makefile("rb") as stream:
+            answers.append(stream.readline().split()[1])
+    assert answers == [b"503"] * 20
+    assert live.process.wait(30) == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", live.port))
+
+
 def test_systemd_is_told_when_the_model_answers_and_what_is_served(serve, tmp_path):
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:

@@ -13,6 +13,7 @@ from types import FrameType
 
 from waitress import create_server
 from waitress.server import BaseWSGIServer
+from waitress.wasyncore import dispatcher
 
 from tsfm import __version__, checkpoints, families, ports, preload
 from tsfm.app import create_app
@@ -90,6 +91,7 @@ class Process:
             raise ConfigError(_why_not_bound(settings.host, port, error)) from error
         server.channel_class = Channel
         server.body_budget = settings.queue_mib << 20
+        server.last_call = False
         log.info("%s %s listens on http://%s:%d", self._card.name, __version__, settings.host, port)
         return server
 
@@ -127,17 +129,32 @@ class Process:
         self._service.stop_accepting()
         if self._service.wait_until_empty(DRAIN_S):
             self._service.close()
+            self._server.trigger.pull_trigger(self._last_call)
             self._flush()
         else:
             log.warning("requests were still running after %d s", DRAIN_S)
         self._end_loop()
 
+    def _last_call(self) -> None:
+        """On the network loop: take in who has connected already, then listen no more.
+
+        Whoever comes later is refused; without this, those in between would be cut off.
+        """
+        server, before = self._server, -1
+        server.last_call = True
+        while before != len(server.active_channels):
+            before = len(server.active_channels)
+            server.handle_accept()
+        dispatcher.close(server)
+
     def _flush(self) -> None:
-        """Let the network loop send what the answers left in its buffers."""
+        """Let the network loop answer who is connected and send what is left in its buffers."""
         pause = threading.Event()
-        for _ in range(100):  # at most 5 s: a client that does not read is not waited for
+        for turn in range(100):  # at most 5 s: a client that does not read is not waited for
             channels = list(self._server.active_channels.values())
-            if not any(channel.requests or channel.total_outbufs_len for channel in channels):
+            busy = any(channel.requests or channel.total_outbufs_len for channel in channels)
+            # For half a second those who are connected may still begin to speak.
+            if self._server.last_call and not busy and (turn > 10 or not channels):
                 return
             pause.wait(0.05)
 

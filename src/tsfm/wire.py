@@ -59,6 +59,8 @@ class OneSendTask(WSGITask):  # type: ignore[misc]  # waitress ships no types
         if self.wrote_header or not (self.complete and self.has_body and data and self.content_length == len(data)):
             super().write(data)
             return
+        if self.channel.server.last_call:
+            self.set_close_on_finish()
         self.wrote_header = True
         self.content_bytes_written = len(data)
         self.channel.write_soon(self.build_response_header() + data)
