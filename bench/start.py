@@ -164,7 +164,10 @@ def _holed(rows: int) -> list[int]:
 
 def _output(code: str, *arguments: str) -> str:
     command = [sys.executable, "-c", code, *arguments]
-    ended = subprocess.run(command, env=common.environment(), capture_output=True, text=True, check=True)
+    from tsfm import preload
+
+    environment = common.environment(**preload.SPINS)  # as the service has it
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return ended.stdout
 
 
