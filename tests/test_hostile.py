@@ -87,7 +87,10 @@ class Client:
         return checked(found) if body else found
 
     def last(self) -> Answer | None:
-        """The next answer; no more is sent, so that a half request does not wait."""
+        """The next answer, if it comes soon; then no more is sent, so that a half request does not wait.
+
+        To waitress a client that has ended its side has left: it may get no answer.
+        """
         if not select.select([self.socket], [], [], 0.05)[0]:
             self.socket.shutdown(socket.SHUT_WR)
         return self.answer()
@@ -322,7 +325,8 @@ def chunks(body: bytes, size: int) -> bytes:
 )
 def test_crafted_http_is_answered_in_json_or_the_connection_ends(live, request_bytes, status):
     with Client(live) as client:
-        answer = client.send(request_bytes).last()
+        client.send(request_bytes)
+        answer = client.last() if status is None else client.answer()
     assert (answer and answer.status) == status, answer
 
 

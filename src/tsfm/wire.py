@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
-from waitress.task import ErrorTask, WSGITask
+from waitress.task import ErrorTask, Task, WSGITask
 from waitress.utilities import BadRequest, Error
 
 WORDS = {
@@ -50,8 +50,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         return consumed
 
 
-class OneSendTask(WSGITask):  # type: ignore[misc]  # waitress ships no types
-    """waitress's run of the app (waitress.task.WSGITask), but header and body leave in one packet."""
+class OneSend(Task):  # type: ignore[misc]  # waitress ships no types
+    """A task (waitress.task.Task) whose header and body leave in one packet: whole, or not at all."""
 
     wrote_header = False
 
@@ -66,7 +66,11 @@ class OneSendTask(WSGITask):  # type: ignore[misc]  # waitress ships no types
         self.channel.write_soon(self.build_response_header() + data)
 
 
-class JsonErrorTask(ErrorTask):  # type: ignore[misc]
+class OneSendTask(OneSend, WSGITask):  # type: ignore[misc]
+    """waitress's run of the app (waitress.task.WSGITask), in one packet."""
+
+
+class JsonErrorTask(OneSend, ErrorTask):  # type: ignore[misc]
     """waitress's answer to a request that it could not parse (waitress.task.ErrorTask)."""
 
     def execute(self) -> None:
