@@ -13,7 +13,7 @@ from types import FrameType
 
 from waitress import create_server
 from waitress.server import BaseWSGIServer
-from waitress.wasyncore import dispatcher
+from waitress.wasyncore import close_all, dispatcher
 
 from tsfm import __version__, checkpoints, families, ports, preload
 from tsfm.app import create_app
@@ -54,7 +54,7 @@ class Process:
         self._service = Service(card, settings)
         self._stopping = threading.Event()
         self._failure: TsfmError | None = None
-        self._drained = False
+        self._sockets: dict[int, object] = {}
         self._server = self._bind()
 
     def run(self) -> int:
@@ -62,7 +62,8 @@ class Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         threading.Thread(target=self._load, name="load", daemon=True).start()
-        self._server.run()  # until _on_signal raises SystemExit, which waitress takes as its end
+        self._server.run()  # until _end_loop leaves it no socket
+        self._server.task_dispatcher.shutdown()
         if self._failure:
             raise self._failure
         log.info("stopped")
@@ -73,6 +74,7 @@ class Process:
         try:
             server = create_server(
                 create_app(self._service),
+                map=self._sockets,
                 host=settings.host,
                 port=port,
                 threads=settings.queue + FREE_THREADS,
@@ -109,6 +111,7 @@ class Process:
             log.error("%s could not be loaded", self._card.name, exc_info=error)
             self._fail(TsfmError(f"{self._card.name} could not be loaded: {type(error).__name__}: {error}"))
         else:
+            preload.give_back()
             notify("READY=1", f"STATUS=serving {self._service.summary()}")
             keep_watchdog_fed(self._service.healthy, self._stopping)
 
@@ -117,8 +120,6 @@ class Process:
         self._end_loop()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._drained:
-            raise SystemExit
         if not self._stopping.is_set():
             self._stopping.set()
             log.info("%s: answering what was accepted, then stopping", signal.Signals(number).name)
@@ -159,8 +160,8 @@ class Process:
             pause.wait(0.05)
 
     def _end_loop(self) -> None:
-        self._drained = True
-        os.kill(os.getpid(), signal.SIGTERM)  # wakes the main thread, which is in the network loop
+        # On the network loop's own thread; an exception there could be taken for a connection's.
+        self._server.trigger.pull_trigger(lambda: close_all(self._sockets, ignore_all=True))
 
 
 def _connection_limit(queue: int) -> int:
