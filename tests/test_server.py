@@ -172,7 +172,15 @@ def test_a_hung_model_is_seen_in_readyz(serve, tmp_path):
     answer = live.get("/readyz")
     assert answer.status == 503
     assert answer.json["error"] == "naive is hung: its model does not come back"
-    live.process.kill()
+
+
+def test_a_hung_model_does_not_hold_up_the_stop(serve, tmp_path):
+    ini = tmp_path / "tsfm.ini"
+    ini.write_text("[naive]\ndeadline_s = 1\n")
+    live = troubled(serve, tmp_path, hang_above=5)(env={"TSFM_INI": str(ini)}).until_ready()
+    assert live.post("/ds_predict", {"input": [0] * 40 + [1]}).status == 504
+    live.process.send_signal(signal.SIGTERM)
+    assert live.process.wait(20) == 0  # systemd would kill it after 30 s
 
 
 def test_the_service_describes_itself_with_its_limits(naive):

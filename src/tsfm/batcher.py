@@ -79,12 +79,12 @@ class Batcher:
             self._changed.notify()
         return job.future
 
-    def close(self) -> None:
-        """Answer what is queued, then end the thread."""
+    def close(self, timeout_s: float | None = None) -> None:
+        """Answer what is queued, then end the thread; wait for that at most ``timeout_s``."""
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout_s)
 
     def healthy(self, stall_s: float) -> bool:
         """The thread takes up work when idle and its present batch is not older than ``stall_s``."""

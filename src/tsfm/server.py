@@ -28,7 +28,8 @@ from tsfm.wire import Channel
 log = logging.getLogger(__name__)
 # Threads beyond those that wait for the model: for GETs and for refusals, which end at once.
 FREE_THREADS = 8
-DRAIN_S = 25  # below the unit's TimeoutStopSec
+DRAIN_S = 20  # together below the unit's TimeoutStopSec
+CLOSE_S = 3  # for an inference thread that nobody waits for any more
 OUTBUF_LIMIT = 64 << 20  # more than any answer has
 # Weights, libraries and threads keep these open; the rest of what the process may open is for connections.
 FILES_OF_OUR_OWN = 100
@@ -102,18 +103,17 @@ class Process:
         settings = self._settings
         threads = settings.threads or len(os.sched_getaffinity(0))
         runtime = Runtime(settings.device, settings.dtype, threads)
-        preload.finish()
         try:
+            preload.finish()
             self._service.start(lambda: families.load(self._card.name, self._folder, runtime), self._folder)
+            preload.give_back()
+            notify("READY=1", f"STATUS=serving {self._service.summary()}")
+            keep_watchdog_fed(self._service.healthy, self._stopping)
         except TsfmError as error:
             self._fail(error)
         except Exception as error:
             log.error("%s could not be loaded", self._card.name, exc_info=error)
             self._fail(TsfmError(f"{self._card.name} could not be loaded: {type(error).__name__}: {error}"))
-        else:
-            preload.give_back()
-            notify("READY=1", f"STATUS=serving {self._service.summary()}")
-            keep_watchdog_fed(self._service.healthy, self._stopping)
 
     def _fail(self, error: TsfmError) -> None:
         self._failure = error
@@ -129,7 +129,7 @@ class Process:
         notify("STOPPING=1", "STATUS=answering what was accepted")
         self._service.stop_accepting()
         if self._service.wait_until_empty(DRAIN_S):
-            self._service.close()
+            self._service.close(CLOSE_S)
             self._server.trigger.pull_trigger(self._last_call)
             self._flush()
         else:

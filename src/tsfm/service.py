@@ -89,10 +89,10 @@ class Service:
         with self._left:
             return self._left.wait_for(lambda: not self._inside, timeout_s)
 
-    def close(self) -> None:
-        """End the inference thread, if it ever began."""
+    def close(self, timeout_s: float | None = None) -> None:
+        """End the inference thread, if it ever began; one that hangs is left to the process's end."""
         if self._batcher:
-            self._batcher.close()
+            self._batcher.close(timeout_s)
 
     @property
     def ready(self) -> bool:
