@@ -174,6 +174,16 @@ def test_a_hung_model_is_seen_in_readyz(serve, tmp_path):
     assert answer.json["error"] == "naive is hung: its model does not come back"
 
 
+def test_what_ends_a_hung_process_leaves_the_threads_stacks_in_the_journal(serve, tmp_path):
+    ini = tmp_path / "tsfm.ini"
+    ini.write_text("[naive]\ndeadline_s = 1\n")
+    live = troubled(serve, tmp_path, hang_above=5)(env={"TSFM_INI": str(ini)}).until_ready()
+    assert live.post("/ds_predict", {"input": [0] * 40 + [1]}).status == 504
+    live.process.send_signal(signal.SIGABRT)  # as systemd's watchdog does
+    assert live.process.wait(20) == -signal.SIGABRT
+    assert "families/naive.py" in live.log.read_text()
+
+
 def test_a_hung_model_does_not_hold_up_the_stop(serve, tmp_path):
     ini = tmp_path / "tsfm.ini"
     ini.write_text("[naive]\ndeadline_s = 1\n")

@@ -1,6 +1,6 @@
-"""What libc does for a quick and lean start: torch's big library mapped ahead, freed memory given back.
+"""Map torch's big library while the rest of the service is imported and bound.
 
-``import torch`` would map it with the interpreter held: for half a second nobody could be answered,
+``import torch`` would do it with the interpreter held: for half a second nobody could be answered,
 and the database gives a status probe 100 ms.
 """
 
@@ -35,13 +35,6 @@ def finish() -> None:
     """Wait for it, if it ever began: an import meanwhile would wait too, but with the interpreter held."""
     if _thread:
         _thread.join()
-
-
-def give_back() -> None:
-    """Return to the system what loading has freed: the allocator keeps it otherwise, as much as the weights again."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
-    if trim:
-        trim(0)
 
 
 def _map() -> None:

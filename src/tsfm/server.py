@@ -106,7 +106,6 @@ class Process:
         try:
             preload.finish()
             self._service.start(lambda: families.load(self._card.name, self._folder, runtime), self._folder)
-            preload.give_back()
             notify("READY=1", f"STATUS=serving {self._service.summary()}")
             keep_watchdog_fed(self._service.healthy, self._stopping)
         except TsfmError as error:

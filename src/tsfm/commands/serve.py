@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import sys
 from pathlib import Path
@@ -39,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     card = families.find(args.family)
     chosen = settings.read(card.name, {name: getattr(args, name) for name in OPTIONS})
     _enter_environment(card.name)
+    # What every thread was doing, in the journal, when the watchdog or a native library ends the process.
+    faulthandler.enable()
     if card.packaged:
         from tsfm import preload
 
