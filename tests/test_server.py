@@ -51,6 +51,21 @@ def test_an_unknown_path_is_404_in_json(naive):
     assert answer.json == {"status": "error", "error": "POST /nope: Not Found"}
 
 
+def test_answers_of_the_longest_numbers_do_not_corrupt_memory():
+    # orjson's own way with arrays did: in the system's allocator, which notices, and over many lengths.
+    code = (
+        "import numpy as np; from tsfm import app\n"
+        "for pad in range(64):\n"
+        "  for steps in range(1, 130):\n"
+        "    row = np.full(steps, -2.2250738585072014e-308)\n"
+        "    app._json({'status': 'x' * pad, 'output': row, 'lower': row, 'upper': row})\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src"), "PYTHONMALLOC": "malloc", "MALLOC_CHECK_": "3"}
+    environment["LD_PRELOAD"] = "libc_malloc_debug.so.0"  # where it is missing, the loader says so and goes on
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_a_bad_request_names_the_field(naive):
     answer = naive.post("/ds_predict", {"input": WALK, "next_len": 0})
     assert answer.status == 400

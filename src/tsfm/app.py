@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
+import numpy as np
 import orjson
 from flask import Flask, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -115,8 +116,15 @@ TASKS = {"forecast": _forecast, "imputation": _impute}
 
 
 def _json(fields: dict[str, object], status: int = 200) -> Response:
-    body = orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+    # Not OPT_SERIALIZE_NUMPY: orjson 3.13.0 writes beyond its buffer where an array's numbers are long.
+    body = orjson.dumps(fields, default=_listed, option=orjson.OPT_APPEND_NEWLINE)
     return Response(body, status, content_type="application/json")
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"no JSON for {type(value).__name__}")
 
 
 def _error(sentence: str, status: int, retry_after_s: int | None) -> Response:
