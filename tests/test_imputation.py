@@ -81,7 +81,7 @@ def test_observed_points_come_back_bit_by_bit():
 def test_the_answer_has_the_contracts_fields_of_equal_length():
     asked = parse(request([1, 2, "drop", 4, *range(5, 13)]))
     fields = imputation.answer(asked, np.zeros(12, np.float32))
-    wire = json.loads(orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY))
+    wire = json.loads(orjson.dumps(fields, default=np.ndarray.tolist))
     assert list(wire) == ["status", "ts", "target", "mask"]
     assert wire["status"] == "success"
     assert wire["mask"] == [0, 0, 1] + [0] * 9
