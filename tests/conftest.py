@@ -63,7 +63,7 @@ class Live:
         return self._send(urllib.request.Request(self.url + path), timeout)
 
     def post(self, path: str, body: object, timeout: float = 60, headers: dict[str, str] | None = None) -> Answer:
-        data = body if isinstance(body, bytes) else orjson.dumps(body)
+        data = body if isinstance(body, bytes) else orjson.dumps(body, default=lambda value: value.tolist())
         said = {"Content-Type": "application/json"} | (headers or {})
         return self._send(urllib.request.Request(self.url + path, data, said), timeout)
 
