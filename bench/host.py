@@ -47,13 +47,14 @@ class Bare:
 def main(family: str, folder: str, port: str) -> None:
     import numpy as np
 
-    from tsfm import families, preload, settings
+    from tsfm import families, logs, preload, settings
 
     preload.begin()  # as `tsfm serve` does, before anything else is imported
     from tsfm import server
-    from tsfm.batcher import Job
+    from tsfm.jobs import Job
     from tsfm.series import Series
 
+    logs.set_up("warning")
     chosen = settings.read(family, {"model_folder": folder, "port": port}, Path(os.devnull))
     process = server.Process(families.find(family), chosen, Path(folder))
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from tsfm.batcher import CALL_POINTS, Batcher, Job, split
+from tsfm.arrivals import Arrivals
+from tsfm.batcher import Batcher
+from tsfm.batches import CALL_POINTS, split
 from tsfm.errors import ModelFailed, NotReady, OutOfMemory
+from tsfm.jobs import Job
 from tsfm.series import Series
 
 
@@ -178,6 +181,103 @@ def test_health_tells_a_hung_model_from_a_busy_one(batcher):
     ask.gate.set()
     assert future.result(10) == 3
     assert batcher.healthy(stall_s=5)
+
+
+@pytest.fixture
+def lanes():
+    """Two lanes that share four threads, and the numbers of threads that they were given."""
+    given = []
+    made = Batcher(100, lambda size: None, lanes=2, threads=4, use_threads=given.append)
+    made.given = given
+    yield made
+    made.close()
+
+
+def test_a_batch_alone_gets_all_threads_and_two_share_them(lanes):
+    first, second = Sum("first"), Sum("second")
+    one = lanes.submit(job(first, 10))
+    assert first.entered.wait(10)
+    two = lanes.submit(job(second, 20))
+    assert second.entered.wait(10)
+    assert lanes.given == [4, 2]
+    second.gate.set()
+    assert two.result(10) == 20
+    first.gate.set()
+    assert one.result(10) == 10
+
+
+def test_what_waits_is_shared_between_the_lanes_that_are_free(lanes):
+    gate, ask = threading.Event(), Sum()
+    held = [Sum(name, gate) for name in ("one", "other")]
+    futures = [lanes.submit(job(each, 1)) for each in held]
+    assert all(each.entered.wait(10) for each in held)
+    futures += [lanes.submit(job(ask, length)) for length in [10] * 6]
+    ask.gate.set()
+    gate.set()
+    assert [future.result(10) for future in futures] == [1, 1] + [10] * 6
+    assert sum(map(len, ask.seen)) == 6
+    assert lanes.healthy(10)
+
+
+def test_one_hung_lane_is_noticed_while_the_other_works(lanes):
+    hung, ask = Sum("hung"), Sum()
+    held = lanes.submit(job(hung, 1))
+    assert hung.entered.wait(10)
+    ask.gate.set()
+    assert lanes.submit(job(ask, 10)).result(10) == 10
+    assert lanes.healthy(60)
+    assert lanes.stuck(0)
+    assert not lanes.healthy(0)
+    hung.gate.set()
+    assert held.result(10) == 1
+    assert lanes.healthy(10)
+
+
+def test_a_batch_waits_for_those_who_have_come_but_no_longer_than_the_last_one_took():
+    arrivals, ask = Arrivals(), Sum()
+    batcher = Batcher(100, lambda size: None, arrivals=arrivals)
+    lane = batcher._lanes[0]
+    ask.gate.set()
+    arrivals.came()
+    assert batcher.submit(job(ask, 10)).result(10) == 10  # it has no reason yet to wait at all
+    assert lane.last_s < 1
+    assert batcher.healthy(10)
+    lane.last_s = 1e9
+    batcher._patience_s = 1e9
+    arrivals.came()
+    futures = [batcher.submit(job(ask, 20)), batcher.submit(job(ask, 21))]
+    for _ in range(2):
+        arrivals.taken_up()
+        assert not any(future.done() for future in futures)
+        arrivals.gone()
+    assert [future.result(10) for future in futures] == [20, 21]
+    assert ask.seen == [[10], [20, 21]]
+    batcher.close()
+
+
+def test_a_full_batch_waits_for_nobody():
+    arrivals, ask = Arrivals(), Sum()
+    batcher = Batcher(100, lambda size: None, arrivals=arrivals)
+    batcher._patience_s = batcher._lanes[0].last_s = 1e9
+    ask.gate.set()
+    arrivals.came()
+    futures = [batcher.submit(job(ask, 50)), batcher.submit(job(ask, 50))]
+    assert [future.result(10) for future in futures] == [50, 50]
+    batcher.close()
+
+
+def test_who_brings_a_job_is_not_waited_for_any_more():
+    arrivals = Arrivals()
+    calls = []
+    arrivals.when_none = lambda: calls.append(arrivals.count)
+    arrivals.came()
+    arrivals.gone()  # this thread works on none
+    assert arrivals.count == 1
+    arrivals.taken_up()
+    for _ in range(2):
+        arrivals.gone()
+    assert arrivals.count == 0
+    assert calls == [0]
 
 
 @dataclass(frozen=True)

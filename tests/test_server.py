@@ -251,7 +251,7 @@ def test_posts_get_503_and_gets_an_answer_while_the_model_loads(serve, tmp_path)
 
 
 def test_sigterm_answers_what_was_accepted_and_exits_0(serve, tmp_path):
-    live = troubled(serve, tmp_path, delay_s=1)().until_ready()
+    live = troubled(serve, tmp_path, delay_s=1)("--threads", "1").until_ready()
     with ThreadPoolExecutor(3) as pool:
         posts = [pool.submit(live.post, "/ds_predict", {"input": WALK, "next_len": n}) for n in (1, 2, 3)]
         while "tsfm_queue_length 2.0" not in live.get("/metrics").body.decode():

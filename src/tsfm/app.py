@@ -14,11 +14,15 @@ from werkzeug.exceptions import HTTPException
 
 from tsfm import imputation, openapi, parse
 from tsfm.access import Access
+from tsfm.answer import COMES_BACK, Answer, ComeBack
 from tsfm.errors import NotReady, RequestError
+from tsfm.jobs import always
 from tsfm.logs import ESCAPES
+from tsfm.series import Forecast
 from tsfm.service import Service
 
 log = logging.getLogger(__name__)
+Fields = dict[str, object]
 
 
 def create_app(service: Service) -> Flask:
@@ -31,16 +35,26 @@ def create_app(service: Service) -> Flask:
 
     app.before_request(Access(service.settings).check)
 
-    answered = TASKS[service.card.task]
-
     def infer() -> Response:
-        began = time.monotonic()
-        with service.admitted(request.content_length or 0) as deadline:
-            body = parse.decode(request.get_data(cache=False))
-            fields = answered(service, body, deadline, _client_is_there())
-        service.metrics.requests.labels("200").inc()
-        service.metrics.latency.observe(time.monotonic() - began)
-        return _json(fields)
+        began, asked = time.monotonic(), _asked()
+        answer = _begin(service)
+
+        def finish() -> Response:
+            try:
+                fields = answer.get()
+            except RequestError as error:
+                counted(error.status)
+                return _refusal(error, asked)
+            counted(200)
+            service.metrics.latency.observe(time.monotonic() - began)
+            return _json(fields)
+
+        if COMES_BACK in request.environ and not answer.future.done():
+            raise ComeBack(answer.future, finish)
+        return finish()
+
+    def counted(status: int) -> None:
+        service.metrics.requests.labels(str(status)).inc()
 
     for path in service.card.paths:
         app.add_url_rule(path, path, infer, methods=["POST"])
@@ -70,9 +84,8 @@ def create_app(service: Service) -> Flask:
     @app.errorhandler(RequestError)
     def refused(error: RequestError) -> Response:
         if request.method == "POST":
-            service.metrics.requests.labels(str(error.status)).inc()
-        _log_refusal(error)
-        return _error(str(error), error.status, error.retry_after_s)
+            counted(error.status)
+        return _refusal(error, _asked())
 
     @app.errorhandler(HTTPException)
     def not_ours(error: HTTPException) -> Response:
@@ -84,38 +97,44 @@ def create_app(service: Service) -> Flask:
     return app
 
 
-def _client_is_there() -> Callable[[], bool]:
+def _begin(service: Service) -> Answer[Fields]:
+    """Check the present request and hand it to the model."""
     left = request.environ.get("waitress.client_disconnected")
-    return (lambda: not left()) if left else (lambda: True)
+    wanted = (lambda: not left()) if left else always
+
+    def begin(deadline: float) -> Answer[Fields]:
+        body = parse.decode(request.get_data(cache=False))
+        return TASKS[service.card.task](service, body, deadline, wanted)
+
+    return service.admitted(request.content_length or 0, begin)
 
 
-def _forecast(
-    service: Service, body: dict[str, object], deadline: float, wanted: Callable[[], bool]
-) -> dict[str, object]:
+def _forecast(service: Service, body: Fields, deadline: float, wanted: Callable[[], bool]) -> Answer[Fields]:
     asked = parse.forecast_request(body, service.settings)
-    answer = service.forecast(asked, deadline, wanted)
-    lower, upper = answer.quantiles
-    return {
-        "status": "success",
-        "output": answer.median,
-        "lower": lower,
-        "upper": upper,
-        "conf_interval": asked.confidence,
-    }
+
+    def fields(answer: Forecast) -> Fields:
+        lower, upper = answer.quantiles
+        return {
+            "status": "success",
+            "output": answer.median,
+            "lower": lower,
+            "upper": upper,
+            "conf_interval": asked.confidence,
+        }
+
+    return service.forecast(asked, deadline, wanted).then(fields)
 
 
-def _impute(
-    service: Service, body: dict[str, object], deadline: float, wanted: Callable[[], bool]
-) -> dict[str, object]:
+def _impute(service: Service, body: Fields, deadline: float, wanted: Callable[[], bool]) -> Answer[Fields]:
     asked = imputation.parse(body, service.settings)
-    return imputation.answer(asked, service.impute(asked.series, deadline, wanted))
+    return service.impute(asked.series, deadline, wanted).then(lambda filled: imputation.answer(asked, filled))
 
 
 # From a decoded body to the fields of the answer, by the task of the family's card.
 TASKS = {"forecast": _forecast, "imputation": _impute}
 
 
-def _json(fields: dict[str, object], status: int = 200) -> Response:
+def _json(fields: Fields, status: int = 200) -> Response:
     # Not OPT_SERIALIZE_NUMPY: orjson 3.13.0 writes beyond its buffer where an array's numbers are long.
     body = orjson.dumps(fields, default=_listed, option=orjson.OPT_APPEND_NEWLINE)
     return Response(body, status, content_type="application/json")
@@ -134,11 +153,16 @@ def _error(sentence: str, status: int, retry_after_s: int | None) -> Response:
     return answer
 
 
-def _log_refusal(error: RequestError) -> None:
+def _refusal(error: RequestError, asked: str) -> Response:
+    _log_refusal(error, asked)
+    return _error(str(error), error.status, error.retry_after_s)
+
+
+def _log_refusal(error: RequestError, asked: str) -> None:
     # What came may be somebody's data: the sentence is logged up to there.
     reason = str(error).partition(", got ")[0]
     level = logging.ERROR if error.status == 500 else logging.INFO
-    log.log(level, "%s: %d %s", _asked(), error.status, reason, exc_info=error.__cause__)
+    log.log(level, "%s: %d %s", asked, error.status, reason, exc_info=error.__cause__)
 
 
 def _asked() -> str:

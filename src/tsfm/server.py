@@ -15,7 +15,7 @@ from waitress import create_server
 from waitress.server import BaseWSGIServer
 from waitress.wasyncore import close_all, dispatcher
 
-from tsfm import __version__, checkpoints, families, ports, preload
+from tsfm import __version__, checkpoints, ports, preload
 from tsfm.app import create_app
 from tsfm.card import Card
 from tsfm.errors import ConfigError, TsfmError
@@ -23,11 +23,11 @@ from tsfm.notify import keep_watchdog_fed, notify
 from tsfm.series import Runtime
 from tsfm.service import Service
 from tsfm.settings import Settings
-from tsfm.wire import Channel
+from tsfm.wire import Channel, Workers, comes_back
 
 log = logging.getLogger(__name__)
-# Threads beyond those that wait for the model: for GETs and for refusals, which end at once.
-FREE_THREADS = 8
+# They parse and write; none waits for the model. More would only fight for the interpreter.
+WORKERS = 2
 DRAIN_S = 20  # together below the unit's TimeoutStopSec
 CLOSE_S = 3  # for an inference thread that nobody waits for any more
 OUTBUF_LIMIT = 64 << 20  # more than any answer has
@@ -74,11 +74,11 @@ class Process:
         settings, port = self._settings, self._settings.port or self._card.port
         try:
             server = create_server(
-                create_app(self._service),
+                comes_back(create_app(self._service)),
                 map=self._sockets,
                 host=settings.host,
                 port=port,
-                threads=settings.queue + FREE_THREADS,
+                _dispatcher=Workers(self._service.arrivals, WORKERS),
                 connection_limit=_connection_limit(settings.queue),
                 recv_bytes=64 << 10,  # a request of a thousand points in one turn of the loop
                 max_request_header_size=16 << 10,
@@ -88,6 +88,7 @@ class Process:
                 outbuf_overflow=OUTBUF_LIMIT,
                 channel_request_lookahead=1,  # so that a client that left is noticed while it waits
                 asyncore_use_poll=True,
+                clear_untrusted_proxy_headers=False,  # nobody here looks at them
                 ident="tsfm",
             )
         except OSError as error:
@@ -105,7 +106,7 @@ class Process:
         runtime = Runtime(settings.device, settings.dtype, threads)
         try:
             preload.finish()
-            self._service.start(lambda: families.load(self._card.name, self._folder, runtime), self._folder)
+            self._service.start(self._folder, runtime)
             notify("READY=1", f"STATUS=serving {self._service.summary()}")
             keep_watchdog_fed(self._service.healthy, self._stopping)
         except TsfmError as error:

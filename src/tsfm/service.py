@@ -5,26 +5,29 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from tsfm import __version__, memory, parse, scaling
-from tsfm.batcher import Ask, Batcher, Job, always
+from tsfm import __version__, cpus, families, memory, parse, scaling
+from tsfm.answer import Answer
+from tsfm.arrivals import Arrivals
+from tsfm.batcher import Batcher
 from tsfm.card import Card
-from tsfm.errors import DeadlinePassed, NotReady, QueueFull
+from tsfm.deadlines import Deadlines
+from tsfm.errors import NotReady, QueueFull
+from tsfm.jobs import Ask, Job, always
 from tsfm.metrics import Metrics
-from tsfm.series import Family, FloatArray, Forecast, Imputer, Model, Series
+from tsfm.series import Family, FloatArray, Forecast, Imputer, Model, Runtime, Series
 from tsfm.settings import Settings
 
 log = logging.getLogger(__name__)
 LOADING, READY, STOPPING = "loading", "ready", "stopping"
 WARM_UP_POINTS, WARM_UP_HORIZON = 512, 10
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Service:
         self.card = card
         self.settings = settings
         self.state = LOADING
+        self.arrivals = Arrivals()
         self.metrics = Metrics(lambda: self.waiting, lambda: self.ready)
         self._model: Model | None = None
         self._batcher: Batcher | None = None
@@ -63,15 +67,23 @@ class Service:
         self._inside = 0
         self._bytes_inside = 0
         self._left = threading.Condition()
+        self._deadlines = Deadlines(settings.deadline_s)
 
     # Life
 
-    def start(self, load: Callable[[], Model], folder: Path | None) -> None:
+    def start(self, folder: Path | None, runtime: Runtime) -> None:
         """Load the model and have it answer once; then it is ready."""
         began = time.monotonic()
-        model = load()
+        model = families.load(self.card.name, folder, runtime)
         self._model, self._folder = model, folder
-        self._batcher = Batcher(model.batch_points, self.metrics.batch_size.observe)
+        self._batcher = Batcher(
+            model.batch_points,
+            self.metrics.batch_size.observe,
+            cpus.lanes(runtime.device, runtime.threads),
+            runtime.threads,
+            cpus.use,
+            self.arrivals,
+        )
         self._warm_up(model, self._batcher)
         self.metrics.info.info({k: str(v) for k, v in self.describe().items() if isinstance(v, str)})
         with self._left:
@@ -93,6 +105,7 @@ class Service:
         """End the inference thread, if it ever began; one that hangs is left to the process's end."""
         if self._batcher:
             self._batcher.close(timeout_s)
+        self._deadlines.close()
 
     @property
     def ready(self) -> bool:
@@ -151,9 +164,66 @@ class Service:
 
     # Work
 
-    @contextmanager
-    def admitted(self, body_bytes: int) -> Iterator[float]:
-        """Let one request in, or refuse it at once; gives the moment of its deadline."""
+    def admitted(self, body_bytes: int, begin: Callable[[float], Answer[T]]) -> Answer[T]:
+        """Let one request in, or refuse it at once; it has left when its answer is there.
+
+        Args:
+            begin: called with the moment of the request's deadline.
+        """
+        deadline = self._enter(body_bytes)
+        try:
+            answer = begin(deadline)
+        except BaseException:
+            self._leave(body_bytes)
+            raise
+        answer.future.add_done_callback(lambda _: self._leave(body_bytes))
+        return answer
+
+    def forecast(
+        self, request: parse.ForecastRequest, deadline: float, wanted: Callable[[], bool] = always
+    ) -> Answer[Forecast]:
+        """The answer to one checked request: quantile rows are the interval's lower and upper end.
+
+        Raises:
+            BadRequest: the loaded checkpoint cannot use what was sent.
+            OutOfMemory: it would not fit, by estimate.
+            NotReady
+        """
+        family = cast(Family, self._loaded())
+        parse.check_capabilities(request, family.capabilities, self.card.name)
+        parse.check_context(request.series, family.max_context, family.min_context, self.card.name)
+        fill_gaps = not family.capabilities.missing_values
+        series, scale = scaling.standardise(request.series, fill_gaps, family.max_context)
+        if not scale.spread:
+            return Answer.known(scaling.constant(request.horizon, request.levels, scale))
+        memory.check_fits(series, family.batch_points)
+        job = Job(series, ForecastAsk(family, request.horizon, request.levels), wanted)
+        return self._begun(job, deadline, lambda made: scaling.restore(made, scale, request.levels))
+
+    def impute(self, series: Series, deadline: float, wanted: Callable[[], bool] = always) -> Answer[FloatArray]:
+        """The whole series, shape (n,): the model's values where the target is NaN.
+
+        Raises:
+            BadRequest: too few points are observed.
+            OutOfMemory, NotReady
+        """
+        imputer = cast(Imputer, self._loaded())
+        parse.check_context(series, imputer.max_context, imputer.min_context, self.card.name)
+        standard, scale = scaling.standardise(series, False, imputer.max_context)
+        if not scale.spread:
+            return Answer.known(np.full(len(series), scale.centre))
+        memory.check_fits(standard, imputer.batch_points)
+        job = Job(standard, ImputationAsk(imputer), wanted)
+        return self._begun(job, deadline, lambda filled: scaling.completed(filled, scale))
+
+    def _begun(self, job: Job, deadline: float, finish: Callable[[Any], T]) -> Answer[T]:
+        if self._batcher is None:
+            raise NotReady(f"{self.card.name} is {self.state}")
+        future = self._batcher.submit(job)
+        self._deadlines.watch(future, deadline)
+        return Answer(future, finish)
+
+    def _enter(self, body_bytes: int) -> float:
         limits = self.settings
         with self._left:
             if self.state != READY:
@@ -164,63 +234,13 @@ class Service:
                 raise QueueFull(f"requests of {self._bytes_inside >> 20} MiB together are waiting already")
             self._inside += 1
             self._bytes_inside += body_bytes
-        try:
-            yield time.monotonic() + limits.deadline_s
-        finally:
-            with self._left:
-                self._inside -= 1
-                self._bytes_inside -= body_bytes
-                self._left.notify_all()
+        return time.monotonic() + float(limits.deadline_s)
 
-    def forecast(
-        self, request: parse.ForecastRequest, deadline: float, wanted: Callable[[], bool] = always
-    ) -> Forecast:
-        """Answer one checked request: quantile rows are the interval's lower and upper end.
-
-        Raises:
-            BadRequest: the loaded checkpoint cannot use what was sent.
-            OutOfMemory: it would not fit, by estimate, or did not.
-            DeadlinePassed, ModelFailed, NotReady
-        """
-        family = cast(Family, self._loaded())
-        parse.check_capabilities(request, family.capabilities, self.card.name)
-        parse.check_context(request.series, family.max_context, family.min_context, self.card.name)
-        fill_gaps = not family.capabilities.missing_values
-        series, scale = scaling.standardise(request.series, fill_gaps, family.max_context)
-        if not scale.spread:
-            return scaling.constant(request.horizon, request.levels, scale)
-        memory.check_fits(series, family.batch_points)
-        ask = ForecastAsk(family, request.horizon, request.levels)
-        answer = cast(Forecast, self._run(Job(series, ask, wanted), deadline))
-        return scaling.restore(answer, scale, request.levels)
-
-    def impute(self, series: Series, deadline: float, wanted: Callable[[], bool] = always) -> FloatArray:
-        """The whole series, shape (n,): the model's values where the target is NaN.
-
-        Raises:
-            BadRequest: too few points are observed.
-            DeadlinePassed, ModelFailed, NotReady
-        """
-        imputer = cast(Imputer, self._loaded())
-        parse.check_context(series, imputer.max_context, imputer.min_context, self.card.name)
-        standard, scale = scaling.standardise(series, False, imputer.max_context)
-        if not scale.spread:
-            return np.full(len(series), scale.centre)
-        memory.check_fits(standard, imputer.batch_points)
-        filled = cast(FloatArray, self._run(Job(standard, ImputationAsk(imputer), wanted), deadline))
-        return scaling.completed(filled, scale)
-
-    def _run(self, job: Job, deadline: float) -> object:
-        if self._batcher is None:
-            raise NotReady(f"{self.card.name} is {self.state}")
-        future = self._batcher.submit(job)
-        try:
-            return future.result(timeout=max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
-            future.cancel()
-            raise DeadlinePassed(f"no answer within {self.settings.deadline_s} s") from None
-        except CancelledError:
-            raise DeadlinePassed("the client has left") from None
+    def _leave(self, body_bytes: int) -> None:
+        with self._left:
+            self._inside -= 1
+            self._bytes_inside -= body_bytes
+            self._left.notify_all()
 
     def _warm_up(self, model: Model, batcher: Batcher) -> None:
         wave = np.sin(np.arange(min(WARM_UP_POINTS, model.max_context), dtype=np.float64) / 4)

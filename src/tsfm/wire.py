@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
 import orjson
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
-from waitress.task import ErrorTask, Task, WSGITask
+from waitress.task import ErrorTask, Task, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import BadRequest, Error
+
+from tsfm.answer import COMES_BACK, ComeBack
+from tsfm.arrivals import Arrivals
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 WORDS = {
     400: "the request is not well-formed HTTP",
@@ -31,7 +40,9 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     """waitress's reader of requests, with the ends that it leaves open."""
 
     over_budget = False  # set by the channel
-    path = ""  # waitress logs it even of a request that it could not read
+    command = path = ""  # asked for even where the request could not be read
+
+    rest: Callable[[], WSGIApplication] | None = None  # of an app's run, once the model has answered
 
     def parse_header(self, header_plus: bytes) -> None:
         try:
@@ -69,6 +80,21 @@ class OneSend(Task):  # type: ignore[misc]  # waitress ships no types
 class OneSendTask(OneSend, WSGITask):  # type: ignore[misc]
     """waitress's run of the app (waitress.task.WSGITask), in one packet."""
 
+    def get_environment(self) -> WSGIEnvironment:
+        environ: WSGIEnvironment = super().get_environment()
+        environ[COMES_BACK] = self.request.rest
+        return environ
+
+
+def comes_back(app: WSGIApplication) -> WSGIApplication:
+    """The app, or what it left to be done of the request."""
+
+    def run(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        rest: Callable[[], WSGIApplication] | None = environ[COMES_BACK]
+        return (rest() if rest else app)(environ, start_response)
+
+    return run
+
 
 class JsonErrorTask(OneSend, ErrorTask):  # type: ignore[misc]
     """waitress's answer to a request that it could not parse (waitress.task.ErrorTask)."""
@@ -87,6 +113,22 @@ class JsonErrorTask(OneSend, ErrorTask):  # type: ignore[misc]
         self.write(body)
 
 
+class Workers(ThreadedTaskDispatcher):  # type: ignore[misc]
+    """waitress's threads (waitress.task.ThreadedTaskDispatcher); it is known how much they have to do."""
+
+    def __init__(self, arrivals: Arrivals, count: int) -> None:
+        super().__init__()
+        self.arrivals = arrivals
+        self.set_thread_count(count)
+
+    def add_task(self, task: Channel) -> None:
+        """Queue a channel with a request to run; all but a POST take next to nothing and go first."""
+        self.arrivals.came()
+        with self.lock:
+            (self.queue.append if task.requests[0].command == "POST" else self.queue.appendleft)(task)
+            self.queue_cv.notify()
+
+
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection whose answers leave in one piece, whose errors are JSON, and that counts what others hold."""
 
@@ -100,7 +142,20 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             request.over_budget = True
         return bool(super().received(data))
 
+    def service(self) -> None:
+        """Run the oldest request, on a worker's thread, as far as that goes without waiting for the model."""
+        arrivals = self.server.task_dispatcher.arrivals
+        arrivals.taken_up()
+        try:
+            super().service()
+        except ComeBack as unfinished:
+            self.requests[0].rest = unfinished.finish
+            unfinished.future.add_done_callback(lambda _: self.server.add_task(self))
+        finally:
+            arrivals.gone()
+
     def _others_hold(self) -> int:
         channels = [channel for channel in list(self.server.active_channels.values()) if channel is not self]
         requests = [request for channel in channels for request in (channel.request, *channel.requests) if request]
-        return sum(request.body_bytes_received for request in requests)
+        # One that was refused takes in no more and is gone as soon as it is answered.
+        return sum(request.body_bytes_received for request in requests if not request.over_budget)
