@@ -24,13 +24,6 @@ LEVELS = [0.025, 0.1, 0.5, 0.9, 0.975]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("timemoe")
-    checkpoint.make(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def family(folder: Path) -> timemoe.TimeMoe:
     return timemoe.load(folder, FLOAT32)
 
