@@ -104,6 +104,14 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
+@pytest.fixture(scope="module")
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the small checkpoint of the maker that the test module imports as ``checkpoint``."""
+    path = tmp_path_factory.mktemp("checkpoint")
+    request.module.checkpoint.make(path)
+    return path
+
+
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Live]]:
     """Start services; what still runs at the end of the test is stopped."""

@@ -1,12 +1,13 @@
 """The benchmark's parts run, on inputs too small to measure anything, and give the keys that are promised."""
 
+import os
 import sys
 
 import pytest
 from conftest import HERE
 
 sys.path.insert(0, str(HERE.parent))
-from bench import goals, intervals, models, server, skill, start
+from bench import common, goals, intervals, models, server, skill, start
 
 
 def with_goals(found):
@@ -39,6 +40,17 @@ def test_the_start_part_measures_time_and_memory():
         "rss_growth",
     }
     assert found["ready_s_fracast"] > 0
+
+
+def test_a_checkpoint_is_made_again_when_its_maker_has_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "BUILD", tmp_path)
+    file = common.checkpoint("tdtsfm", "tiny") / "taos.pth"
+    file.write_bytes(b"of an older maker")
+    assert common.checkpoint("tdtsfm", "tiny") == file.parent
+    assert file.read_bytes() == b"of an older maker"  # as long as the maker is not newer
+    os.utime(file.parent, (0, 0))
+    common.checkpoint("tdtsfm", "tiny")
+    assert file.stat().st_size > 1000
 
 
 def test_intervals_and_skill_are_measured_on_real_series():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 import statsmodels.datasets as real
 
-from tsfm import conformal
+from tsfm import conformal, scaling
+from tsfm.series import Forecast
 
 LEVELS = [0.25, 0.75, 0.1, 0.9, 0.025, 0.975]
 PROMISED = np.array([0.5, 0.8, 0.95])
@@ -91,6 +94,38 @@ def test_the_interval_lies_around_the_forecast_that_its_residuals_belong_to():
     rows = conformal.intervals(context, np.arange(400), past, np.full(6, 3.0), [0.1, 0.9])
     np.testing.assert_allclose(rows[:, :4].mean(0), 0, atol=0.3)
     np.testing.assert_allclose(rows[:, 4:].mean(0), 3, atol=0.3)
+
+
+def given_out(past: float, point: float, leads: int = 4, horizon: int = 4) -> np.ndarray:
+    """Bounds at LEVELS on noise for a model that forecasts ``past`` at every point, once ``point`` is put inside."""
+    context = np.random.default_rng(6).normal(size=4000)
+    forecasts = np.full((4000, leads), past)
+    given = np.full(horizon, point)
+    rows = conformal.intervals(context, np.arange(4000), forecasts, given, LEVELS)
+    return scaling.restore(Forecast(given, rows), scaling.Scale(0, 1), LEVELS).quantiles
+
+
+def shares(rows: np.ndarray) -> np.ndarray:
+    """Part of the standard normal inside the bounds of each of PROMISED; shape (3, leads)."""
+    below = np.vectorize(NormalDist().cdf)(rows)
+    return below[1::2] - below[::2]
+
+
+@pytest.mark.parametrize("point", [-9.0, -1.5, -0.8, 0.3, 0.7, 1.1, 2.5])
+def test_an_interval_stretched_to_another_forecast_holds_no_more_than_promised(point):
+    rows = given_out(0.0, point)
+    assert (rows[::2] <= point).all()
+    assert (point <= rows[1::2]).all()
+    np.testing.assert_allclose(shares(rows), np.tile(PROMISED[:, None], 4), atol=0.03)
+
+
+def test_what_a_bias_adds_to_the_interval_stays_as_a_margin():
+    np.testing.assert_allclose(shares(given_out(-9.0, -9.0)), np.tile((1 + PROMISED[:, None]) / 2, 4), atol=0.03)
+    np.testing.assert_allclose(given_out(-9.0, -9.5)[1::2], given_out(-9.0, -9.0)[1::2])
+
+
+def test_leads_beyond_the_models_are_not_narrowed_for_another_forecast():
+    np.testing.assert_allclose(np.diff(given_out(0.0, 1.0, horizon=9)[:2, 4:], axis=0), 2 * 0.6745, atol=0.15)
 
 
 def test_a_bias_shifts_the_interval_and_not_the_forecast():

@@ -4,7 +4,7 @@ A causal model's pass over the history already holds its forecast at every past 
 residuals of every lead time cost no further pass. Their quantiles, put around the point forecast,
 make the interval (split conformal prediction: Vovk et al., Algorithmic Learning in a Random World,
 2nd ed., section 4.2; recent residuals count more: Barber et al., Conformal prediction beyond
-exchangeability, 2023), with three corrections for series:
+exchangeability, 2023), with four corrections:
 
 * Residuals of neighbouring origins share most of their lead, so n of them at lead j count as n/j
   independent ones.
@@ -14,6 +14,11 @@ exchangeability, 2023), with three corrections for series:
   continue the last measured one by (lead / last) ** growth, the growth read off the residuals'
   spread between half of the last lead and the last: 0 for errors that level off, 1/2 for those of a
   random walk, at most 1 for those of a missed trend.
+* The forecast given out may be another than the one that the residuals belong to (Time-MoE feeds
+  its own back), and may lie outside that one's interval. It has to lie inside what is given out,
+  so ``scaling.restore`` stretches the interval to it on one side; the share of residuals that this
+  takes in is given back on the other side. What a bias of the residuals themselves adds in the same
+  way stays, as a margin: on drifting series yesterday's bias is no promise of tomorrow's.
 """
 
 from __future__ import annotations
@@ -58,7 +63,8 @@ def intervals(
             The row whose origin is the newest point, if there is one, is what the intervals of its leads
             lie around: the residuals belong to it, whatever way ``point`` was made.
         point: shape (horizon,), the forecast given out; intervals of leads beyond the columns lie
-            around it and are continued by the growth rule.
+            around it and are continued by the growth rule. Where it lies outside a bound, the caller is
+            to move that bound to it (``scaling.restore`` does), for which the opposite one is drawn in.
         levels: each in (0, 1); 0.5 gives the point forecast itself.
 
     Returns:
@@ -68,13 +74,15 @@ def intervals(
         return np.tile(np.asarray(point, np.float64), (len(levels), 1))
     leads = min(forecasts.shape[1], len(point))
     residuals = _residuals(history, origins, forecasts[:, :leads])
-    centre = np.asarray(point, np.float64)
+    centre = np.asarray(point, np.float64).copy()
     if not residuals.leads:
         residuals = _of_persistence(history, leads)
     elif origins[-1] == len(history) - 1:
-        measured = residuals.leads
-        centre = np.concatenate([forecasts[-1, :measured], centre[measured:]])
-    return np.stack([point if level == 0.5 else centre + _continued(residuals, level, len(point)) for level in levels])
+        centre[: residuals.leads] = forecasts[-1, : residuals.leads]
+    given = point[: residuals.leads] - centre[: residuals.leads]
+    return np.stack(
+        [point if level == 0.5 else centre + _offsets(residuals, level, given, len(point)) for level in levels]
+    )
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,16 @@ class _Residuals:
         part = np.clip((level - low) / np.maximum(high - low, 1e-12), 0, 1)
         blended: FloatArray = self.values[rows, left] * (1 - part) + self.values[rows, right] * part
         return blended
+
+    def share_below(self, offsets: FloatArray) -> FloatArray:
+        """The inverse of ``quantile`` for one offset of each lead, shapes (leads,): 0 or 1 beyond the outermost."""
+        smaller = (self.values < offsets[:, None]).sum(1)
+        right = np.clip(smaller, 1, self.counts - 1)
+        rows = np.arange(self.leads)
+        low, high = self.values[rows, right - 1], self.values[rows, right]
+        part = np.clip((offsets - low) / np.maximum(high - low, 1e-300), 0, 1)
+        share = self.below[rows, right - 1] * (1 - part) + self.below[rows, right] * part
+        return np.where(smaller == 0, 0.0, np.where(smaller == self.counts, 1.0, share))
 
 
 def _residuals(history: FloatArray, origins: NDArray[np.int64], forecasts: FloatArray) -> _Residuals:
@@ -138,32 +156,62 @@ def _sorted(values: FloatArray, weights: FloatArray, spacing: float) -> _Residua
     return _Residuals(values, below, (weights > 0).sum(1), effective, effective / overlap)
 
 
-def _continued(residuals: _Residuals, level: float, horizon: int) -> FloatArray:
-    """Offsets from the forecast, shape (horizon,)."""
-    measured = _widened(residuals, level)[:horizon]
-    leads = len(measured)
-    if leads == horizon:
-        return measured
+def _offsets(residuals: _Residuals, level: float, given: FloatArray, horizon: int) -> FloatArray:
+    """Offsets from the forecast that the residuals belong to, shape (horizon,); ``given`` is the other's, (leads,)."""
+    offsets = _widened(residuals, level)
+    leads = len(offsets)
     beyond = np.arange(leads + 1, horizon + 1) / leads
-    return np.concatenate([measured, measured[-1] * beyond ** _growth(residuals)])
+    further = offsets[-1] * beyond ** _growth(residuals) if len(beyond) else beyond
+    if given.any():
+        back = _taken_in(residuals, 1 - level, given)
+        offsets = _widened(residuals, level - back if level > 0.5 else level + back)
+    return np.concatenate([offsets, further])
 
 
-def _widened(residuals: _Residuals, level: float) -> FloatArray:
+def _taken_in(residuals: _Residuals, level: float, given: FloatArray) -> FloatArray:
+    """Share of residuals from the bound at ``level``, or its own forecast if further, to ``given``; shape (leads,)."""
+    tail = np.full(residuals.leads, min(level, 1 - level))
+    middle, factor = residuals.quantile(0.5), _factor(residuals, tail, tail)
+
+    def left_out(offset: FloatArray) -> FloatArray:
+        below = residuals.share_below(middle + (offset - middle) / factor)
+        left: FloatArray = np.minimum(below if level < 0.5 else 1 - below, tail)
+        return left
+
+    taken = np.maximum(left_out(np.zeros_like(given)) - left_out(given), 0)
+    # At most until the other bound meets this one, and nothing where the residuals do not show the tail.
+    return np.where(tail > _least_shown(residuals), np.minimum(taken, 1 - 2 * tail), 0.0)
+
+
+def _widened(residuals: _Residuals, level: float | FloatArray) -> FloatArray:
     """The quantile of each lead, corrected for how few residuals there are; shape (leads,)."""
-    tail = min(level, 1 - level)
-    shown = np.clip(1 / (residuals.effective + 1), tail, max(tail, 0.4))  # as far as they show the tail
-    at = residuals.quantile(shown if level < 0.5 else 1 - shown)
+    level = np.broadcast_to(level, (residuals.leads,))
+    tail = np.minimum(np.minimum(level, 1 - level), 0.499)  # the normal's quantile at 0.5 is 0, and divides
+    shown = np.clip(_least_shown(residuals), tail, np.maximum(tail, 0.4))  # as far as they show the tail
+    at = residuals.quantile(np.where(level < 0.5, shown, 1 - shown))
     middle = residuals.quantile(0.5)
-    normal = np.array([_normal.inv_cdf(1 - part) for part in shown])
-    independent = np.maximum(residuals.independent, FEWEST_INDEPENDENT)
-    factor = _student(1 - tail, independent - 1) / normal * np.sqrt(1 + 1 / independent)
-    widened: FloatArray = middle + (at - middle) * factor
+    widened: FloatArray = middle + (at - middle) * _factor(residuals, tail, shown)
     return widened
 
 
-def _student(level: float, freedom: FloatArray) -> FloatArray:
-    # Abramowitz and Stegun, 26.7.5: within 1 % from 3 degrees of freedom on, for 0.005 to 0.995.
-    z = _normal.inv_cdf(level)
+def _least_shown(residuals: _Residuals) -> FloatArray:
+    return 1 / (residuals.effective + 1)
+
+
+def _factor(residuals: _Residuals, tail: FloatArray, shown: FloatArray) -> FloatArray:
+    """By how much the distance at ``shown`` from the middle grows to be the one at ``tail``; shapes (leads,)."""
+    independent = np.maximum(residuals.independent, FEWEST_INDEPENDENT)
+    factor: FloatArray = _student(_z(tail), independent - 1) / _z(shown) * np.sqrt(1 + 1 / independent)
+    return factor
+
+
+def _z(tails: FloatArray) -> FloatArray:
+    return np.array([_normal.inv_cdf(1 - tail) for tail in tails])
+
+
+def _student(z: FloatArray, freedom: FloatArray) -> FloatArray:
+    # Student's for the normal's z. Abramowitz and Stegun, 26.7.5: within 1 % from 3 degrees of
+    # freedom on, for 0.005 to 0.995.
     quantile: FloatArray = (
         z
         + (z**3 + z) / (4 * freedom)

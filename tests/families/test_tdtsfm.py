@@ -76,13 +76,6 @@ class Reference(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tdtsfm")
-    checkpoint.make(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def family(folder: Path) -> tdtsfm.TDtsfm:
     return tdtsfm.load(folder, RUNTIME)
 

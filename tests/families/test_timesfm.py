@@ -4,7 +4,6 @@ import contextlib
 import io
 import pickle
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -21,13 +20,6 @@ from tsfm.series import Runtime, Series
 
 LEVELS = [0.025, 0.1, 0.25, 0.5, 0.9, 0.975]
 FLOAT32 = Runtime(dtype="float32")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("timesfm")
-    checkpoint.make(path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -164,15 +156,6 @@ def test_the_card_tells_the_size_of_the_real_checkpoint():
     shapes = checkpoint.shapes(*checkpoint.SIZES["500m"])
     assert real.parameters == sum(int(np.prod(shape)) for _, shape in shapes)
     assert 0 < real.bytes - 4 * real.parameters < 1_000_000
-
-
-def test_serving_needs_neither_the_official_package_nor_pandas(folder):
-    code = (
-        "import sys; from pathlib import Path; from tsfm.families import load; from tsfm.series import Runtime\n"
-        "load('timesfm', Path(sys.argv[1]), Runtime())\n"
-        "assert not {'timesfm', 'pandas', 'utilsforecast', 'huggingface_hub'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
 
 
 def save(folder, state):
