@@ -59,8 +59,8 @@ class Live:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def get(self, path: str, timeout: float = 60) -> Answer:
-        return self._send(urllib.request.Request(self.url + path), timeout)
+    def get(self, path: str, timeout: float = 60, headers: dict[str, str] | None = None) -> Answer:
+        return self._send(urllib.request.Request(self.url + path, headers=headers or {}), timeout)
 
     def post(self, path: str, body: object, timeout: float = 60, headers: dict[str, str] | None = None) -> Answer:
         data = body if isinstance(body, bytes) else orjson.dumps(body, default=lambda value: value.tolist())

@@ -1,15 +1,33 @@
-"""The service's own description, OpenAPI 3.1, at /openapi.json."""
+"""The service's own description, OpenAPI 3.1, at /openapi.json; the tests fuzz the service by it."""
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from tsfm import __version__
 from tsfm.card import Card
+from tsfm.imputation import DEFAULT_FREQ, DEFAULT_PRECISION, MAX_FILLED, MAX_ROWS, PRECISIONS_NS, UNITS_NS
 from tsfm.parse import DEFAULT_CONFIDENCE, DEFAULT_HORIZON
+from tsfm.series import Capabilities
 from tsfm.settings import Settings
 
 JSON = dict[str, object]
-NUMBERS: JSON = {"type": "array", "items": {"type": ["number", "null"]}}
-TIMES: JSON = {"type": "array", "items": {"type": "integer"}}
+TEXT: JSON = {"type": "string"}
+WHOLE: JSON = {"type": "integer"}
+FLOATS: JSON = {"type": "array", "items": {"type": "number"}}
+TIME: JSON = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
+# At least one value is observed; the others may be missing.
+NUMBERS: JSON = {"type": "array", "items": {"type": ["number", "null"]}, "contains": {"type": "number"}}
+
+# What is refused on any path: before the path is read, or before it is looked at.
+ANYWHERE = {
+    "400": "the request is not well-formed HTTP",
+    "413": "the body is larger than the limit allows",
+    "429": "requests together are larger than what may wait",
+    "431": "the headers are too large",
+    "500": "the service failed before it could answer",
+    "501": "a transfer encoding other than chunked",
+}
 REFUSALS = {
     "400": "bad input, told in one sentence",
     "413": "more than a limit allows",
@@ -19,68 +37,169 @@ REFUSALS = {
     "504": "no answer within the deadline",
     "507": "the series needs more memory than there is",
 }
+COME_AGAIN = ("429", "503")
+# Told to anyone, whatever settings say of who may ask.
+OPEN_PATHS = ("/healthz", "/readyz")
 ERROR: JSON = {
     "type": "object",
     "required": ["status", "error"],
-    "properties": {"status": {"const": "error"}, "error": {"type": "string"}},
+    "properties": {"status": {"const": "error"}, "error": TEXT},
 }
-READERS = {"/healthz": "the process lives", "/readyz": "the model answers", "/v1/models": "what is served"}
 
 
 def describe(card: Card, limits: Settings) -> JSON:
     """The description of one family's service, with its limits."""
-    ask, answer = {"forecast": _forecast, "imputation": _imputation}[card.task](limits)
-    post = {
+    ask, answer = {"forecast": _forecast, "imputation": _imputation}[card.task](card, limits)
+    post: JSON = {
         "summary": card.task,
-        "requestBody": {"required": True, "content": _content(ask)},
-        "responses": {
-            "200": {"description": "the answer", "content": _content(answer)},
-            **{code: {"description": text, "content": _content(ERROR)} for code, text in REFUSALS.items()},
-        },
+        "requestBody": {"required": True, "content": ask},
+        "responses": _responses("the answer", _content(answer), _refused(limits) | REFUSALS),
     }
     paths: JSON = {path: {"post": post} for path in card.paths}
-    for path, text in READERS.items():
-        paths[path] = {"get": {"summary": text, "responses": {"200": {"description": text}}}}
+    paths |= {path: {"get": operation} for path, operation in _readers(limits).items()}
     return {
         "openapi": "3.1.0",
         "info": {"title": f"taos-tsfm {card.name}", "version": __version__, "description": card.summary},
         "paths": paths,
+        **_security(limits),
     }
 
 
-def _forecast(limits: Settings) -> tuple[JSON, JSON]:
-    rows = {"minItems": limits.min_rows, "maxItems": limits.max_rows}
-    whole = {"type": "integer", "minimum": 1, "maximum": limits.max_horizon, "default": DEFAULT_HORIZON}
-    interval = {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "default": DEFAULT_CONFIDENCE}
-    ask: JSON = {
-        "type": "object",
-        "required": ["input"],
-        "properties": {
-            "input": NUMBERS | rows,
+def _security(limits: Settings) -> JSON:
+    if not limits.token_file:
+        return {}
+    scheme: JSON = {"type": "http", "scheme": "bearer", "description": "the token of token_file"}
+    return {"components": {"securitySchemes": {"token": scheme}}, "security": [{"token": []}]}
+
+
+def _refused(limits: Settings) -> dict[str, str]:
+    """What any path may refuse with, where not everyone may ask."""
+    refused = dict(ANYWHERE)
+    if limits.token_file:
+        refused["401"] = "the token is missing or wrong"
+    if limits.allow:
+        refused["403"] = "the sender is in none of the networks that may ask"
+    return refused
+
+
+def _readers(limits: Settings) -> dict[str, JSON]:
+    """The operations that only read, by path."""
+    not_ready = {"503": "the model loads, hangs or stops"}
+    metrics: JSON = {"text/plain": {"schema": TEXT}}
+    always: JSON = {"openapi": {"const": "3.1.0"}, "info": {"type": "object"}, "paths": {"type": "object"}}
+    description = _object(always, {"components": {"type": "object"}, "security": {"type": "array"}})
+    one = _object({"models": {"type": "array", "minItems": 1, "maxItems": 1, "items": _model(limits)}})
+    told = {
+        "/healthz": ("the process lives", _content(_object({"status": {"const": "alive"}})), {}),
+        "/readyz": ("the model answers", _content(_object({"status": {"const": "ready"}})), not_ready),
+        "/metrics": ("numbers for Prometheus", metrics, {}),
+        "/v1/models": ("what is served", _content(one), {}),
+        "/openapi.json": ("this description", _content(description), {}),
+    }
+    readers: dict[str, JSON] = {}
+    for path, (text, content, more) in told.items():
+        refused = ANYWHERE if path in OPEN_PATHS else _refused(limits)
+        readers[path] = {"summary": text, "responses": _responses(text, content, refused | more)}
+        if limits.token_file and path in OPEN_PATHS:
+            readers[path]["security"] = []
+    return readers
+
+
+def _model(limits: Settings) -> JSON:
+    """What /v1/models tells of the model; the rest is known only when it is loaded."""
+    can = _object({field.name: {"type": "boolean"} for field in fields(Capabilities)})
+    bounds = ("min_rows", "max_rows", "max_horizon", "max_covariates", "max_body_mib", "queue", "deadline_s")
+    always: JSON = {
+        "family": TEXT,
+        "task": {"enum": ["forecast", "imputation"]},
+        "version": TEXT,
+        "state": {"enum": ["loading", "ready", "stopping"]},
+        "limits": _object({name: {"const": getattr(limits, name)} for name in bounds}),
+    }
+    loaded: JSON = {"checkpoint": TEXT, "capabilities": can, "max_context": WHOLE, "min_context": WHOLE, "path": TEXT}
+    return _object(always, loaded)
+
+
+def _forecast(card: Card, limits: Settings) -> tuple[JSON, JSON]:
+    whole: JSON = {"type": "integer", "minimum": 1, "maximum": limits.max_horizon, "default": DEFAULT_HORIZON}
+    interval: JSON = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
+    series = _rows(NUMBERS, limits.min_rows, limits.max_rows)
+    times = _rows({"type": ["array", "null"], "items": TIME}, 0, limits.max_rows)
+    ask = _object(
+        {"input": series | {"description": "oldest first; null for a missing value"}},
+        {
             "next_len": whole,
-            "conf_interval": interval,
-            "ts": TIMES,
-            "past_dynamic_real": {"type": "array", "items": NUMBERS},
-            "dynamic_real": {"type": "array", "items": NUMBERS},
+            "conf_interval": interval | {"default": DEFAULT_CONFIDENCE},
+            "ts": times | {"description": "one for each point of input, oldest first; or none"},
+            "past_dynamic_real": _covariates(card, limits, "past_covariates", "as long as input"),
+            "dynamic_real": _covariates(card, limits, "future_covariates", "as long as input and next_len together"),
         },
+    )
+    example: JSON = {"input": _wave(limits.min_rows, limits.max_rows), "next_len": min(3, limits.max_horizon)}
+    steps = _rows(FLOATS, 1, limits.max_horizon)
+    success: JSON = {"status": {"const": "success"}, "output": steps, "lower": steps, "upper": steps}
+    return _content(ask, example), _object(success | {"conf_interval": interval})
+
+
+def _covariates(card: Card, limits: Settings, capability: str, length: str) -> JSON:
+    taken = any(capability in checkpoint.capabilities for checkpoint in card.checkpoints)
+    return {
+        "type": ["array", "null"],
+        "maxItems": limits.max_covariates if taken else 0,
+        "items": NUMBERS,
+        "description": f"each {length}, if the checkpoint takes them" if taken else f"{card.name} takes none",
     }
-    floats: JSON = {"type": "array", "items": {"type": "number"}}
-    fields = {"status": {"const": "success"}, "output": floats, "lower": floats, "upper": floats}
-    return ask, _object(fields | {"conf_interval": {"type": "number"}})
 
 
-def _imputation(limits: Settings) -> tuple[JSON, JSON]:
-    text: JSON = {"type": "string"}
-    ask = _object({"input": NUMBERS, "ts": TIMES, "precision": text, "freq": text})
-    ask["required"] = ["input", "ts"]
-    floats: JSON = {"type": "array", "items": {"type": "number"}}
+def _imputation(card: Card, limits: Settings) -> tuple[JSON, JSON]:
+    most = min(limits.max_rows, MAX_ROWS)
+    steps = f"^(?!0+[A-Za-z])[0-9]{{0,18}}({'|'.join(UNITS_NS)})$"
+    times = _rows({"type": "array", "items": TIME, "uniqueItems": True}, limits.min_rows, most)
+    ask = _object(
+        {
+            "input": _rows(NUMBERS, limits.min_rows, most) | {"description": "null for a missing value"},
+            "ts": times | {"description": "one for each point of input, oldest first, on a grid of freq"},
+        },
+        {
+            "precision": {"enum": [*PRECISIONS_NS, None], "default": DEFAULT_PRECISION, "description": "of ts"},
+            "freq": {
+                "type": ["string", "null"],
+                "pattern": steps,
+                "default": DEFAULT_FREQ,
+                "description": f"the grid's step; at most {MAX_FILLED} points may be missing on it",
+            },
+        },
+    )
+    values = _wave(limits.min_rows, most)
+    # One row is missing before the last.
+    minutes = [*range(len(values) - 1), len(values)]
+    example: JSON = {"input": values, "ts": [60 * minute for minute in minutes], "precision": "s", "freq": "1m"}
     mask: JSON = {"type": "array", "items": {"enum": [0, 1]}}
-    return ask, _object({"status": {"const": "success"}, "ts": TIMES, "target": floats, "mask": mask})
+    success: JSON = {"status": {"const": "success"}, "ts": {"type": "array", "items": TIME}}
+    return _content(ask, example), _object(success | {"target": FLOATS, "mask": mask})
 
 
-def _object(properties: JSON) -> JSON:
-    return {"type": "object", "required": list(properties), "properties": properties}
+def _wave(least: int, most: int) -> list[int]:
+    """An example's series, at most a dozen points if it may be so short."""
+    return [3 + i % 5 + i // 3 for i in range(min(max(least, 12), most))]
 
 
-def _content(schema: JSON) -> JSON:
-    return {"application/json": {"schema": schema}}
+def _rows(array: JSON, least: int, most: int) -> JSON:
+    return array | {"minItems": least, "maxItems": most}
+
+
+def _object(always: JSON, sometimes: JSON | None = None) -> JSON:
+    return {"type": "object", "required": list(always), "properties": always | (sometimes or {})}
+
+
+def _content(schema: JSON, example: JSON | None = None) -> JSON:
+    return {"application/json": {"schema": schema} | ({"example": example} if example else {})}
+
+
+def _responses(text: str, content: JSON, refused: dict[str, str]) -> JSON:
+    again: JSON = {"Retry-After": {"required": True, "description": "seconds", "schema": {"type": "integer"}}}
+    responses: JSON = {"200": {"description": text, "content": content}}
+    for code, reason in sorted(refused.items()):
+        headers = {"headers": again} if code in COME_AGAIN else {}
+        responses[code] = {"description": reason, "content": _content(ERROR), **headers}
+    return responses
