@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -31,6 +31,7 @@ CASES = {
     "moment": ("small", 3),
 }
 IDLE_S = 10.0
+BUSY_CLIENTS, BUSY_S = 8, 6.0
 LOAD = """
 import sys, torch
 from pathlib import Path
@@ -42,29 +43,37 @@ MEMORY = "import torch; print(open('/proc/self/status').read())"
 
 
 def run(
-    keys: Sequence[str] = tuple(CASES), turns: int | None = None, idle_s: float = IDLE_S, many: int = 10_000
+    keys: Sequence[str] = tuple(CASES),
+    turns: int | None = None,
+    idle_s: float = IDLE_S,
+    many: int = 10_000,
+    busy_s: float = BUSY_S,
 ) -> dict[str, float]:
     """All families' starts, then what one service does over time."""
     found = _imports(turns or 5)
     torch_mib = _rss_mib(_output(MEMORY))
     for family in keys:
         size, usual = CASES[family]
-        found |= _family(family, size, turns or usual, torch_mib)
+        found |= _family(family, size, turns or usual, torch_mib, busy_s)
     return found | {"rss_mib_bare_torch": torch_mib} | _over_time(idle_s, many)
 
 
-def _family(family: str, size: str, turns: int, torch_mib: float) -> dict[str, float]:
+def _family(family: str, size: str, turns: int, torch_mib: float, busy_s: float) -> dict[str, float]:
     folder = common.checkpoint(family, size) if size else None
     bare, ready, memory = [], [], []
-    for _ in range(turns):
-        began = time.perf_counter()
-        _output(LOAD, family, str(folder or ""), str(common.THREADS))
-        bare.append(time.perf_counter() - began)
-        began = time.perf_counter()
-        with _served(family, folder) as (process, port):
-            ready.append(time.perf_counter() - began)
-            _ask(port, family)
-            memory.append(_rss_mib(Path(f"/proc/{process.pid}/status").read_text()))
+    with closing(Generator()) as load:
+        for _ in range(turns):
+            began = time.perf_counter()
+            _output(LOAD, family, str(folder or ""), str(common.THREADS))
+            bare.append(time.perf_counter() - began)
+            began = time.perf_counter()
+            with _served(family, folder) as (process, port):
+                ready.append(time.perf_counter() - began)
+                load.run(port, 4, 120, _requests(family), count=24)  # so that memory is what serving takes
+                memory.append(_rss_mib(Path(f"/proc/{process.pid}/status").read_text()))
+                if len(ready) == turns:
+                    busy = load.run(port, BUSY_CLIENTS, busy_s, _requests(family))
+                    busy_mib = _rss_mib(Path(f"/proc/{process.pid}/status").read_text())
     weights_mib = _weights_bytes(family, folder) / 2**20
     return {
         f"start_ratio_{family}": common.ratio(ready, bare),
@@ -73,6 +82,8 @@ def _family(family: str, size: str, turns: int, torch_mib: float) -> dict[str, f
         f"rss_ratio_{family}": median(memory) / (weights_mib + torch_mib),
         f"rss_mib_{family}": median(memory),
         f"weights_mib_{family}": weights_mib,
+        f"busy_series_per_s_{family}": busy["rate_to_the_last"],
+        f"busy_rss_mib_{family}": busy_mib,
     }
 
 
@@ -93,19 +104,16 @@ def _imports(turns: int) -> dict[str, float]:
 
 def _over_time(idle_s: float, many: int) -> dict[str, float]:
     """Idle CPU, and memory after many requests of all lengths and horizons, some of them wrong."""
-    load = Generator()
     asked = _mixture()
-    try:
-        with _served("chronos", common.checkpoint("chronos", "bolt-tiny")) as (process, port):
-            before = _cpu_s(process.pid)
-            time.sleep(idle_s)
-            idle = _cpu_s(process.pid) - before
-            load.run(port, 16, 600, asked, count=many // 10)
-            early = _rss_mib(Path(f"/proc/{process.pid}/status").read_text())
-            load.run(port, 16, 600, asked, count=many - many // 10)
-            late = _rss_mib(Path(f"/proc/{process.pid}/status").read_text())
-    finally:
-        load.close()
+    folder = common.checkpoint("chronos", "bolt-tiny")
+    with closing(Generator()) as load, _served("chronos", folder) as (process, port):
+        before = _cpu_s(process.pid)
+        time.sleep(idle_s)
+        idle = _cpu_s(process.pid) - before
+        load.run(port, 16, 600, asked, count=many // 10)
+        early = _rss_mib(Path(f"/proc/{process.pid}/status").read_text())
+        load.run(port, 16, 600, asked, count=many - many // 10)
+        late = _rss_mib(Path(f"/proc/{process.pid}/status").read_text())
     return {
         "idle_cpu_percent": 100 * idle / idle_s,
         "rss_growth": late / early - 1,
@@ -143,19 +151,13 @@ def _served(family: str, folder: Path | None) -> Iterator[tuple[subprocess.Popen
             process.wait(60)
 
 
-def _ask(port: int, family: str) -> None:
-    """Some requests, so that memory is what serving takes."""
-    path = "/imputation" if family == "moment" else "/ds_predict"
-    one = requests([common.CONTEXT] * 8)
-    if family == "moment":
-        one = [
-            post(path, {"input": [float(i % 7) for i in range(60)], "ts": _holed(60), "precision": "s", "freq": "1S"})
-        ]
-    load = Generator()
-    try:
-        load.run(port, 4, 120, one, count=24)
-    finally:
-        load.close()
+def _requests(family: str) -> list[bytes]:
+    """Eight of the usual length; to fill, a gap of 12 points in the middle of each."""
+    if family != "moment":
+        return requests([common.CONTEXT] * 8)
+    rows = {"ts": _holed(common.CONTEXT - 12), "precision": "s", "freq": "1S"}
+    waves = common.waves([common.CONTEXT - 12] * 8)
+    return [post("/imputation", {"input": wave.tolist(), **rows}) for wave in waves]
 
 
 def _holed(rows: int) -> list[int]:

@@ -31,7 +31,7 @@ def test_the_models_part_compares_with_the_official_code():
 
 
 def test_the_start_part_measures_time_and_memory():
-    found = start.run(["fracast"], turns=1, idle_s=0.2, many=60)
+    found = start.run(["fracast"], turns=1, idle_s=0.2, many=60, busy_s=0.5)
     assert with_goals(found) == {
         "start_ratio_fracast",
         "import_s_ratio",

@@ -80,7 +80,6 @@ class Runtime:
         device: torch's name, "cpu", "cuda" or "cuda:1".
         dtype: "auto" (the fastest this CPU has whose drift is measured), "float32" or "bfloat16".
         threads: CPU threads for the model's arithmetic, at least 1.
-        batch_limit: the most series that one call may bring; an adapter may make buffers for it.
     """
 
     device: str = "cpu"
@@ -89,7 +88,7 @@ class Runtime:
 
 
 class Model(Protocol):
-    """One loaded model; called from one thread only.
+    """One loaded model; called from several threads at once, so it keeps nothing from call to call.
 
     Targets arrive centred and scaled to unit spread (``tsfm.scaling``), in float32, at most
     ``max_context`` points each, never constant; families without ``missing_values`` never see NaN.

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tsfm import conformal, weights
 from tsfm.errors import ConfigError
-from tsfm.nets.decoder import Linear, Rotary
+from tsfm.nets.decoder import Angles, Linear, Rotary, turned
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
 from tsfm.weights import State
 
@@ -173,10 +173,10 @@ class Network:
     def _forward(self, patches: Tensor) -> Tensor:
         """Shape (rows, patches, 96) to the same."""
         rows, length, _ = patches.shape
-        positions = torch.arange(length, device=self._device).repeat(rows)
+        angles = self._rotary.at(torch.arange(length, device=self._device).repeat(rows))
         stream = self._embed(patches.reshape(-1, PATCH))
         for layer in self._layers:
-            stream = layer(stream, rows, positions, self._rotary)
+            stream = layer(stream, rows, angles)
         return self._head(self._norm(stream)).view(rows, length, PATCH)
 
 
@@ -209,11 +209,11 @@ class Layer:
         self._down = linear(f"{block}_down_proj", hidden, inner)
         self._norms = [Norm(state, f"{name}.Taos_norm{which}", hidden, device) for which in (1, 2)]
 
-    def __call__(self, stream: Tensor, rows: int, positions: Tensor, rotary: Rotary) -> Tensor:
+    def __call__(self, stream: Tensor, rows: int, angles: Angles) -> Tensor:
         """The stream, shape (rows * patches, hidden), after this layer."""
         query, key, value = (project(stream).view(len(stream), HEADS, -1) for project in self._projections)
         by_row = (rows, len(stream) // rows, HEADS, -1)
-        query, key = rotary(query, positions).view(by_row), rotary(key, positions).view(by_row)
+        query, key = turned(query, angles).view(by_row), turned(key, angles).view(by_row)
         seen = F.scaled_dot_product_attention(
             query.transpose(1, 2), key.transpose(1, 2), value.view(by_row).transpose(1, 2), is_causal=True
         ).transpose(1, 2)

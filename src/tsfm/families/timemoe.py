@@ -20,6 +20,7 @@ from tsfm import conformal, weights
 from tsfm.checkpoints import read_config
 from tsfm.errors import ConfigError
 from tsfm.nets.decoder import spans
+from tsfm.nets.sideways import each
 from tsfm.nets.timemoe import Network, Shape
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
 
@@ -112,21 +113,22 @@ class TimeMoe:
         network = self._network
         steps = schedule(network.shape.horizon_lengths, horizon)
         caches = [network.cache(len(context) + horizon) for context in contexts]
-        pasts: list[FloatArray] = []
-        ends = []
-        for pack in _packs([len(context) for context in contexts]):
+
+        def read(pack: slice) -> tuple[Tensor, list[FloatArray]]:
             packed = spans([len(context) for context in contexts[pack]], caches[pack])
             hidden = network.hidden(torch.cat(list(contexts[pack])), packed, everywhere=with_past)
-            if with_past:
-                pasts += [self._past(hidden[span.start : span.stop], steps[0], horizon) for span in packed]
-                hidden = hidden[[span.stop - 1 for span in packed]]
-            ends.append(hidden)
+            if not with_past:
+                return hidden, [np.empty((0, 1), np.float32)] * len(packed)
+            past = [self._past(hidden[span.start : span.stop], steps[0], horizon) for span in packed]
+            return hidden[[span.stop - 1 for span in packed]], past
+
+        ends, pasts = zip(*each(read, _packs([len(context) for context in contexts])), strict=True)
         made = [network.head(torch.cat(ends), steps[0])]
         for step in steps[1:]:
             packed = spans([made[-1].shape[1]] * len(contexts), caches)
             made.append(network.head(network.hidden(made[-1].flatten(), packed), step))
         points: FloatArray = torch.cat(made, 1)[:, :horizon].cpu().numpy()
-        return points, pasts or [np.empty((0, 1), np.float32)] * len(contexts)
+        return points, [past for pack in pasts for past in pack]
 
     def _past(self, hidden: Tensor, first: int, horizon: int) -> FloatArray:
         """What was forecast at past points, shape (points, leads), the first few points left out.

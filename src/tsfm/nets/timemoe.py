@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.nets.decoder import Cache, Linear, Rotary, Span, attend, positions
+from tsfm.nets.decoder import Angles, Cache, Linear, Rotary, Span, attend, positions, turned
+from tsfm.nets.sideways import each
 from tsfm.weights import State
 
 FFN_ROWS = 1024  # tokens at once: the wide inner products of more fall out of the second-level cache
@@ -73,11 +74,11 @@ class Network:
         """
         column = values.to(self.device)[:, None]
         stream = F.silu(column * self._gate) * (column * self._emb)
-        at = positions(packed).to(self.device)
+        angles = self._rotary.at(positions(packed).to(self.device))
         ends = None if everywhere else torch.tensor([span.stop - 1 for span in packed], device=self.device)
         for index, layer in enumerate(self._layers):
             last = index == len(self._layers) - 1
-            stream = layer(stream, index, packed, at, self._rotary, ends if last else None)
+            stream = layer(stream, index, packed, angles, ends if last else None)
         for span in packed:
             span.cache.length += len(span)
         return F.rms_norm(stream, self._norm.shape, self._norm, self.shape.rms_norm_eps)
@@ -113,8 +114,7 @@ class Layer:
         stream: Tensor,
         index: int,
         packed: Sequence[Span],
-        at: Tensor,
-        rotary: Rotary,
+        angles: Angles,
         ends: Tensor | None,
     ) -> Tensor:
         """The stream (tokens, hidden) after this layer; only the rows ``ends`` of it when given."""
@@ -122,14 +122,13 @@ class Layer:
         heads = (-1, shape.num_attention_heads, shape.head_width)
         x = self._normed(stream, 0).to(self._dtype)
         key, value = self._both(x).view(-1, 2, *heads[1:]).unbind(1)
-        key = rotary(key, at)
+        key = turned(key, angles)
         if ends is not None:
-            stream, x, at = stream[ends], x[ends], at[ends]
-        query = rotary(self._query(x).view(heads), at)
+            stream, x, angles = stream[ends], x[ends], (angles[0][ends], angles[1][ends])
+        query = turned(self._query(x).view(heads), angles)
         seen = attend(query, key, value, index, packed)
         stream = stream + self._out(seen)
-        parts = [self._experts(part) for part in torch.split(self._normed(stream, 1), FFN_ROWS)]
-        return stream + torch.cat(parts)
+        return stream + torch.cat(each(self._experts, torch.split(self._normed(stream, 1), FFN_ROWS)))
 
     def _normed(self, stream: Tensor, which: int) -> Tensor:
         weight = self._norms[which]
@@ -157,18 +156,19 @@ class Experts:
         self._experts = [block(f"experts.{e}", width) for e in range(count)]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Shape (tokens, hidden), float32, to the same in the products' type."""
+        """Shape (tokens, hidden), float32, to the same."""
         chance, expert = F.softmax(F.linear(x, self._router), -1).topk(self._best, -1)
         x = x.to(self._shared_gate.dtype)
         order = expert.flatten().argsort()
         counts = torch.bincount(expert.flatten(), minlength=len(self._experts)).tolist()
         # Rows sorted by expert: one product for each expert, over neighbouring rows.
-        parts = zip(torch.split(x[order // self._best], counts), self._experts, strict=True)
-        done = torch.cat([expert(part) for part, expert in parts if len(part)])
+        parts = zip(self._experts, torch.split(x[order // self._best], counts), strict=True)
+        done = torch.cat(each(lambda asked: asked[0](asked[1]), [(e, part) for e, part in parts if len(part)]))
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order), device=x.device)
-        mixed = torch.bmm(chance[:, None].to(x.dtype), done[back].view(*expert.shape, -1))[:, 0]
-        return mixed.addcmul_(torch.sigmoid(F.linear(x, self._shared_gate)), self._shared(x))
+        # Summed in float32: what is rounded here changes which experts the next layers choose.
+        mixed = (done[back].view(*expert.shape, -1) * chance[..., None]).sum(1)
+        return mixed.addcmul_(torch.sigmoid(F.linear(x, self._shared_gate)).float(), self._shared(x).float())
 
 
 class Gated:
