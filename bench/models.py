@@ -35,7 +35,7 @@ def run(keys: Sequence[str] = tuple(CASES), size: str | None = None, budget_s: f
     """One process for each family: neither memory nor threads of one can hurt another."""
     from tsfm import preload
 
-    environment = common.environment(**preload.SPINS)  # as the service has it, for both sides
+    environment = common.environment(**preload.TORCH)  # as the service has it, for both sides
     found: dict[str, float] = {}
     for key in keys:
         family, usual, _, seconds = CASES[key]

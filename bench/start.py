@@ -168,7 +168,7 @@ def _output(code: str, *arguments: str) -> str:
     command = [sys.executable, "-c", code, *arguments]
     from tsfm import preload
 
-    environment = common.environment(**preload.SPINS)  # as the service has it
+    environment = common.environment(**preload.TORCH)  # as the service has it
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return ended.stdout
 

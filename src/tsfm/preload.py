@@ -14,9 +14,16 @@ import threading
 from pathlib import Path
 
 log = logging.getLogger(__name__)
-# Threads of torch that wait for their next piece of work spin for milliseconds by default, on CPUs
-# that requests need to be read and answered. Read when the library is mapped, so set before.
-SPINS = {"GOMP_SPINCOUNT": "1000"}
+# Read when the library is mapped, so set before; what the environment says already stays.
+TORCH = {
+    # Threads that wait for their next piece of work spin for milliseconds by default, on CPUs that requests need to
+    # be read and answered.
+    "GOMP_SPINCOUNT": "1000",
+    # Products prepared for each shape that came, kept twice (by torch's ideep and by oneDNN): at 1,024 each, half a GiB
+    # after some hundred requests of all lengths.
+    "LRU_CACHE_CAPACITY": "64",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
+}
 
 
 _thread: threading.Thread | None = None
@@ -25,7 +32,7 @@ _thread: threading.Thread | None = None
 def begin() -> None:
     """Map it on a thread of its own; where there is no torch, nothing happens."""
     global _thread
-    for name, value in SPINS.items():
+    for name, value in TORCH.items():
         os.environ.setdefault(name, value)
     _thread = threading.Thread(target=_map, name="preload", daemon=True)
     _thread.start()
