@@ -255,6 +255,17 @@ def test_a_batch_waits_for_those_who_have_come_but_no_longer_than_the_last_one_t
     batcher.close()
 
 
+def test_it_is_tidied_up_after_a_batch_when_nothing_waits():
+    tidied, ask = threading.Semaphore(0), Sum()
+    batcher = Batcher(100, lambda size: None, tidy=tidied.release)
+    futures = [batcher.submit(job(ask, 60)) for _ in range(3)]  # no two fit into one batch
+    ask.gate.set()
+    assert [future.result(10) for future in futures] == [60] * 3
+    assert tidied.acquire(timeout=10)
+    batcher.close()
+    assert not tidied.acquire(blocking=False)
+
+
 def test_a_full_batch_waits_for_nobody():
     arrivals, ask = Arrivals(), Sum()
     batcher = Batcher(100, lambda size: None, arrivals=arrivals)

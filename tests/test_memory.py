@@ -47,3 +47,14 @@ def test_a_series_within_a_full_batch_is_never_refused(host):
 
 def test_the_host_that_runs_this_has_memory_left():
     assert memory.available() > 1 << 20
+
+
+def test_what_the_allocator_holds_without_need_goes_back_to_the_host_once_in_a_while(monkeypatch):
+    now, trims = [100.0], []
+    monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
+    tidy = memory.Tidy()
+    monkeypatch.setattr(tidy, "_trim", trims.append)
+    for moment in (100.0, 100.5, 100.0 + memory.EVERY_S, 100.2 + memory.EVERY_S):
+        now[0] = moment
+        tidy()
+    assert trims == [0, 0]

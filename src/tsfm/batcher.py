@@ -62,6 +62,7 @@ class Batcher:
         use_threads: sets how many of those the calling thread's arithmetic uses.
         arrivals: requests at the edge, which may be about to bring jobs: a batch waits for those that have come, as
             long as the batch before it took and at most ``PATIENCE_S``. For others it never waits.
+        tidy: called after a batch when nothing waits.
     """
 
     def __init__(
@@ -72,11 +73,13 @@ class Batcher:
         threads: int = 1,
         use_threads: Callable[[int], object] = as_it_is,
         arrivals: Arrivals | None = None,
+        tidy: Callable[[], object] = lambda: None,
     ) -> None:
         self._batch_points = batch_points
         self._observe = observe
         self._threads = threads
         self._use_threads = use_threads
+        self._tidy = tidy
         self._patience_s = PATIENCE_S
         self._arrivals = arrivals or Arrivals()
         self._arrivals.when_none = self._nudge
@@ -145,6 +148,8 @@ class Batcher:
                 except BaseException as error:  # noqa: BLE001  sys.exit in a model package
                     self._end(batch, error)
                     return
+                if not self._waiting:
+                    self._tidy()
 
     def _next(self, lane: Lane) -> tuple[list[Job], int] | None:
         """Wait for a batch and the number of threads it may use; None: there will be none."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import time
 from pathlib import Path
 
 from tsfm.errors import OutOfMemory
@@ -11,6 +13,7 @@ PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 # Peak of a forward over what the process had before, for each point of each row (target and covariates):
 # the most of all families, measured with Chronos-2 (120 M parameters, float32), and half as much again.
 BYTES_PER_POINT = 6_000
+EVERY_S = 1.0
 
 
 def check_fits(series: Series, comfortable_points: int) -> None:
@@ -27,6 +30,23 @@ def check_fits(series: Series, comfortable_points: int) -> None:
     if needed > left:
         size = f"{len(series)} points and {rows - 1} covariates"
         raise OutOfMemory(f"one series of {size} needs about {needed >> 20} MiB, and {left >> 20} MiB are left")
+
+
+class Tidy:
+    """Gives back to the host what the allocator holds without need, at most once in ``EVERY_S``.
+
+    Products of ever new shapes leave holes that glibc keeps for later: after Time-MoE a third of a GiB.
+    """
+
+    def __init__(self) -> None:
+        self._next = 0.0
+        self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if self._trim and now >= self._next:
+            self._next = now + EVERY_S
+            self._trim(0)
 
 
 def available() -> int:

@@ -83,6 +83,7 @@ class Service:
             runtime.threads,
             cpus.use,
             self.arrivals,
+            memory.Tidy(),
         )
         self._warm_up(model, self._batcher)
         self.metrics.info.info({k: str(v) for k, v in self.describe().items() if isinstance(v, str)})

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tsfm.nets.fracast_features import PHASES, RECENCY, phases, recency, seasonal, strongest_periods
+from tsfm.nets.sideways import each
 
 Take = Callable[[str, Sequence[int]], Tensor]  # the tensor of a name, which must have a shape
 
@@ -165,11 +166,12 @@ class FracastNet:
             shape (B, H, Q).
         """
         periods = strongest_periods(values, observed, PERIODS)
-        summaries, newest = [], []
-        for row in range(len(values)):
+
+        def read(row: int) -> tuple[Tensor, Tensor]:
             hidden = self._core(values[row], observed[row], periods[row])
-            summaries.append(torch.cat((hidden.mean(0), hidden[-1])))
-            newest.append(hidden[-SEED:].clone())
+            return torch.cat((hidden.mean(0), hidden[-1])), hidden[-SEED:].clone()
+
+        summaries, newest = zip(*each(read, range(len(values))), strict=True)
         fill = seasonal(values, observed, periods[:, :1], self.sizes.horizon)
         return self._head(torch.stack(summaries), torch.stack(newest), fill)
 
