@@ -11,7 +11,8 @@ from tsfm.errors import DeadlinePassed
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
-# In the environment of a request: the server understands ComeBack. The threads of others wait instead.
+# In the environment of a request where the server understands ComeBack: what is left of the run, None at first. Under
+# other servers the thread waits.
 COMES_BACK = "tsfm.comes_back"
 T = TypeVar("T")
 U = TypeVar("U")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from tsfm import __version__
+from tsfm.access import OPEN_PATHS
 from tsfm.card import Card
 from tsfm.imputation import DEFAULT_FREQ, DEFAULT_PRECISION, MAX_FILLED, MAX_ROWS, PRECISIONS_NS, UNITS_NS
 from tsfm.parse import DEFAULT_CONFIDENCE, DEFAULT_HORIZON
@@ -38,8 +39,6 @@ REFUSALS = {
     "507": "the series needs more memory than there is",
 }
 COME_AGAIN = ("429", "503")
-# Told to anyone, whatever settings say of who may ask.
-OPEN_PATHS = ("/healthz", "/readyz")
 ERROR: JSON = {
     "type": "object",
     "required": ["status", "error"],

@@ -154,11 +154,6 @@ def arithmetic(runtime: Runtime) -> tuple[torch.dtype, str]:
     return torch.bfloat16, f"bfloat16 with {unit or 'no hardware for it'}"
 
 
-def set_threads(count: int) -> None:
-    """Let torch's arithmetic use this many threads, at least 1."""
-    torch.set_num_threads(max(1, count))
-
-
 def _bf16_unit() -> str | None:
     has = torch.cpu.get_capabilities()
     for flag, unit in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX512-BF16"), ("bf16", "ARM bf16")):

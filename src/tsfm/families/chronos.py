@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsfm import quantiles
+from tsfm import cpus, quantiles
 from tsfm.checkpoints import read_config
 from tsfm.errors import ConfigError
 from tsfm.nets.bolt import Bolt, BoltSizes
 from tsfm.nets.chronos2 import UNROLLED, Chronos2, Chronos2Sizes
 from tsfm.series import Capabilities, Family, FloatArray, Forecast, Runtime, Series
-from tsfm.weights import State, arithmetic, read_safetensors, set_threads
+from tsfm.weights import State, arithmetic, read_safetensors
 
 CARD = {
     "summary": "Chronos-Bolt and Chronos-2: patch transformers with native quantiles",
@@ -95,7 +95,7 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
     except (KeyError, TypeError, ValueError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise ConfigError(f"{folder}/config.json: expected that of a {kind}, found {reason}") from error
-    set_threads(runtime.threads)
+    cpus.use(runtime.threads)
     dtype, path = arithmetic(runtime)
     state = read_safetensors(folder / "model.safetensors")
     _drop_copies(state, sizes.width)

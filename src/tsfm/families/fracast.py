@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsfm import quantiles
+from tsfm import cpus, quantiles
 from tsfm.checkpoints import read_config
 from tsfm.errors import ConfigError
 from tsfm.nets.fracast import FracastNet, Sizes
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
-from tsfm.weights import read_safetensors, set_threads
+from tsfm.weights import read_safetensors
 
 CARD = {
     "summary": "Fracast-0: embedded default, needs no download",
@@ -41,7 +41,7 @@ def load(folder: Path | None, runtime: Runtime) -> Fracast:
     Raises:
         ConfigError: the folder holds something else.
     """
-    set_threads(runtime.threads)
+    cpus.use(runtime.threads)
     folder = folder or _packaged()
     config = read_config(folder)
     try:

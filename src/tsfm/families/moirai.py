@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tsfm import cpus
 from tsfm.checkpoints import read_config
 from tsfm.errors import BadRequest, ConfigError
 from tsfm.nets.moirai import Moirai2, MoiraiMoE
@@ -32,7 +33,7 @@ from tsfm.nets.moirai_mixture import narrow_scale
 from tsfm.nets.moirai_patches import PATCH, patches
 from tsfm.quantiles import at_levels
 from tsfm.series import Capabilities, Family, FloatArray, Forecast, Runtime, Series
-from tsfm.weights import arithmetic, read_safetensors, set_threads
+from tsfm.weights import arithmetic, read_safetensors
 
 CARD = {
     "summary": "Moirai-MoE and Moirai-2: patch transformers with covariates and native intervals",
@@ -90,7 +91,7 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
     sizes = _sizes(config, experts, where)
     longest = _whole(config, "max_seq_len", where)
     dtype, path = arithmetic(runtime)
-    set_threads(runtime.threads)
+    cpus.use(runtime.threads)
     state = read_safetensors(folder / "model.safetensors")
     family: Sampled | Quantiled
     if experts:

@@ -25,13 +25,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsfm import scaling
+from tsfm import cpus, scaling
 from tsfm.checkpoints import read_config
 from tsfm.errors import ConfigError
 from tsfm.gaps import Window, plan
 from tsfm.nets.moment import Encoder, Sizes
 from tsfm.series import Capabilities, FloatArray, Runtime, Series
-from tsfm.weights import arithmetic, read_safetensors, set_threads
+from tsfm.weights import arithmetic, read_safetensors
 
 CARD = {
     "summary": "MOMENT-1: fills gaps by reconstructing masked patches",
@@ -80,7 +80,7 @@ def load(folder: Path | None, runtime: Runtime) -> Moment:
     """
     if folder is None:
         raise ConfigError("moment: expected a folder with a checkpoint, got none")
-    set_threads(runtime.threads)
+    cpus.use(runtime.threads)
     dtype, path = arithmetic(runtime)
     sizes = _sizes(folder, torch.device(runtime.device), dtype)
     encoder = Encoder(read_safetensors(folder / "model.safetensors"), sizes)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tsfm import conformal, weights
+from tsfm import conformal, cpus, weights
 from tsfm.errors import ConfigError
 from tsfm.nets.decoder import Angles, Linear, Rotary, turned
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
@@ -65,7 +65,7 @@ def load(folder: Path | None, runtime: Runtime) -> TDtsfm:
     # Its weights are float32 and few tokens keep the CPU waiting for memory: bfloat16 only on demand.
     chosen = "float32" if runtime.dtype == "auto" else runtime.dtype
     dtype, path = weights.arithmetic(Runtime(runtime.device, chosen, runtime.threads))
-    weights.set_threads(runtime.threads)
+    cpus.use(runtime.threads)
     state = weights.read_torch(folder / FILE)
     network = Network(state, dtype, runtime.device)
     state.finish()

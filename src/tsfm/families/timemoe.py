@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsfm import conformal, weights
+from tsfm import conformal, cpus, weights
 from tsfm.checkpoints import read_config
 from tsfm.errors import ConfigError
 from tsfm.nets.decoder import spans
@@ -66,7 +66,7 @@ def load(folder: Path | None, runtime: Runtime) -> TimeMoe:
         raise ConfigError("family timemoe: expected a folder with its checkpoint, got none")
     shape = _shape(folder)
     dtype, path = weights.arithmetic(runtime)
-    weights.set_threads(runtime.threads)
+    cpus.use(runtime.threads)
     state = weights.read_safetensors(folder / "model.safetensors")
     network = Network(shape, state, dtype, runtime.device)
     state.finish()

@@ -24,11 +24,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tsfm import cpus
 from tsfm.errors import ConfigError
 from tsfm.nets.timesfm import STEP, Decoder, Reader, patch
 from tsfm.quantiles import at_levels
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
-from tsfm.weights import arithmetic, read_torch, set_threads
+from tsfm.weights import arithmetic, read_torch
 
 CARD = {
     "summary": "TimesFM 2.0: a patch decoder with native quantiles, contexts up to 2048",
@@ -62,7 +63,7 @@ def load(folder: Path | None, runtime: Runtime) -> TimesFm:
     """
     if folder is None:
         raise ConfigError("timesfm: expected a folder with a checkpoint, got none")
-    set_threads(runtime.threads)
+    cpus.use(runtime.threads)
     dtype, path = arithmetic(runtime)
     state = read_torch(folder / "torch_model.ckpt")
     return TimesFm(Decoder(Reader(state, torch.device(runtime.device), dtype)), path)
