@@ -82,7 +82,9 @@ def main(port: int, clients: int, out: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    out.write_text(json.dumps(kinds))
+    whole = Path(f"{out}.whole")
+    whole.write_text(json.dumps(kinds))
+    whole.rename(out)  # who waits for the file must never see half of it
 
 
 if __name__ == "__main__":
