@@ -246,10 +246,8 @@ def test_a_batch_waits_for_those_who_have_come_but_no_longer_than_the_last_one_t
     batcher._patience_s = 1e9
     arrivals.came()
     futures = [batcher.submit(job(ask, 20)), batcher.submit(job(ask, 21))]
-    for _ in range(2):
-        arrivals.taken_up()
-        assert not any(future.done() for future in futures)
-        arrivals.gone()
+    assert not any(future.done() for future in futures)
+    arrivals.gone()
     assert [future.result(10) for future in futures] == [20, 21]
     assert ask.seen == [[10], [20, 21]]
     batcher.close()
@@ -275,20 +273,6 @@ def test_a_full_batch_waits_for_nobody():
     futures = [batcher.submit(job(ask, 50)), batcher.submit(job(ask, 50))]
     assert [future.result(10) for future in futures] == [50, 50]
     batcher.close()
-
-
-def test_who_brings_a_job_is_not_waited_for_any_more():
-    arrivals = Arrivals()
-    calls = []
-    arrivals.when_none = lambda: calls.append(arrivals.count)
-    arrivals.came()
-    arrivals.gone()  # this thread works on none
-    assert arrivals.count == 1
-    arrivals.taken_up()
-    for _ in range(2):
-        arrivals.gone()
-    assert arrivals.count == 0
-    assert calls == [0]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Answers that come too late, or never."""
 
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -25,6 +26,14 @@ def test_the_late_end_in_the_order_of_their_deadlines_and_the_others_stay(deadli
         with pytest.raises(DeadlinePassed, match="no answer within 7 s"):
             future.result(10)
     assert not later.done()
+
+
+def test_a_deadline_sooner_than_the_thread_would_look_is_kept():
+    made, soon = Deadlines(1000), Future()
+    made.watch(soon, time.monotonic() + 0.05)
+    with pytest.raises(DeadlinePassed):
+        soon.result(10)
+    made.close()
 
 
 def test_what_is_done_is_watched_no_more_and_keeps_its_answer(deadlines):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import resource
 import select
 import socket
 import string
@@ -9,6 +10,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -448,6 +450,20 @@ def test_clients_that_never_read_do_not_hold_others_up(live):
             client.__exit__()
     while live.post("/ds_predict", {"input": WALK}).status == 429:
         pass
+
+
+def test_a_long_pipeline_is_run_only_as_far_as_its_answers_are_read(live):
+    count, ask = 1500, b"GET /openapi.json HTTP/1.1\r\n\r\n"
+    statm = Path(f"/proc/{live.process.pid}/statm")
+    pages = int(statm.read_text().split()[1])
+    with Client(live) as client:
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
+        client.send(ask * count)
+        assert [live.get("/readyz", timeout=10).status for _ in range(20)] == [200] * 20
+        answers = len(client.answer().body) * count
+        grown = (int(statm.read_text().split()[1]) - pages) * resource.getpagesize()
+        assert grown < answers / 3
+        assert {client.answer().status for _ in range(count - 1)} == {200}
 
 
 def test_bodies_together_are_bounded_while_they_are_received(serve, tmp_path):

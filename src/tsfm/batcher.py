@@ -98,7 +98,6 @@ class Batcher:
 
     def submit(self, job: Job) -> Future[object]:
         """Queue a job; cancel its future to take it back: while it waits, it is not computed then."""
-        self._arrivals.gone()  # what is left to be done for its request brings no further job
         with self._lock:
             if self._closing:
                 raise NotReady("the service is stopping")
@@ -176,7 +175,7 @@ class Batcher:
     def _worth_waiting(self) -> bool:
         """Somebody who has come may still join, and there is room."""
         points = sum(len(job.series) for job in self._waiting)
-        return self._arrivals.count > 0 and points < self._batch_points and not self._closing
+        return self._arrivals.busy and points < self._batch_points and not self._closing
 
     def _nudge(self) -> None:
         with self._lock:

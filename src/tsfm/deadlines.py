@@ -19,9 +19,11 @@ class Deadlines:
     """
 
     def __init__(self, allowed_s: float) -> None:
+        self._allowed_s = allowed_s
         self._sentence = f"no answer within {allowed_s:g} s"
         self._open: dict[Future[Any], float] = {}  # the earliest deadline first: all are given the same time
         self._changed = threading.Condition()
+        self._wakes = 0.0  # when the thread will look again by itself
         self._closing = False
         threading.Thread(target=self._loop, name="deadlines", daemon=True).start()
 
@@ -29,7 +31,7 @@ class Deadlines:
         """End it at ``deadline`` (of ``time.monotonic``) unless it is done by then."""
         with self._changed:
             self._open[future] = deadline
-            if len(self._open) == 1:
+            if deadline < self._wakes:  # seldom: one who waits for no later one is not woken by each request
                 self._changed.notify()
         future.add_done_callback(self._forget)
 
@@ -51,14 +53,13 @@ class Deadlines:
         """The next one that is late; None: there will be none."""
         with self._changed:
             while not self._closing:
-                if not self._open:
-                    self._changed.wait()
-                    continue
-                future, deadline = next(iter(self._open.items()))
-                if (left := deadline - time.monotonic()) <= 0:
+                now = time.monotonic()
+                future, deadline = next(iter(self._open.items()), (None, now + self._allowed_s))
+                if future and deadline <= now:
                     del self._open[future]
                     return future
-                self._changed.wait(left)
+                self._wakes = deadline
+                self._changed.wait(deadline - now)
         return None
 
 

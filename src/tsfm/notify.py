@@ -38,6 +38,8 @@ def keep_watchdog_fed(healthy: Callable[[], bool], stop: threading.Event) -> Non
             if healthy():
                 notify("WATCHDOG=1")
             else:
-                log.error("the model does not answer; leaving it to systemd's watchdog to restart the service")
+                log.error(
+                    "the model or the network loop hangs; leaving it to systemd's watchdog to restart the service"
+                )
 
     threading.Thread(target=loop, name="watchdog", daemon=True).start()

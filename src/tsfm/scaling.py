@@ -7,6 +7,7 @@ normalisation on top changes nothing but rounding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -126,9 +127,13 @@ def _unit(values: FloatArray, fill_gaps: bool) -> tuple[FloatArray, Scale]:
     # squares of 1e200 and of 1e-200 are out of range. Halved where high - low itself would be.
     part = 0.5 if max(-low, high) > LARGEST / 4 else 1.0
     base, span = low * part, high * part - low * part
-    raised = (seen * part - base) / span
-    mean, deviation = float(raised.mean()), float(raised.std())
-    unit = ((values * part - base) / span - mean) / deviation
+    unit = (values * part - base) / span
+    raised = unit[~missing] if seen is not values else unit
+    mean = float(raised.mean())
+    raised = raised - mean
+    deviation = math.sqrt(float(raised @ raised) / raised.size)
+    unit -= mean
+    unit /= deviation
     scale = Scale((base + mean * span) / part, deviation * span / part)
     return np.asarray(fill(unit) if fill_gaps else unit, np.float32), scale
 

@@ -19,15 +19,14 @@ from tsfm import __version__, checkpoints, ports, preload
 from tsfm.app import create_app
 from tsfm.card import Card
 from tsfm.errors import ConfigError, TsfmError
+from tsfm.loop import Loop
 from tsfm.notify import keep_watchdog_fed, notify
 from tsfm.series import Runtime
 from tsfm.service import Service
 from tsfm.settings import Settings
-from tsfm.wire import Channel, Workers, comes_back
+from tsfm.wire import Channel, comes_back
 
 log = logging.getLogger(__name__)
-# They parse and write; none waits for the model. More would only fight for the interpreter.
-WORKERS = 2
 DRAIN_S = 20  # together below the unit's TimeoutStopSec
 CLOSE_S = 3  # for an inference thread that nobody waits for any more
 OUTBUF_LIMIT = 64 << 20  # more than any answer has
@@ -55,7 +54,7 @@ class Process:
         self._service = Service(card, settings)
         self._stopping = threading.Event()
         self._failure: TsfmError | None = None
-        self._sockets: dict[int, object] = {}
+        self._loop = Loop(self._service.arrivals)
         self._server = self._bind()
 
     def run(self) -> int:
@@ -63,8 +62,7 @@ class Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         threading.Thread(target=self._load, name="load", daemon=True).start()
-        self._server.run()  # until _end_loop leaves it no socket
-        self._server.task_dispatcher.shutdown()
+        self._loop.run()  # until _end_loop leaves it no socket
         if self._failure:
             raise self._failure
         log.info("stopped")
@@ -75,10 +73,10 @@ class Process:
         try:
             server = create_server(
                 comes_back(create_app(self._service)),
-                map=self._sockets,
+                map=self._loop.sockets,
                 host=settings.host,
                 port=port,
-                _dispatcher=Workers(self._service.arrivals, WORKERS),
+                _dispatcher=self._loop,
                 connection_limit=_connection_limit(settings.queue),
                 recv_bytes=64 << 10,  # a request of a thousand points in one turn of the loop
                 max_request_header_size=16 << 10,
@@ -94,6 +92,7 @@ class Process:
         except OSError as error:
             raise ConfigError(_why_not_bound(settings.host, port, error)) from error
         server.channel_class = Channel
+        self._loop.attach(server)
         server.body_budget = settings.queue_mib << 20
         server.last_call = False
         log.info("%s %s listens on http://%s:%d", self._card.name, __version__, settings.host, port)
@@ -108,12 +107,15 @@ class Process:
             preload.finish()
             self._service.start(self._folder, runtime)
             notify("READY=1", f"STATUS=serving {self._service.summary()}")
-            keep_watchdog_fed(self._service.healthy, self._stopping)
+            keep_watchdog_fed(self._healthy, self._stopping)
         except TsfmError as error:
             self._fail(error)
         except Exception as error:
             log.error("%s could not be loaded", self._card.name, exc_info=error)
             self._fail(TsfmError(f"{self._card.name} could not be loaded: {type(error).__name__}: {error}"))
+
+    def _healthy(self) -> bool:
+        return self._service.healthy() and self._loop.healthy(self._settings.stall_s)
 
     def _fail(self, error: TsfmError) -> None:
         self._failure = error
@@ -141,12 +143,9 @@ class Process:
 
         Whoever comes later is refused; without this, those in between would be cut off.
         """
-        server, before = self._server, -1
-        server.last_call = True
-        while before != len(server.active_channels):
-            before = len(server.active_channels)
-            server.handle_accept()
-        dispatcher.close(server)
+        self._server.last_call = True
+        self._loop.accept()
+        dispatcher.close(self._server)
 
     def _flush(self) -> None:
         """Let the network loop answer who is connected and send what is left in its buffers."""
@@ -161,7 +160,7 @@ class Process:
 
     def _end_loop(self) -> None:
         # On the network loop's own thread; an exception there could be taken for a connection's.
-        self._server.trigger.pull_trigger(lambda: close_all(self._sockets, ignore_all=True))
+        self._server.trigger.pull_trigger(lambda: close_all(self._loop.sockets, ignore_all=True))
 
 
 def _connection_limit(queue: int) -> int:

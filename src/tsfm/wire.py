@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import orjson
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
-from waitress.task import ErrorTask, Task, ThreadedTaskDispatcher, WSGITask
+from waitress.task import ErrorTask, Task, WSGITask
 from waitress.utilities import BadRequest, Error
 
 from tsfm.answer import COMES_BACK, ComeBack
-from tsfm.arrivals import Arrivals
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -113,28 +112,13 @@ class JsonErrorTask(OneSend, ErrorTask):  # type: ignore[misc]
         self.write(body)
 
 
-class Workers(ThreadedTaskDispatcher):  # type: ignore[misc]
-    """waitress's threads (waitress.task.ThreadedTaskDispatcher); it is known how much they have to do."""
-
-    def __init__(self, arrivals: Arrivals, count: int) -> None:
-        super().__init__()
-        self.arrivals = arrivals
-        self.set_thread_count(count)
-
-    def add_task(self, task: Channel) -> None:
-        """Queue a channel with a request to run; all but a POST take next to nothing and go first."""
-        self.arrivals.came()
-        with self.lock:
-            (self.queue.append if task.requests[0].command == "POST" else self.queue.appendleft)(task)
-            self.queue_cv.notify()
-
-
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection whose answers leave in one piece, whose errors are JSON, and that counts what others hold."""
 
     task_class = OneSendTask
     error_task_class = JsonErrorTask
     parser_class = Parser
+    held_up = False  # a further request waits until the answer before it was sent
 
     def received(self, data: bytes) -> bool:
         request = self.request
@@ -143,16 +127,21 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return bool(super().received(data))
 
     def service(self) -> None:
-        """Run the oldest request, on a worker's thread, as far as that goes without waiting for the model."""
-        arrivals = self.server.task_dispatcher.arrivals
-        arrivals.taken_up()
+        """Run the oldest request as far as that goes without waiting: for the model, or for who does not read."""
+        if self.total_outbufs_len:
+            self.held_up = True
+            return
         try:
             super().service()
         except ComeBack as unfinished:
             self.requests[0].rest = unfinished.finish
             unfinished.future.add_done_callback(lambda _: self.server.add_task(self))
-        finally:
-            arrivals.gone()
+
+    def handle_write(self) -> None:
+        super().handle_write()
+        if self.held_up and not self.total_outbufs_len:
+            self.held_up = False
+            self.server.add_task(self)
 
     def _others_hold(self) -> int:
         channels = [channel for channel in list(self.server.active_channels.values()) if channel is not self]

@@ -1,0 +1,108 @@
+"""One thread for the whole edge: it reads what has come, runs the requests and sends the answers.
+
+Only the model's arithmetic is done elsewhere. To hand each request to another thread and back cost more than to read
+it: Python runs one thread at a time, and on few CPUs each hand-over is a wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from waitress.server import BaseWSGIServer
+from waitress.wasyncore import poll2
+
+from tsfm.arrivals import Arrivals
+
+if TYPE_CHECKING:
+    from tsfm.wire import Channel
+
+log = logging.getLogger(__name__)
+# So long POSTs may be run without a look for what else has come, above all for a GET.
+TURN_S = 0.002
+IDLE_S = 1.0  # waitress looks that often for connections that it should close
+
+
+class Loop:
+    """waitress's loop over its sockets, and in place of its threads (waitress.task.ThreadedTaskDispatcher).
+
+    Args:
+        arrivals: told whether POSTs are left to be run.
+
+    Attributes:
+        sockets: for waitress's ``map``; without any the loop ends.
+    """
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        self.sockets: dict[int, object] = {}
+        self._arrivals = arrivals
+        self._quick: deque[Channel] = deque()  # all but POSTs take next to nothing and go first
+        self._posts: deque[Channel] = deque()
+        self._thread = 0
+        self._woken = False
+
+    def attach(self, server: BaseWSGIServer) -> None:
+        """The server whose sockets these are; it was made with this loop as its dispatcher."""
+        self._server = server
+        server.pull_trigger = self.wake  # a channel says so that it has changed
+        server.handle_accept = self.accept
+
+    def run(self) -> None:
+        """Serve on the calling thread until no socket is left."""
+        self._thread = threading.get_ident()
+        while self.sockets:
+            # What can be read by now belongs to what was run just before: ask once more, without waiting.
+            poll2(0 if self._arrivals.busy or self._quick else IDLE_S, self.sockets)
+            self._woken = False
+            if not self._posts:
+                self._arrivals.gone()
+            self.turn()
+
+    def turn(self) -> None:
+        """Run what is queued: all that is quick, and POSTs for ``TURN_S``, at least one."""
+        for _ in range(len(self._quick)):
+            self._serve(self._quick.popleft())
+        ends = time.monotonic() + TURN_S
+        while self._posts:
+            self._serve(self._posts.popleft())
+            if time.monotonic() >= ends:
+                return
+
+    def accept(self) -> None:
+        """Take in all who have connected by now; waitress would take one, and run its request before the next."""
+        channels, before = self._server.active_channels, -1
+        while before < len(channels) < self._server.adj.connection_limit:
+            before = len(channels)
+            BaseWSGIServer.handle_accept(self._server)
+
+    def add_task(self, channel: Channel) -> None:
+        """A channel has a request to be run, or to be run on; from any thread."""
+        if channel.requests[0].command == "POST":
+            self._posts.append(channel)
+            self._arrivals.came()
+        else:
+            self._quick.append(channel)
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the loop look at everything anew; from any thread, and nothing to do from its own."""
+        if not self._woken and threading.get_ident() != self._thread:
+            self._woken = True
+            self._server.trigger.pull_trigger()
+
+    def healthy(self, timeout_s: float) -> bool:
+        """The loop comes round within that time."""
+        round_come = threading.Event()
+        self._server.trigger.pull_trigger(round_come.set)
+        return round_come.wait(timeout_s)
+
+    @staticmethod
+    def _serve(channel: Channel) -> None:
+        try:
+            channel.service()
+        except Exception:
+            log.exception("a connection failed")
+            channel.will_close = True

@@ -1,0 +1,139 @@
+"""The one thread of the edge: in which order it takes up what has come, and whom it does not wait for."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from types import SimpleNamespace
+
+import pytest
+from waitress import create_server
+
+from tsfm import loop
+from tsfm.arrivals import Arrivals
+from tsfm.wire import Channel, comes_back
+
+
+@pytest.fixture
+def served():
+    """A loop that nobody runs yet, with a server of an app that says its path."""
+    made = loop.Loop(Arrivals())
+
+    def app(environ, start_response):
+        body = environ["PATH_INFO"].encode()
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    server = create_server(comes_back(app), map=made.sockets, host="127.0.0.1", port=0, _dispatcher=made)
+    server.channel_class, server.last_call, server.body_budget = Channel, False, 1 << 20
+    made.attach(server)
+    made.port = server.effective_port
+    yield made
+    for one in list(made.sockets.values()):
+        one.close()
+
+
+class Asking:
+    """In place of a connection: with one request, for which it takes its time."""
+
+    def __init__(self, command, ran, pause=lambda: None):
+        self.requests = [SimpleNamespace(command=command)]
+        self.ran, self.pause = ran, pause
+
+    def service(self):
+        self.pause()
+        self.ran.append(self)
+
+
+def test_what_takes_next_to_nothing_goes_before_what_the_model_must_answer(served):
+    ran = []
+    asking = [Asking(command, ran) for command in ("POST", "GET", "POST", "")]
+    for channel in asking:
+        served.add_task(channel)
+    served.turn()
+    first, second, third, fourth = asking
+    assert ran == [second, fourth, first, third]
+
+
+def test_between_long_requests_the_loop_looks_for_others(served):
+    ran = []
+    long = threading.Event()
+    asking = [Asking("POST", ran, lambda: long.wait(loop.TURN_S)) for _ in range(3)]
+    for channel in asking:
+        served.add_task(channel)
+    for done in (1, 2, 3):
+        served.turn()
+        assert ran == asking[:done]
+
+
+def test_what_has_come_is_known_until_it_is_run(served):
+    arrivals, none_left = served._arrivals, threading.Event()
+    arrivals.when_none = none_left.set
+    arrivals.gone()
+    assert not none_left.is_set()  # there was nothing
+    served.add_task(Asking("GET", []))
+    assert not arrivals.busy
+    served.add_task(Asking("POST", []))
+    assert arrivals.busy
+    thread = threading.Thread(target=served.run, daemon=True)
+    thread.start()
+    assert none_left.wait(10)
+    assert not arrivals.busy
+    end(served, thread)
+
+
+def test_all_who_have_connected_are_taken_in_at_once(served):
+    clients = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(30)]
+    served.accept()
+    assert len(served._server.active_channels) == 30
+    for client in clients:
+        client.close()
+
+
+def test_a_loop_that_does_not_come_round_is_unhealthy(served):
+    entered, gate = threading.Event(), threading.Event()
+
+    def hang():
+        entered.set()
+        gate.wait(60)
+
+    thread = threading.Thread(target=served.run, daemon=True)
+    thread.start()
+    assert served.healthy(10)
+    served.add_task(Asking("GET", [], hang))
+    assert entered.wait(10)
+    assert not served.healthy(0.05)
+    gate.set()
+    assert served.healthy(10)
+    end(served, thread)
+
+
+def test_requests_of_one_connection_follow_at_once(served, monkeypatch):
+    monkeypatch.setattr(loop, "IDLE_S", 60)
+    thread = threading.Thread(target=served.run, daemon=True)
+    thread.start()
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as client:
+        client.sendall(b"GET /a HTTP/1.1\r\n\r\n" * 20)
+        got = b""
+        while got.count(b"/a") < 20:
+            got += client.recv(1 << 16)
+    end(served, thread)
+
+
+def test_a_connection_that_fails_ends_alone(served, caplog):
+    def fail():
+        raise ValueError("broken")
+
+    broken, sound = Asking("GET", [], fail), []
+    served.add_task(broken)
+    served.add_task(Asking("GET", sound))
+    served.turn()
+    assert broken.will_close
+    assert len(sound) == 1
+    assert "a connection failed" in caplog.text
+
+
+def end(served, thread):
+    served._server.trigger.pull_trigger(lambda: [one.close() for one in list(served.sockets.values())])
+    thread.join(10)
+    assert not thread.is_alive()
