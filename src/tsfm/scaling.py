@@ -57,9 +57,11 @@ def restore(forecast: Forecast, scale: Scale, levels: Sequence[float]) -> Foreca
     Raises:
         ModelFailed: the model gave something that is not a number.
     """
-    if not (np.isfinite(forecast.median).all() and np.isfinite(forecast.quantiles).all()):
+    made = np.vstack((forecast.median, forecast.quantiles))
+    if not np.isfinite(made).all():
         raise ModelFailed("the model's answer holds values that are not numbers")
-    median, rows = scale.restore(forecast.median), scale.restore(forecast.quantiles)
+    made = scale.restore(made)
+    median, rows = made[0], made[1:]
     order = np.argsort(levels, kind="stable")
     rows[order] = np.sort(rows, axis=0)
     for row, level in zip(rows, levels, strict=True):
