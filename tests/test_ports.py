@@ -56,6 +56,13 @@ def test_the_command_is_shown_without_folders_and_only_for_the_listener(tmp_path
     assert ports.holder(6037, proc) == "pid 123 (python3 timemoe-server.py --port 6037)"
 
 
+def test_who_serves_is_named_before_systemd_which_keeps_the_socket(tmp_path: Path) -> None:
+    proc = tree(tmp_path, uid=0)
+    process(proc, 1, b"/sbin/init\0", inode=22)
+    process(proc, 123, b"tsfm\0serve\0fracast\0", inode=22)
+    assert ports.holder(6037, proc) == "pid 123 (tsfm serve fracast)"
+
+
 def test_a_long_or_unprintable_command_stays_one_short_line(tmp_path: Path) -> None:
     proc = tree(tmp_path, uid=0)
     process(proc, 9, b"x\ny" + b"z" * 500, inode=22)

@@ -6,13 +6,14 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
 
 
-def notify(*fields: str) -> bool:
-    """Send fields such as ``READY=1``; False when not started by systemd, or when it does not listen."""
+def notify(*fields: str, fds: Sequence[int] = ()) -> bool:
+    """Send fields such as ``READY=1``, and file descriptors; False without systemd, or when it does not listen."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return False
@@ -20,7 +21,9 @@ def notify(*fields: str) -> bool:
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
         try:
-            channel.sendto("\n".join(fields).encode(), address)
+            # Not socket.send_fds: Python 3.11's forgets the address.
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
+            channel.sendmsg(["\n".join(fields).encode()], rights, 0, address)
         except OSError as error:
             log.warning("systemd could not be told %s: %s", fields[0], error)
             return False

@@ -61,7 +61,8 @@ def listeners(proc: Path = PROC) -> list[Listener]:
 
 def _sockets_of_processes(proc: Path) -> Iterator[tuple[str, int]]:
     """(pid, inode) of every socket whose owner we are allowed to see; processes may end meanwhile."""
-    for pid in (entry.name for entry in proc.iterdir() if entry.name.isdigit()):
+    # systemd keeps our services' sockets as well, and is not who serves them: process 1 comes last.
+    for pid in sorted((entry.name for entry in proc.iterdir() if entry.name.isdigit()), key=lambda pid: pid == "1"):
         folder = proc / pid / "fd"
         with contextlib.suppress(OSError):
             for name in os.listdir(folder):

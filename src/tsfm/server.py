@@ -19,6 +19,7 @@ from tsfm import __version__, checkpoints, ports, preload
 from tsfm.app import create_app
 from tsfm.card import Card
 from tsfm.errors import ConfigError, TsfmError
+from tsfm.kept import hand_over, take_over
 from tsfm.loop import Loop
 from tsfm.notify import keep_watchdog_fed, notify
 from tsfm.series import Runtime
@@ -70,12 +71,13 @@ class Process:
 
     def _bind(self) -> BaseWSGIServer:
         settings, port = self._settings, self._settings.port or self._card.port
+        kept = take_over(settings.host, port)
+        where: dict[str, object] = {"sockets": [kept]} if kept else {"host": settings.host, "port": port}
         try:
             server = create_server(
                 comes_back(create_app(self._service)),
                 map=self._loop.sockets,
-                host=settings.host,
-                port=port,
+                **where,
                 _dispatcher=self._loop,
                 connection_limit=_connection_limit(settings.queue),
                 recv_bytes=64 << 10,  # a request of a thousand points in one turn of the loop
@@ -93,6 +95,8 @@ class Process:
             raise ConfigError(_why_not_bound(settings.host, port, error)) from error
         server.channel_class = Channel
         self._loop.attach(server)
+        if not kept:
+            hand_over(server.socket)
         server.body_budget = settings.queue_mib << 20
         server.last_call = False
         log.info("%s %s listens on http://%s:%d", self._card.name, __version__, settings.host, port)
@@ -141,7 +145,8 @@ class Process:
     def _last_call(self) -> None:
         """On the network loop: take in who has connected already, then listen no more.
 
-        Whoever comes later is refused; without this, those in between would be cut off.
+        Whoever comes later waits for the next process where systemd keeps the socket for it, and is refused elsewhere;
+        without this, those in between would be cut off there.
         """
         self._server.last_call = True
         self._loop.accept()
