@@ -19,9 +19,9 @@ TORCH = {
     # Threads that wait for their next piece of work spin for milliseconds by default, on CPUs that requests need to
     # be read and answered.
     "GOMP_SPINCOUNT": "1000",
-    # Products prepared for each shape that came, kept twice (by torch's ideep and by oneDNN): at 1,024 each, half a GiB
-    # after some hundred requests of all lengths.
-    "LRU_CACHE_CAPACITY": "64",
+    # Products prepared for each shape that came, kept twice (by torch's ideep in each thread, and by oneDNN): at 1,024
+    # each, half a GiB after some hundred requests of all lengths. What only ideep has lost takes 10 µs to make again.
+    "LRU_CACHE_CAPACITY": "8",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
 }
 
