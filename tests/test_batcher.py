@@ -219,6 +219,19 @@ def test_what_waits_is_shared_between_the_lanes_that_are_free(lanes):
     assert lanes.healthy(10)
 
 
+def test_a_lane_leaves_what_waits_beyond_its_share_to_the_one_that_runs_less(lanes):
+    held, free, ask = Sum("held"), Sum("free"), Sum()
+    futures = [lanes.submit(job(each, 1)) for each in (held, free)]
+    assert all(each.entered.wait(10) for each in (held, free))
+    futures += [lanes.submit(job(ask, length)) for length in [10] * 7]
+    ask.gate.set()
+    free.gate.set()
+    assert [future.result(10) for future in futures[1:]] == [1] + [10] * 7
+    assert [len(batch) for batch in ask.seen] == [4, 2, 1]  # of 7 and the one held, of 3 and that, of 1 and that
+    held.gate.set()
+    assert futures[0].result(10) == 1
+
+
 def test_one_hung_lane_is_noticed_while_the_other_works(lanes):
     hung, ask = Sum("hung"), Sum()
     held = lanes.submit(job(hung, 1))

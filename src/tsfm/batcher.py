@@ -35,13 +35,14 @@ class Lane:
 
     thread: threading.Thread
     busy_since: float | None = None
+    size: int = 0  # of its present batch
     pulse: int = 0
     last_s: float = 0.0  # what its last batch took
 
     def rests(self) -> None:
         if self.busy_since is not None:
             self.last_s = time.monotonic() - self.busy_since
-        self.busy_since = None
+        self.busy_since, self.size = None, 0
 
     def stuck(self, stall_s: float) -> bool:
         since = self.busy_since
@@ -164,8 +165,9 @@ class Batcher:
             if not self._waiting:
                 return None if self._closing else ([], 1)
             lane.busy_since = time.monotonic()
+            batch = self._take()
+            lane.size = len(batch)
             idle = sum(other.busy_since is None for other in self._lanes)
-            batch = self._take(1 + idle)
             busy = len(self._lanes) - idle
             if idle and self._waiting:
                 self._work.notify()
@@ -198,16 +200,21 @@ class Batcher:
             job.future.cancel()
         return not job.future.done()
 
-    def _take(self, shares: int) -> list[Job]:
-        """The batch that holds the oldest job when what waits is split as cheaply as possible; or a share of it."""
+    def _take(self) -> list[Job]:
+        """The batch that holds the oldest job when what waits is split as cheaply as possible.
+
+        It takes no more than a lane's fair share of all that waits and runs: else, once one lane runs a single series
+        and another all the rest, they go on so for ever.
+        """
         oldest = self._waiting[0]
         mates = [job for job in self._waiting if job.group == oldest.group][:CONSIDERED]
         mates.sort(key=lambda job: len(job.series))
         own = mates.index(oldest)
         spans = split([len(job.series) for job in mates], self._batch_points)
         low, high = next((low, high) for low, high in spans if low <= own < high)
-        share = -((low - high) // shares)
-        low += (own - low) // share * share
+        here = len(self._waiting) + sum(lane.size for lane in self._lanes)
+        share = -(-here // len(self._lanes))
+        low = max(low, min(low + (own - low) // share * share, high - share))
         taken = mates[low : min(low + share, high)]
         chosen = set(map(id, taken))
         self._waiting = [job for job in self._waiting if id(job) not in chosen]
