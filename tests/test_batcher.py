@@ -232,6 +232,22 @@ def test_a_lane_leaves_what_waits_beyond_its_share_to_the_one_that_runs_less(lan
     assert futures[0].result(10) == 1
 
 
+@dataclass(frozen=True)
+class Where:
+    """Answers on which thread it was asked."""
+
+    def run(self, batch):
+        return [threading.current_thread().name for _ in batch]
+
+
+def test_what_comes_one_by_one_runs_on_one_lane(lanes):
+    threads = set()
+    for _ in range(10):
+        threads.add(lanes.submit(job(Where(), 10)).result(10))
+        assert lanes.healthy(10)  # each lane is at rest again
+    assert threads == {"inference-0"}
+
+
 def test_one_hung_lane_is_noticed_while_the_other_works(lanes):
     hung, ask = Sum("hung"), Sum()
     held = lanes.submit(job(hung, 1))

@@ -34,6 +34,7 @@ class Lane:
     """One inference thread: since when its present batch runs, and the last pulse that it answered."""
 
     thread: threading.Thread
+    work: threading.Condition  # it waits for it when idle
     busy_since: float | None = None
     size: int = 0  # of its present batch
     pulse: int = 0
@@ -86,14 +87,13 @@ class Batcher:
         self._arrivals.when_none = self._nudge
         self._waiting: list[Job] = []
         self._lock = threading.Lock()
-        self._work = threading.Condition(self._lock)  # idle lanes wait for it
         self._answered = threading.Condition(self._lock)  # who asks for their health waits for it
         self._closing = False
         self._pulse = 0
         self._lanes: list[Lane] = []
         for number in range(lanes):
             thread = threading.Thread(target=self._loop, args=[number], name=f"inference-{number}", daemon=True)
-            self._lanes.append(Lane(thread))
+            self._lanes.append(Lane(thread, threading.Condition(self._lock)))
         for lane in self._lanes:
             lane.thread.start()
 
@@ -103,14 +103,14 @@ class Batcher:
             if self._closing:
                 raise NotReady("the service is stopping")
             self._waiting.append(job)
-            self._work.notify()
+            self._call_one()
         return job.future
 
     def close(self, timeout_s: float | None = None) -> None:
         """Answer what is queued, then end the threads; wait for each at most ``timeout_s``."""
         with self._lock:
             self._closing = True
-            self._work.notify_all()
+            self._call_all()
         for lane in self._lanes:
             lane.thread.join(timeout_s)
 
@@ -118,7 +118,7 @@ class Batcher:
         """Every thread takes up work when idle, and no present batch is older than ``stall_s``."""
         with self._lock:
             self._pulse += 1
-            self._work.notify_all()
+            self._call_all()
             answered = self._answered.wait_for(self._all_answered, stall_s)
         return answered and not self.stuck(stall_s)
 
@@ -158,10 +158,10 @@ class Batcher:
             while not self._waiting and not self._closing:
                 lane.pulse = self._pulse
                 self._answered.notify_all()
-                self._work.wait()
+                lane.work.wait()
             ends = time.monotonic() + min(lane.last_s, self._patience_s)
             while self._worth_waiting() and (left := ends - time.monotonic()) > 0:
-                self._work.wait(left)
+                lane.work.wait(left)
             if not self._waiting:
                 return None if self._closing else ([], 1)
             lane.busy_since = time.monotonic()
@@ -170,7 +170,7 @@ class Batcher:
             idle = sum(other.busy_since is None for other in self._lanes)
             busy = len(self._lanes) - idle
             if idle and self._waiting:
-                self._work.notify()
+                self._call_one()
                 busy += 1
             return batch, max(1, self._threads // busy)
 
@@ -182,7 +182,17 @@ class Batcher:
     def _nudge(self) -> None:
         with self._lock:
             if self._waiting:
-                self._work.notify_all()
+                self._call_all()
+
+    def _call_one(self) -> None:
+        """An idle lane, the same one whenever it is: its caches are warm, and the others need no memory then."""
+        idle = (lane for lane in self._lanes if lane.busy_since is None)
+        if lane := next(idle, None):
+            lane.work.notify()
+
+    def _call_all(self) -> None:
+        for lane in self._lanes:
+            lane.work.notify()
 
     def _end(self, batch: list[Job], error: BaseException) -> None:
         """The thread ends here: nobody may wait for it in vain."""
@@ -190,7 +200,7 @@ class Batcher:
         with self._lock:
             self._closing = True
             left, self._waiting = batch + self._waiting, []
-            self._work.notify_all()
+            self._call_all()
         for job in left:
             give_up(job.future, ModelFailed("the inference thread has ended"))
 
