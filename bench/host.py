@@ -29,9 +29,11 @@ class Bare:
     repeats: int
 
     def run(self, batch: Sequence[object]) -> list[object]:
+        from tsfm import cpus
         from tsfm.scaling import standardise
         from tsfm.series import Series
 
+        cpus.use(common.THREADS)  # whatever the service takes for a single job, as this is one
         waves = common.waves(sorted(self.lengths))
         prepared = [standardise(Series(wave), False, self.model.max_context)[0] for wave in waves]
         batches = [prepared[i : i + self.batch] for i in range(0, len(prepared), self.batch)]

@@ -206,6 +206,20 @@ def test_a_batch_alone_gets_all_threads_and_two_share_them(lanes):
     assert one.result(10) == 10
 
 
+def test_a_single_series_gets_as_many_threads_as_suit_it(lanes):
+    lanes.threads_alone = 1
+    held, ask = Sum("held"), Sum()
+    single = lanes.submit(job(held, 10))
+    assert held.entered.wait(10)
+    with lanes._lock:
+        lanes._waiting += [job(ask, 10) for _ in range(3)]
+    several = lanes.submit(job(ask, 10))
+    held.gate.set()
+    ask.gate.set()
+    assert (single.result(10), several.result(10)) == (10, 10)
+    assert lanes.given[:2] == [1, 2]  # then two or more, on half of the threads
+
+
 def test_what_waits_is_shared_between_the_lanes_that_are_free(lanes):
     gate, ask = threading.Event(), Sum()
     held = [Sum(name, gate) for name in ("one", "other")]

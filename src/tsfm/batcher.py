@@ -65,6 +65,9 @@ class Batcher:
         arrivals: requests at the edge, which may be about to bring jobs: a batch waits for those that have come, as
             long as the batch before it took and at most ``PATIENCE_S``. For others it never waits.
         tidy: called after a batch when nothing waits.
+
+    Attributes:
+        threads_alone: the most threads for a batch of a single series.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class Batcher:
     ) -> None:
         self._batch_points = batch_points
         self._observe = observe
-        self._threads = threads
+        self._threads = self.threads_alone = threads
         self._use_threads = use_threads
         self._tidy = tidy
         self._patience_s = PATIENCE_S
@@ -172,7 +175,8 @@ class Batcher:
             if idle and self._waiting:
                 self._call_one()
                 busy += 1
-            return batch, max(1, self._threads // busy)
+            threads = max(1, self._threads // busy)
+            return batch, threads if len(batch) > 1 else min(threads, self.threads_alone)
 
     def _worth_waiting(self) -> bool:
         """Somebody who has come may still join, and there is room."""

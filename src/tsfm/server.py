@@ -71,13 +71,12 @@ class Process:
 
     def _bind(self) -> BaseWSGIServer:
         settings, port = self._settings, self._settings.port or self._card.port
-        kept = take_over(settings.host, port)
-        where: dict[str, object] = {"sockets": [kept]} if kept else {"host": settings.host, "port": port}
         try:
+            kept = take_over(settings.host, port)
             server = create_server(
                 comes_back(create_app(self._service)),
                 map=self._loop.sockets,
-                **where,
+                **({"sockets": [kept]} if kept else {"host": settings.host, "port": port}),
                 _dispatcher=self._loop,
                 connection_limit=_connection_limit(settings.queue),
                 recv_bytes=64 << 10,  # a request of a thousand points in one turn of the loop
@@ -87,7 +86,6 @@ class Process:
                 inbuf_overflow=settings.max_body_mib << 20,
                 outbuf_overflow=OUTBUF_LIMIT,
                 channel_request_lookahead=1,  # so that a client that left is noticed while it waits
-                asyncore_use_poll=True,
                 clear_untrusted_proxy_headers=False,  # nobody here looks at them
                 ident="tsfm",
             )

@@ -86,7 +86,7 @@ class Service:
             self.arrivals,
             memory.Tidy(),
         )
-        self._warm_up(model, self._batcher)
+        self._batcher.threads_alone = self._warm_up(model, self._batcher, runtime)
         gc.freeze()  # what is here now stays: looking through all of torch for garbage stopped everything for 85 ms
         self.metrics.info.info({k: str(v) for k, v in self.describe().items() if isinstance(v, str)})
         with self._left:
@@ -245,7 +245,8 @@ class Service:
             self._bytes_inside -= body_bytes
             self._left.notify_all()
 
-    def _warm_up(self, model: Model, batcher: Batcher) -> None:
+    def _warm_up(self, model: Model, batcher: Batcher, runtime: Runtime) -> int:
+        """Have the model answer once; gives the number of threads that suit a single series."""
         wave = np.sin(np.arange(min(WARM_UP_POINTS, model.max_context), dtype=np.float64) / 4)
         if self.card.task == "imputation":
             wave[20:30] = np.nan
@@ -253,7 +254,8 @@ class Service:
         else:
             ask = ForecastAsk(cast(Family, model), WARM_UP_HORIZON, (0.1, 0.9))
         series, _ = scaling.standardise(Series(wave), False, model.max_context)
-        batcher.submit(Job(series, ask)).result()
+        threads = runtime.threads if runtime.device == "cpu" else 1
+        return cast(int, batcher.submit(Job(series, cpus.Trial(ask, threads))).result())
 
     def _loaded(self) -> Model:
         if self._model is None:
