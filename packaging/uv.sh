@@ -8,7 +8,7 @@ version=$(sed -n 's/^uv==\([^ ]*\).*/\1/p' "$here/locks/uv.txt")
 home=${XDG_CACHE_HOME:-$HOME/.cache}/taos-tsfm/uv-$version
 if [ ! -x "$home/bin/uv" ]; then
     mkdir -p "$(dirname "$home")"
-    fresh=$(mktemp -d "$home.XXXXXX")
+    fresh=$(mktemp -d --tmpdir="$(dirname "$home")")
     # --target works where the distribution forbids pip to touch its own environment.
     PIP_ROOT_USER_ACTION=ignore $pip install --quiet --require-hashes --no-deps --target "$fresh" -r "$here/locks/uv.txt" >&2
     mv -T "$fresh" "$home" 2>/dev/null || rm -rf "$fresh" # another build was faster

@@ -24,7 +24,7 @@ class Host:
         self.root = root
         self.etc = root / "etc/taos"
         self.tree = root / "usr/local/taos/taosanode"
-        self.library = self.tree / "lib/taosanalytics"
+        self.code = self.tree / "lib/taosanalytics"
         self.scripts = self.tree / "tsfm"
         self.settings = root / "etc/taos/tsfm.ini"
         self.bin = root / "bin"
@@ -51,8 +51,8 @@ class Host:
         name = NAMES[generation]
         config = self.etc / name
         shutil.copy(SAMPLES / f"{generation.lower()}{name.removeprefix('taosanode')}", config)
-        (self.library / "conf.py").write_text(
-            f"# reads /etc/taos/{name}\n{(self.library / 'conf.py').read_text().partition(chr(10))[2]}"
+        (self.code / "conf.py").write_text(
+            f"# reads /etc/taos/{name}\n{(self.code / 'conf.py').read_text().partition(chr(10))[2]}"
         )
         return config
 

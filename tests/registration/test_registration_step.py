@@ -257,7 +257,7 @@ def test_an_upgrade_that_wipes_the_tree_is_undone(host: Host) -> None:
     (host.etc / "taosanode.ini").unlink()
     assert step.register().stale
     assert (host.scripts / "fracast-server.py").exists()
-    assert (host.library / "algo/fc/fracast.py").exists()
+    assert (host.code / "algo/fc/fracast.py").exists()
     assert configuration.service(host.etc / "taosanode.config.py", "fracast")
 
 
@@ -279,7 +279,7 @@ def test_what_has_left_is_taken_out(host: Host) -> None:
     assert step.register().stale
     assert configuration.service(config, "fracast") is None
     assert [path.name for path in host.scripts.iterdir()] == ["naive-server.py"]
-    assert [path.name for path in adapters.ours(host.library)] == ["naive.py"]
+    assert [path.name for path in adapters.ours(host.code)] == ["naive.py"]
 
 
 def test_an_adapter_imports_nothing_but_taosanalytics(host: Host) -> None:
@@ -291,16 +291,16 @@ def test_an_adapter_imports_nothing_but_taosanalytics(host: Host) -> None:
 
 def test_an_adapter_goes_only_where_its_base_class_is(host: Host) -> None:
     host.tdgpt("G1")
-    (host.library / "algo/tsfm.py").unlink()
+    (host.code / "algo/tsfm.py").unlink()
     host.install("fracast")
     outcome = step.register()
-    assert adapters.ours(host.library) == []
+    assert adapters.ours(host.code) == []
     assert "SQL will not know fracast" in outcome.notes[0]
 
 
 def test_an_algorithm_of_tdgpts_own_with_the_name_is_left_alone(host: Host) -> None:
     host.tdgpt("G1")
-    theirs = host.library / "algo/fc/fracast.py"
+    theirs = host.code / "algo/fc/fracast.py"
     theirs.write_text("# comes with TDgpt\n")
     host.install("fracast")
     outcome = step.register()
@@ -318,13 +318,13 @@ def test_an_adapter_that_tdgpts_interpreter_does_not_compile_is_not_placed(host:
     host.install("fracast")
     outcome = step.register()
     assert outcome.refused == [
-        f"{host.library}/algo/fc/fracast.py: not placed: {python} does not compile it: SyntaxError: too new"
+        f"{host.code}/algo/fc/fracast.py: not placed: {python} does not compile it: SyntaxError: too new"
     ]
-    assert adapters.ours(host.library) == []
+    assert adapters.ours(host.code) == []
     python.unlink()
     python.symlink_to(sys.executable)
     assert step.register().refused == []
-    assert adapters.ours(host.library) != []
+    assert adapters.ours(host.code) != []
 
 
 def test_an_interpreter_that_anybody_could_have_put_there_is_not_run(host: Host) -> None:

@@ -57,7 +57,7 @@ def register(dry: bool = False) -> Outcome:
                 "run `tsfm register` once it is installed"
             )
             return outcome
-        if library := outcome.found.library:
+        if library := outcome.found.code:
             _place_adapters(outcome, library, wanted)
         for path in outcome.found.configs:
             with _refusal(outcome):
@@ -73,8 +73,8 @@ def unregister(dry: bool = False) -> Outcome:
     outcome = Outcome(tdgpt.find(), dry)
     with _alone():
         _place_scripts(outcome, [])
-        if outcome.found and outcome.found.library:
-            _remove(outcome, adapters.ours(outcome.found.library), stale=True)
+        if outcome.found and outcome.found.code:
+            _remove(outcome, adapters.ours(outcome.found.code), stale=True)
         for path in outcome.found.configs if outcome.found else ():
             with _refusal(outcome):
                 _restore(outcome, path)

@@ -23,14 +23,14 @@ class Tdgpt:
         generation: "G1" to "G4"; "" when only the tree is there and does not tell.
         configs: its configuration files that exist.
         expected: the configuration that its code reads; None when it does not tell.
-        library: its folder of Python code; None when the tree is gone.
+        code: its folder of Python code; None when the tree is gone.
         address: (host, port) of the anode.
     """
 
     generation: str
     configs: tuple[Path, ...]
     expected: Path | None
-    library: Path | None
+    code: Path | None
     address: tuple[str, int]
 
 
