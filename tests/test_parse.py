@@ -32,6 +32,10 @@ def test_levels_are_exact_so_that_a_trained_quantile_is_hit():
     assert request(conf_interval=0).levels == (0.5, 0.5)
 
 
+def test_a_whole_number_may_be_written_with_a_point():
+    assert request(next_len=12.0).horizon == 12
+
+
 def test_null_and_bare_nan_are_missing_values():
     body = parse.decode(b'{"input": [1, null, NaN, 4.5, 1, 2, 3, 4, 5, 6]}')
     target = parse.forecast_request(body, LIMITS).series.target

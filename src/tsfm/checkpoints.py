@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,6 +175,18 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, object]:
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: expected a JSON object, found {type(config).__name__}")
     return config
+
+
+def whole(config: Mapping[str, object], key: str, where: object) -> int:
+    """A positive whole number of a configuration that was read from ``where``.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    value = config.get(key)
+    if type(value) is not int or value < 1:
+        raise ConfigError(f"{where}: {key}: expected a whole number from 1, found {value!r}")
+    return value
 
 
 def _last_failure(root: Path, checkpoint: Checkpoint) -> str:

@@ -168,7 +168,9 @@ def integers(field: str, value: object) -> np.ndarray[tuple[int], np.dtype[np.in
 
 
 def whole(field: str, value: object, low: int, high: int) -> int:
-    """A whole number from ``low`` to ``high``."""
+    """A whole number from ``low`` to ``high``; 12.0 is one to JSON."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if type(value) is not int or not low <= value <= high:
         raise BadRequest(f"{field}: expected a whole number from {low} to {high}, got {shown(value)}")
     return value

@@ -365,7 +365,7 @@ def test_no_folder_is_refused():
         ("tiny", {"distr_output": {"components": []}}, "expected distr_output of StudentTOutput, .* found"),
         ("tiny2", {"num_layers": 3}, r"layers\.2\..*found none of that name"),
         ("tiny2", {"num_layers": 1}, "expected no more tensors, found 12 unknown ones"),
-        ("tiny2", {"num_predict_token": 2.5}, "num_predict_token as a whole number above 0, found 2.5"),
+        ("tiny2", {"num_predict_token": 2.5}, "num_predict_token: expected a whole number from 1, found 2.5"),
         ("tiny2", {"quantile_levels": [0.9, 0.1]}, "quantile_levels in ascending order with 0.5"),
     ],
 )

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from tsfm import cpus
-from tsfm.checkpoints import read_config
+from tsfm.checkpoints import read_config, whole
 from tsfm.errors import BadRequest, ConfigError
 from tsfm.nets.moirai import Moirai2, MoiraiMoE
 from tsfm.nets.moirai_encoder import HEAD, Sizes
@@ -89,7 +89,7 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
         kind = config.get("model_type", config.get("architectures", "neither"))
         raise ConfigError(f"{where}: expected the configuration of Moirai-MoE or Moirai-2, found {kind}")
     sizes = _sizes(config, experts, where)
-    longest = _whole(config, "max_seq_len", where)
+    longest = whole(config, "max_seq_len", where)
     dtype, path = arithmetic(runtime)
     cpus.use(runtime.threads)
     state = read_safetensors(folder / "model.safetensors")
@@ -98,7 +98,7 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
         net = MoiraiMoE(state, sizes, narrow_scale(config, where), dtype, runtime.device)
         family = Sampled(net, longest, path, exact=os.environ.get("TSFM_MOIRAI_EXACT") == "1")
     else:
-        ahead = _whole(config, "num_predict_token", where)
+        ahead = whole(config, "num_predict_token", where)
         net2 = Moirai2(state, sizes, _levels(config, where), ahead, dtype, runtime.device)
         family = Quantiled(net2, longest, path)
     state.finish()
@@ -176,7 +176,7 @@ def _of_draws(draws: FloatArray, levels: Sequence[float]) -> Forecast:
 
 
 def _sizes(config: dict[str, object], experts: bool, where: str) -> Sizes:
-    width, layers, inner = (_whole(config, key, where) for key in ("d_model", "num_layers", "d_ff"))
+    width, layers, inner = (whole(config, key, where) for key in ("d_model", "num_layers", "d_ff"))
     if width % HEAD:
         raise ConfigError(f"{where}: expected d_model a multiple of {HEAD}, found {width}")
     given = config.get("patch_sizes" if experts else "patch_size")
@@ -185,13 +185,6 @@ def _sizes(config: dict[str, object], experts: bool, where: str) -> Sizes:
             f"{where}: expected patches of {PATCH} and scaling true, found {given} and {config.get('scaling')}"
         )
     return Sizes(width, inner, layers, experts)
-
-
-def _whole(config: dict[str, object], key: str, where: str) -> int:
-    value = config.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{where}: expected {key} as a whole number above 0, found {value!r}")
-    return value
 
 
 def _levels(config: dict[str, object], where: str) -> list[float]:

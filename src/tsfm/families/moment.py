@@ -18,7 +18,7 @@ What the numbers mean:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from tsfm import cpus, scaling
-from tsfm.checkpoints import read_config
+from tsfm.checkpoints import read_config, whole
 from tsfm.errors import ConfigError
 from tsfm.gaps import Window, plan
 from tsfm.nets.moment import Encoder, Sizes
@@ -168,27 +168,20 @@ def _sizes(folder: Path, device: torch.device, dtype: torch.dtype) -> Sizes:
     for key, (said, wanted) in only.items():
         if said.get(key, wanted) != wanted:
             raise ConfigError(f"{file}: {key}: expected {wanted}, found {said[key]}")
-    window, patch = _whole(file, config, "seq_len"), _whole(file, config, "patch_len")
+    window, patch = whole(config, "seq_len", file), whole(config, "patch_len", file)
     if window % (4 * patch):
         raise ConfigError(f"{file}: seq_len: expected a multiple of {4 * patch}, found {window}")
     return Sizes(
         window=window,
         patch=patch,
-        width=_whole(file, t5, "d_model"),
-        inner=_whole(file, t5, "d_ff"),
-        heads=_whole(file, t5, "num_heads"),
-        head=_whole(file, t5, "d_kv"),
-        layers=_whole(file, t5, "num_layers"),
-        buckets=_whole(file, t5, "relative_attention_num_buckets"),
-        reach=_whole(file, t5, "relative_attention_max_distance"),
+        width=whole(t5, "d_model", file),
+        inner=whole(t5, "d_ff", file),
+        heads=whole(t5, "num_heads", file),
+        head=whole(t5, "d_kv", file),
+        layers=whole(t5, "num_layers", file),
+        buckets=whole(t5, "relative_attention_num_buckets", file),
+        reach=whole(t5, "relative_attention_max_distance", file),
         epsilon=float(t5.get("layer_norm_epsilon", 1e-6)),
         device=device,
         dtype=dtype,
     )
-
-
-def _whole(file: Path, config: Mapping[str, object], key: str) -> int:
-    value = config.get(key)
-    if type(value) is not int or value < 1:
-        raise ConfigError(f"{file}: {key}: expected a whole number from 1, found {value}")
-    return value
