@@ -6,51 +6,28 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from tsfm import __version__, cpus, families, memory, parse, scaling
+from tsfm import __version__, asks, cpus, families, memory, parse, scaling
 from tsfm.answer import Answer
 from tsfm.arrivals import Arrivals
 from tsfm.batcher import Batcher
 from tsfm.card import Card
 from tsfm.deadlines import Deadlines
 from tsfm.errors import NotReady, QueueFull
-from tsfm.jobs import Ask, Job, always
+from tsfm.jobs import Job, always
 from tsfm.metrics import Metrics
 from tsfm.series import Family, FloatArray, Forecast, Imputer, Model, Runtime, Series
 from tsfm.settings import Settings
 
 log = logging.getLogger(__name__)
 LOADING, READY, STOPPING = "loading", "ready", "stopping"
-WARM_UP_POINTS, WARM_UP_HORIZON = 512, 10
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class ForecastAsk:
-    """A forecast with these parameters; requests that agree in them share batches."""
-
-    family: Family
-    horizon: int
-    levels: tuple[float, ...]
-
-    def run(self, batch: Sequence[Series]) -> Sequence[Forecast]:
-        return self.family.forecast(batch, self.horizon, self.levels)
-
-
-@dataclass(frozen=True)
-class ImputationAsk:
-    """Gaps to be filled: all such requests may share batches."""
-
-    imputer: Imputer
-
-    def run(self, batch: Sequence[Series]) -> Sequence[FloatArray]:
-        return self.imputer.impute(batch)
 
 
 class Service:
@@ -86,7 +63,9 @@ class Service:
             self.arrivals,
             memory.Tidy(),
         )
-        self._batcher.threads_alone = self._warm_up(model, self._batcher, runtime)
+        series, ask = asks.example(self.card.task, model)
+        trial = cpus.Trial(ask, runtime.threads if runtime.device == "cpu" else 1)
+        self._batcher.threads_alone = cast(int, self._batcher.submit(Job(series, trial)).result())
         gc.freeze()  # what is here now stays: looking through all of torch for garbage stopped everything for 85 ms
         self.metrics.info.info({k: str(v) for k, v in self.describe().items() if isinstance(v, str)})
         with self._left:
@@ -200,7 +179,7 @@ class Service:
         if not scale.spread:
             return Answer.known(scaling.constant(request.horizon, request.levels, scale))
         memory.check_fits(series, family.batch_points)
-        job = Job(series, ForecastAsk(family, request.horizon, request.levels), wanted)
+        job = Job(series, asks.ForecastAsk(family, request.horizon, request.levels), wanted)
         return self._begun(job, deadline, lambda made: scaling.restore(made, scale, request.levels))
 
     def impute(self, series: Series, deadline: float, wanted: Callable[[], bool] = always) -> Answer[FloatArray]:
@@ -216,7 +195,7 @@ class Service:
         if not scale.spread:
             return Answer.known(np.full(len(series), scale.centre))
         memory.check_fits(standard, imputer.batch_points)
-        job = Job(standard, ImputationAsk(imputer), wanted)
+        job = Job(standard, asks.ImputationAsk(imputer), wanted)
         return self._begun(job, deadline, lambda filled: scaling.completed(filled, scale))
 
     def _begun(self, job: Job, deadline: float, finish: Callable[[Any], T]) -> Answer[T]:
@@ -244,18 +223,6 @@ class Service:
             self._inside -= 1
             self._bytes_inside -= body_bytes
             self._left.notify_all()
-
-    def _warm_up(self, model: Model, batcher: Batcher, runtime: Runtime) -> int:
-        """Have the model answer once; gives the number of threads that suit a single series."""
-        wave = np.sin(np.arange(min(WARM_UP_POINTS, model.max_context), dtype=np.float64) / 4)
-        if self.card.task == "imputation":
-            wave[20:30] = np.nan
-            ask: Ask = ImputationAsk(cast(Imputer, model))
-        else:
-            ask = ForecastAsk(cast(Family, model), WARM_UP_HORIZON, (0.1, 0.9))
-        series, _ = scaling.standardise(Series(wave), False, model.max_context)
-        threads = runtime.threads if runtime.device == "cpu" else 1
-        return cast(int, batcher.submit(Job(series, cpus.Trial(ask, threads))).result())
 
     def _loaded(self) -> Model:
         if self._model is None:
