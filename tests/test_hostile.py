@@ -220,7 +220,7 @@ TEN = b"1,2,3,4,5,6,7,8,9,"
         (ASK + b"\n" * 100_000 + b"x", 400, "expected JSON"),
         (b'{"input":[' + TEN + b"true]}", 400, "input[9]: expected a number or null, got true"),
         (b'{"input":[' + b"null," * 20 + b"null]}", 400, "at least one number"),
-        (b'{"input":[' + TEN + b'1],"next_len":1.0}', 400, "next_len"),
+        (b'{"input":[' + TEN + b'1],"next_len":1e30}', 400, "next_len"),
         (b'{"input":[' + TEN + b'1],"next_len":9223372036854775808}', 400, "next_len"),
         (b'{"input":[' + TEN + b'1],"conf_interval":1}', 400, "conf_interval"),
         (b'{"input":[' + TEN + b'1],"conf_interval":NaN}', 400, "conf_interval"),
@@ -240,6 +240,7 @@ def test_what_looks_odd_but_is_sound_is_answered(live):
     assert post(live, b'{"input":7,"input":[' + TEN + b"1]}").status == 200
     assert post(live, b'{"input":[' + TEN + b"NaN]}").status == 200
     assert post(live, b'{"input":[' + TEN + b'1],"conf_interval":0.9999999999999999}').status == 200
+    assert post(live, b'{"input":[' + TEN + b'1],"next_len":1.0}').status == 200
     assert post(live, b"\xef\xbb\xbf" + ASK).status == 200
     assert post(live, ASK, "Content-Type: multipart/form-data; boundary=x").status == 200
     assert post(live, ASK, "Content-Type: \xff\xfe", "Accept: nothing/known").status == 200
