@@ -64,7 +64,7 @@ class Service:
             memory.Tidy(),
         )
         series, ask = asks.example(self.card.task, model)
-        trial = cpus.Trial(ask, runtime.threads if runtime.device == "cpu" else 1)
+        trial = asks.Trial(ask, runtime.threads if runtime.device == "cpu" else 1)
         self._batcher.threads_alone = cast(int, self._batcher.submit(Job(series, trial)).result())
         gc.freeze()  # what is here now stays: looking through all of torch for garbage stopped everything for 85 ms
         self.metrics.info.info({k: str(v) for k, v in self.describe().items() if isinstance(v, str)})
