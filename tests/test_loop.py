@@ -133,6 +133,13 @@ def test_a_connection_that_fails_ends_alone(served, caplog):
     assert "a connection failed" in caplog.text
 
 
+def test_what_is_done_after_the_end_wakes_nobody(served):
+    thread = threading.Thread(target=served.run, daemon=True)
+    thread.start()
+    end(served, thread)
+    served.add_task(Asking("POST", []))
+
+
 def end(served, thread):
     served._server.trigger.pull_trigger(lambda: [one.close() for one in list(served.sockets.values())])
     thread.join(10)

@@ -88,8 +88,8 @@ class Loop:
         self.wake()
 
     def wake(self) -> None:
-        """Have the loop look at everything anew; from any thread, and nothing to do from its own."""
-        if not self._woken and threading.get_ident() != self._thread:
+        """Have the loop look at everything anew; from any thread. Nothing to do from its own, or when it has ended."""
+        if self.sockets and not self._woken and threading.get_ident() != self._thread:
             self._woken = True
             self._server.trigger.pull_trigger()
 
