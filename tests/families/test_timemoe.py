@@ -165,13 +165,15 @@ def spoilt(folder: Path, tmp_path: Path, **changes: object) -> Path:
     ("changes", "words"),
     [
         ({"model_type": "t5"}, "model_type: expected 'time_moe', found 't5'"),
-        ({"hidden_size": "32"}, "hidden_size: expected a whole number above 0, found '32'"),
+        ({"hidden_size": "32"}, "hidden_size: expected a whole number from 1, found '32'"),
         ({"hidden_size": 64}, r"expected a tensor model.embed_layer.gate_layer.weight of shape \(64, 1\)"),
         ({"num_hidden_layers": 3}, "model.layers.2.input_layernorm.weight .* found none of that name"),
         ({"num_hidden_layers": 1}, "expected no more tensors, found .* first model.layers.1"),
         ({"num_attention_heads": 5, "num_key_value_heads": 5}, "num_attention_heads"),
         ({"use_dense": True}, "use_dense: expected False, found True"),
         ({"horizon_lengths": 8}, "horizon_lengths: expected a list"),
+        ({"horizon_lengths": [1, 0]}, r"horizon_lengths: expected a list of whole numbers, found \[1, 0\]"),
+        ({"rope_theta": -1}, "rope_theta: expected a number above 0, found -1"),
     ],
 )
 def test_a_config_of_something_else_is_refused_in_words(folder, tmp_path, changes, words):

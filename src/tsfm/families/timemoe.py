@@ -7,7 +7,7 @@ each step uses the largest horizon head that still fits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tsfm import conformal, cpus, weights
-from tsfm.checkpoints import read_config
+from tsfm.checkpoints import read_config, whole
 from tsfm.errors import ConfigError
 from tsfm.nets.decoder import spans
 from tsfm.nets.sideways import each
@@ -180,12 +180,13 @@ def _shape(folder: Path) -> Shape:
         if config.get(name, value) != value or (name == "model_type" and name not in config):
             raise ConfigError(f"{path}: {name}: expected {value!r}, found {config.get(name)!r}")
     horizons = config.get("horizon_lengths")
-    if not isinstance(horizons, list) or not horizons:
+    if not isinstance(horizons, list) or not horizons or any(type(h) is not int or h < 1 for h in horizons):
         raise ConfigError(f"{path}: horizon_lengths: expected a list of whole numbers, found {horizons!r}")
-    values: dict[str, Any] = {"horizon_lengths": tuple(_positive(path, "horizon_lengths", h) for h in horizons)}
+    values: dict[str, Any] = {"horizon_lengths": tuple(horizons)}
     for field in fields(Shape):
         if field.name not in values:
-            values[field.name] = _positive(path, field.name, config.get(field.name), field.type == "int")
+            read = whole if field.type == "int" else _positive
+            values[field.name] = read(config, field.name, path)
     shape = Shape(**values)
     if shape.hidden_size % (2 * shape.num_attention_heads):
         parts = f"{shape.num_attention_heads} heads of even width"
@@ -193,8 +194,8 @@ def _shape(folder: Path) -> Shape:
     return shape
 
 
-def _positive(path: Path, name: str, value: object, whole: bool = True) -> float:
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or value <= 0:
-        kind = "a whole number" if whole else "a number"
-        raise ConfigError(f"{path}: {name}: expected {kind} above 0, found {value!r}")
+def _positive(config: Mapping[str, object], key: str, where: Path) -> float:
+    value = config.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise ConfigError(f"{where}: {key}: expected a number above 0, found {value!r}")
     return value
