@@ -119,7 +119,8 @@ def fill(values: FloatArray) -> FloatArray:
 
 def _unit(values: FloatArray, fill_gaps: bool) -> tuple[FloatArray, Scale]:
     missing = np.isnan(values)
-    seen = values[~missing] if missing.any() else values
+    there = ~missing if missing.any() else slice(None)
+    seen = values[there]
     low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
     if low == high:
         # A covariate without any point tells as little as a constant one.
@@ -130,11 +131,10 @@ def _unit(values: FloatArray, fill_gaps: bool) -> tuple[FloatArray, Scale]:
     part = 0.5 if max(-low, high) > LARGEST / 4 else 1.0
     base, span = low * part, high * part - low * part
     unit = (values * part - base) / span
-    raised = unit[~missing] if seen is not values else unit
-    mean = float(raised.mean())
-    raised = raised - mean
-    deviation = math.sqrt(float(raised @ raised) / raised.size)
+    mean = float(unit[there].mean())
     unit -= mean
+    raised = unit[there]
+    deviation = math.sqrt(float(raised @ raised) / raised.size)
     unit /= deviation
     scale = Scale((base + mean * span) / part, deviation * span / part)
     return np.asarray(fill(unit) if fill_gaps else unit, np.float32), scale
