@@ -89,6 +89,13 @@ def test_gaps_are_filled_along_a_line_and_the_ends_are_held():
     assert np.isnan(scaling.fill(nothing)).all()
 
 
+def test_what_is_interpolated_is_marked_so_that_nobody_takes_it_for_observed():
+    prepared, _ = scaling.standardise(Series(np.array([9.0, 1, np.nan, np.nan, 4, 2])), True, 5)
+    assert prepared.filled.tolist() == [False, True, True, False, False]
+    assert prepared.newest(3).filled.tolist() == [True, False, False]
+    assert scaling.standardise(Series(SHAPE), True, 5)[0].filled is None
+
+
 def test_a_model_that_takes_gaps_gets_them():
     unit, scale = standard([1, np.nan, 3], fill_gaps=False)
     assert np.isnan(unit[1])

@@ -45,10 +45,12 @@ def standardise(series: Series, fill_gaps: bool, max_context: int) -> tuple[Seri
         fill_gaps: interpolate gaps linearly (ends: the nearest value), for models that take no NaN.
     """
     series = series.newest(max_context)
+    missing = np.isnan(series.target)
     target, scale = _unit(np.asarray(series.target, np.float64), fill_gaps)
     past = [_unit(row, True)[0] for row in series.past_covariates]
     future = [_unit(row, True)[0] for row in series.future_covariates]
-    return Series(target, _stack(past), _stack(future)), scale
+    filled = missing if fill_gaps and missing.any() else None
+    return Series(target, _stack(past), _stack(future), filled), scale
 
 
 def restore(forecast: Forecast, scale: Scale, levels: Sequence[float]) -> Forecast:

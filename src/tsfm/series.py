@@ -25,11 +25,13 @@ class Series:
         target: shape (n,); NaN marks a gap.
         past_covariates: shape (p, n); known for the context only.
         future_covariates: shape (f, n + horizon); known for context and horizon.
+        filled: shape (n,), True where ``target`` holds an interpolated value and no observed one; None: nowhere.
     """
 
     target: FloatArray
     past_covariates: FloatArray = field(default_factory=no_covariates)
     future_covariates: FloatArray = field(default_factory=no_covariates)
+    filled: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -44,7 +46,8 @@ class Series:
         cut = max(0, len(self) - points)
         if not cut:
             return self
-        return Series(self.target[cut:], self.past_covariates[:, cut:], self.future_covariates[:, cut:])
+        filled = None if self.filled is None else self.filled[cut:]
+        return Series(self.target[cut:], self.past_covariates[:, cut:], self.future_covariates[:, cut:], filled)
 
 
 @dataclass(frozen=True)
