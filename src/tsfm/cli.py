@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Only the command that is asked for is imported, so that none makes the others slow.
     wanted = [words[0]] if words and words[0] in known else list(known)
     parser = _parser({name: _module(known[name]) for name in wanted})
-    args = parser.parse_args(words)
+    args = parser.parse_args(words, argparse.Namespace(words=words))  # for a hand-over, which repeats them
     try:
         code: int = args.run(args)
     except TsfmError as error:

@@ -400,3 +400,23 @@ def test_a_lone_mark_is_refused_when_taking_out(host: Host) -> None:
     config = host.tdgpt("G1")
     config.write_text(f"[a]\n{marks.BEGIN}\n")
     assert "has no partner" in step.unregister().refused[0]
+
+
+@pytest.mark.parametrize("generation", ["G1", "G2", "G3", "G4"])
+def test_an_upgrade_moves_timesfm_and_moment_from_their_old_ports(generation: str, host: Host) -> None:
+    config = host.tdgpt(generation)
+    before = config.read_bytes()
+    host.install("timesfm", "moment")
+    host.settings.write_text("[timesfm]\nport = 6061\n[moment]\nport = 6062\n")
+    assert step.register().refused == []
+    old = {key: configuration.service(config, key) for key in ("timesfm", "moment")}
+    assert old == {"timesfm": "http://127.0.0.1:6061/ds_predict", "moment": "http://127.0.0.1:6062/imputation"}
+    host.settings.write_text("[moment]\nport = 6062\n")
+    step.register()
+    assert configuration.service(config, "timesfm") == "http://127.0.0.1:6077/ds_predict"
+    assert configuration.service(config, "moment") == old["moment"], "a port that the operator chose stays"
+    host.settings.write_text("")
+    step.register()
+    assert configuration.service(config, "moment") == "http://127.0.0.1:6078/imputation"
+    step.unregister()
+    assert config.read_bytes() == before

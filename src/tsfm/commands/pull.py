@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from tsfm import checkpoints, families, install, logs, settings
+from tsfm import checkpoints, families, handover, install, logs, settings
 from tsfm.errors import ConfigError
 from tsfm.store import bring, hub, place
 
@@ -44,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"weights of {checkpoint.name}: {checkpoints.remedy(card, checkpoint, root)}")
     if not args.to:
         place.step_down(root)
-    _enter_environment()
+    _enter_environment(args.words)
     logs.set_up(chosen.log_level)
     address = hub.endpoint(args.mirror, chosen.mirror)
     if args.to:
@@ -55,13 +54,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _enter_environment() -> None:
+def _enter_environment(words: Sequence[str]) -> None:
     """Go on in the runtime, which brings the hub's client, where this Python has none."""
     if importlib.util.find_spec("huggingface_hub"):
         return
     python = install.RUNTIME / "bin" / "python"
     if not python.exists():
         raise ConfigError("huggingface_hub, the hub's client, is not installed; install taos-tsfm-runtime")
-    os.execve(  # noqa: S606
-        python, [str(python), "-B", "-m", "tsfm", *sys.argv[1:]], os.environ | {"PYTHONPATH": str(install.LIB)}
-    )
+    handover.enter(python, words)
+    raise ConfigError(f"{install.RUNTIME} lacks huggingface_hub, the hub's client; reinstall taos-tsfm-runtime")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
-import os
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from tsfm import families, install, settings
+from tsfm import families, handover, install, settings
 from tsfm.errors import ConfigError
 
 OPTIONS = {
@@ -23,11 +22,15 @@ OPTIONS = {
 }
 
 
+def flag(name: str) -> str:
+    """The option that sets the setting ``name``."""
+    return "--model-name" if name == "checkpoint" else "--" + name.replace("_", "-")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("family", metavar="FAMILY", help="one of `tsfm list`")
     for name, metavar in OPTIONS.items():
-        flag = "--model-name" if name == "checkpoint" else "--" + name.replace("_", "-")
-        parser.add_argument(flag, dest=name, metavar=metavar, help=settings.KEYS[name].meaning)
+        parser.add_argument(flag(name), dest=name, metavar=metavar, help=settings.KEYS[name].meaning)
     parser.add_argument(
         "--download",
         choices=("no", "hub", "mirror"),
@@ -39,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     card = families.find(args.family)
     chosen = settings.read(card.name, {name: getattr(args, name) for name in OPTIONS})
-    _enter_environment(card.name)
+    _enter_environment(card.name, args.words)
     # What every thread was doing, in the journal, when the watchdog or a native library ends the process.
     faulthandler.enable()
     if card.packaged:
@@ -57,11 +60,10 @@ def run(args: argparse.Namespace) -> int:
     return server.serve(card, chosen)
 
 
-def _enter_environment(family: str) -> None:
+def _enter_environment(family: str, words: Sequence[str]) -> None:
     """Go on in the family's own environment where it is installed and this is another one."""
     python = install.venv_python(family)
     if python is None and Path(__file__).is_relative_to(install.LIB):
         raise ConfigError(f"family {family} is not installed here; install taos-tsfm-{family}")
-    if python and not os.path.samefile(sys.prefix, python.parent.parent):
-        lib = str(install.LIB)
-        os.execve(python, [str(python), "-B", "-m", "tsfm", *sys.argv[1:]], os.environ | {"PYTHONPATH": lib})  # noqa: S606
+    if python:
+        handover.enter(python, words)

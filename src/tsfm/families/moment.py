@@ -40,7 +40,7 @@ CARD = {
     "keys": ["moment"],
     "task": "imputation",
     "paths": ["/imputation"],
-    "port": 6062,
+    "port": 6078,
     "memory_mib": 350,
     "checkpoints": [
         {

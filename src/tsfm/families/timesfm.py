@@ -38,7 +38,7 @@ CARD = {
     "keys": ["timesfm"],
     "task": "forecast",
     "paths": ["/ds_predict"],
-    "port": 6061,
+    "port": 6077,
     "memory_mib": 1400,
     "checkpoints": [
         {
