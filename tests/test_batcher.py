@@ -1,6 +1,7 @@
 """The inference thread: what it puts together, what it keeps apart, and what it survives."""
 
 import threading
+import time
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 
@@ -276,20 +277,46 @@ def test_one_hung_lane_is_noticed_while_the_other_works(lanes):
     assert lanes.healthy(10)
 
 
+def test_an_idle_lane_that_takes_up_no_work_is_noticed(lanes):
+    assert lanes.healthy(10)
+    deaf = lanes._lanes[1]
+    heard, deaf.work = deaf.work, threading.Condition(lanes._lock)  # nobody waits for that one
+    stuck, healthy = lanes.stuck(0), lanes.healthy(0.2)
+    deaf.work = heard
+    assert not stuck
+    assert not healthy
+    assert lanes.healthy(10)
+
+
+def test_hung_lanes_are_waited_for_together_at_the_end(lanes):
+    hung = [Sum("one"), Sum("two")]
+    held = []
+    for ask in hung:
+        held.append(lanes.submit(job(ask, 1)))
+        assert ask.entered.wait(10)
+    began = time.monotonic()
+    lanes.close(3)
+    assert 3 <= time.monotonic() - began < 5.5  # each by itself would be 6
+    for ask in hung:
+        ask.gate.set()
+    assert [future.result(10) for future in held] == [1, 1]
+
+
 def test_a_batch_waits_for_those_who_have_come_but_no_longer_than_the_last_one_took():
     arrivals, ask = Arrivals(), Sum()
     batcher = Batcher(100, lambda size: None, arrivals=arrivals)
     lane = batcher._lanes[0]
     ask.gate.set()
-    arrivals.came()
+    arrivals.queued = ["one"]
     assert batcher.submit(job(ask, 10)).result(10) == 10  # it has no reason yet to wait at all
     assert lane.last_s < 1
     assert batcher.healthy(10)
     lane.last_s = 1e9
     batcher._patience_s = 1e9
-    arrivals.came()
     futures = [batcher.submit(job(ask, 20)), batcher.submit(job(ask, 21))]
     assert not any(future.done() for future in futures)
+    arrivals.ran()
+    arrivals.queued = ()
     arrivals.gone()
     assert [future.result(10) for future in futures] == [20, 21]
     assert ask.seen == [[10], [20, 21]]
@@ -312,7 +339,7 @@ def test_a_full_batch_waits_for_nobody():
     batcher = Batcher(100, lambda size: None, arrivals=arrivals)
     batcher._patience_s = batcher._lanes[0].last_s = 1e9
     ask.gate.set()
-    arrivals.came()
+    arrivals.queued = ["one"]
     futures = [batcher.submit(job(ask, 50)), batcher.submit(job(ask, 50))]
     assert [future.result(10) for future in futures] == [50, 50]
     batcher.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -82,6 +83,44 @@ def test_what_has_come_is_known_until_it_is_run(served):
     end(served, thread)
 
 
+def test_requests_that_are_left_over_are_run_without_waiting_for_what_else_comes(served, monkeypatch):
+    monkeypatch.setattr(loop, "IDLE_S", 60)
+    ran, long = [], threading.Event()
+    for _ in range(5):
+        served.add_task(Asking("POST", ran, lambda: long.wait(loop.TURN_S)))
+    thread = threading.Thread(target=served.run, daemon=True)
+    thread.start()
+    until(lambda: len(ran) == 5)
+    end(served, thread)
+
+
+def test_what_is_queued_while_the_edge_says_that_nothing_is_left_is_not_forgotten(served, monkeypatch):
+    """Answers come from the model's threads, which may run between any two steps of the edge's."""
+    monkeypatch.setattr(loop, "IDLE_S", 60)
+    ran, long, queued = [], threading.Event(), []
+
+    def queue():
+        queued.extend(Asking("POST", ran, lambda: long.wait(loop.TURN_S)) for _ in range(5))
+        for channel in queued:
+            served.add_task(channel)
+
+    def switch(frame, event, _):
+        if event == "call" and frame.f_code is Arrivals.gone.__code__ and ran and not queued:
+            other = threading.Thread(target=queue)
+            other.start()
+            other.join(30)
+
+    threading.setprofile(switch)
+    try:
+        served.add_task(Asking("POST", ran))
+        thread = threading.Thread(target=served.run, daemon=True)
+        thread.start()
+    finally:
+        threading.setprofile(None)
+    until(lambda: len(ran) == 6)
+    end(served, thread)
+
+
 def test_all_who_have_connected_are_taken_in_at_once(served):
     clients = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(30)]
     served.accept()
@@ -138,6 +177,14 @@ def test_what_is_done_after_the_end_wakes_nobody(served):
     thread.start()
     end(served, thread)
     served.add_task(Asking("POST", []))
+
+
+def until(true):
+    """Wait for it, half a minute at most."""
+    ends, pause = time.monotonic() + 30, threading.Event()
+    while not true():
+        assert time.monotonic() < ends
+        pause.wait(0.01)
 
 
 def end(served, thread):

@@ -20,9 +20,10 @@ def host(tmp_path, monkeypatch):
     return tmp_path
 
 
-def limit(folder, most, used):
+def limit(folder, most, used, inactive_file=0):
     (folder / "memory.max").write_text(f"{most}\n")
     (folder / "memory.current").write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 4096\nfile 8192\ninactive_file {inactive_file}\nactive_file 4096\n")
 
 
 def test_what_is_left_is_the_hosts_or_the_tightest_limit_above_the_unit(host):
@@ -31,6 +32,18 @@ def test_what_is_left_is_the_hosts_or_the_tightest_limit_above_the_unit(host):
     assert memory.available() == 1 << 30
     limit(host / "cgroup/system.slice", 300 << 20, 100 << 20)
     assert memory.available() == 200 << 20
+
+
+def test_page_cache_that_the_kernel_can_drop_is_not_used_memory(host):
+    """Weights are mapped files: under MemoryMax= they fill what the process does not use."""
+    unit = host / "cgroup/system.slice/tsfm@x.service"
+    limit(unit, 600 << 20, 599 << 20, inactive_file=400 << 20)
+    assert memory.available() == 401 << 20
+    memory.check_fits(Series(np.zeros(4096), np.zeros((4, 4096))), comfortable_points=16384)
+    limit(host / "cgroup/system.slice", 600 << 20, 500 << 20, inactive_file=20 << 20)
+    assert memory.available() == 120 << 20
+    limit(unit, 600 << 20, 100 << 20, inactive_file=101 << 20)  # both are read one after the other
+    assert memory.available() == 120 << 20
 
 
 def test_a_series_that_would_not_fit_is_refused_with_its_size_and_the_estimate(host):

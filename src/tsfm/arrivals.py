@@ -1,28 +1,37 @@
-"""Whether requests that have come are just being read, checked or answered: whoever batches may wait for those."""
+"""Tracks requests at the edge that are about to bring work for the model: a batch may wait for those."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 
 
 class Arrivals:
-    """A flag, and a call when it goes down.
+    """What is queued at the edge, and a call when the edge has run all of it.
+
+    There is no flag that says "busy" beside the queue: another thread may queue a request at any moment, and a flag
+    that is cleared just then would deny it.
 
     Attributes:
-        busy: there is work at the edge that is done soon; none of it waits for the model.
-        when_none: called, on the thread of the edge, each time that there is none left.
+        queued: requests that have come and have not been run yet; set by the edge.
+        when_none: called, on the edge's thread, each time that it has run all that had come.
     """
 
     def __init__(self) -> None:
-        self.busy = False
+        self.queued: Sized = ()
         self.when_none: Callable[[], object] = lambda: None
+        self._ran = False  # the edge's thread alone reads and sets it
 
-    def came(self) -> None:
-        """There is something to do."""
-        self.busy = True
+    @property
+    def busy(self) -> bool:
+        """Some requests have come and are done soon; none of them waits for the model."""
+        return self._ran or len(self.queued) > 0
+
+    def ran(self) -> None:
+        """The edge has run a request: until it has looked for the next one, it counts as busy."""
+        self._ran = True
 
     def gone(self) -> None:
-        """All of it is done."""
-        if self.busy:
-            self.busy = False
+        """The edge has looked for further requests and found none."""
+        if self._ran and not self.queued:
+            self._ran = False
             self.when_none()

@@ -110,12 +110,13 @@ class Batcher:
         return job.future
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Answer what is queued, then end the threads; wait for each at most ``timeout_s``."""
+        """Answer what is queued, then end the threads; wait at most ``timeout_s`` for all of them together."""
         with self._lock:
             self._closing = True
             self._call_all()
+        ends = None if timeout_s is None else time.monotonic() + timeout_s
         for lane in self._lanes:
-            lane.thread.join(timeout_s)
+            lane.thread.join(None if ends is None else max(0.0, ends - time.monotonic()))
 
     def healthy(self, stall_s: float) -> bool:
         """Every thread takes up work when idle, and no present batch is older than ``stall_s``."""

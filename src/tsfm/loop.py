@@ -30,7 +30,7 @@ class Loop:
     """waitress's loop over its sockets, and in place of its threads (waitress.task.ThreadedTaskDispatcher).
 
     Args:
-        arrivals: told whether POSTs are left to be run.
+        arrivals: told which POSTs are left to be run.
 
     Attributes:
         sockets: for waitress's ``map``; without any the loop ends.
@@ -41,6 +41,7 @@ class Loop:
         self._arrivals = arrivals
         self._quick: deque[Channel] = deque()  # all but POSTs take next to nothing and go first
         self._posts: deque[Channel] = deque()
+        arrivals.queued = self._posts
         self._thread = 0
         self._woken = False
 
@@ -57,8 +58,7 @@ class Loop:
             # What can be read by now belongs to what was run just before: ask once more, without waiting.
             poll2(0 if self._arrivals.busy or self._quick else IDLE_S, self.sockets)
             self._woken = False
-            if not self._posts:
-                self._arrivals.gone()
+            self._arrivals.gone()
             self.turn()
 
     def turn(self) -> None:
@@ -67,6 +67,7 @@ class Loop:
             self._serve(self._quick.popleft())
         ends = time.monotonic() + TURN_S
         while self._posts:
+            self._arrivals.ran()
             self._serve(self._posts.popleft())
             if time.monotonic() >= ends:
                 return
@@ -82,7 +83,6 @@ class Loop:
         """A channel has a request to be run, or to be run on; from any thread."""
         if channel.requests[0].command == "POST":
             self._posts.append(channel)
-            self._arrivals.came()
         else:
             self._quick.append(channel)
         self.wake()

@@ -63,7 +63,19 @@ def _left_in_cgroups() -> list[int]:
     own = CGROUPS / path.strip("/")
     left = []
     for folder in [own, *own.parents]:
-        most, used = folder / "memory.max", folder / "memory.current"
+        most = folder / "memory.max"
         if folder.is_relative_to(CGROUPS) and most.exists() and (limit := most.read_text().strip()) != "max":
-            left.append(max(0, int(limit) - int(used.read_text())))
+            left.append(max(0, int(limit) - _working_set(folder)))
     return left
+
+
+def _working_set(folder: Path) -> int:
+    """Bytes of a cgroup that the kernel cannot simply drop, as Kubernetes counts them.
+
+    Weights are mapped files: once read, they stay in the page cache and count in ``memory.current``, but the kernel
+    takes the inactive ones back before it refuses anything.
+    """
+    used, stat = int((folder / "memory.current").read_text()), folder / "memory.stat"
+    lines = stat.read_text(encoding="ascii").splitlines() if stat.exists() else []
+    inactive = (int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    return max(0, used - next(inactive, 0))
