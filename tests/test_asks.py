@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tsfm import asks, cpus
-from tsfm.series import Series
+from tsfm.errors import ModelFailed
+from tsfm.series import Forecast, Series
 
 BATCH = [Series(np.ones(3))]
 
@@ -40,6 +41,32 @@ def test_one_series_gets_the_threads_that_it_is_done_soonest_with(monkeypatch, o
     monkeypatch.setattr(cpus, "use", ask.given.append)
     assert asks.Trial(ask, 4).run(BATCH) == [best]
     assert len(ask.given) == runs
+
+
+class Answers:
+    """A forecaster that gives the same answer to everything."""
+
+    def __init__(self, median, quantiles):
+        self.answer = Forecast(np.asarray(median), np.asarray(quantiles))
+
+    def forecast(self, batch, horizon, levels):
+        return [self.answer] * len(batch)
+
+
+@pytest.mark.parametrize(
+    ("median", "quantiles", "said"),
+    [
+        ([1.0], [[1.0, 2.0]] * 2, r"shape \(1,\) where \(2,\) was asked for"),
+        ([1.0, 2.0], [[1.0, 2.0]], r"shape \(1, 2\) where \(2, 2\) was asked for"),
+        ([1.0, 2.0], [[1.0, 2.0, 3.0]] * 2, r"shape \(2, 3\) where \(2, 2\) was asked for"),
+        ([1.0, np.nan], [[1.0, 2.0]] * 2, "values that are not numbers"),
+        ([1.0, 2.0], [[1.0, 2.0], [1.0, np.inf]], "values that are not numbers"),
+    ],
+)
+def test_a_first_answer_that_is_none_is_a_failure(median, quantiles, said):
+    ask = asks.ForecastAsk(Answers(median, quantiles), 2, (0.1, 0.9))
+    with pytest.raises(ModelFailed, match=said):
+        asks.Trial(ask, 1).run(BATCH)
 
 
 def test_where_there_is_one_thread_nothing_is_tried(monkeypatch):

@@ -78,6 +78,60 @@ def test_observed_points_come_back_bit_by_bit():
     assert answer["target"][4] == pytest.approx(4 / 11)
 
 
+def test_whole_numbers_beyond_two_to_the_53_come_back_exactly():
+    values = [2**60 + 1, 2**60 + 3, "drop", 2**60 + 7, *[2**60 + 9 + step for step in range(8)]]
+    asked = parse(request(values))
+    assert asked.origin == 2**60 + 1
+    answer = imputation.answer(asked, np.where(np.isnan(asked.target), 4.4, asked.target))
+    assert answer["target"] == [*values[:2], 2**60 + 5, *values[3:]]
+    assert json.loads(orjson.dumps(answer, default=np.ndarray.tolist))["target"] == answer["target"]
+
+
+def test_whole_numbers_among_others_come_back_exactly_too():
+    values = [2**60 + 1, 0.5, None, -(2**62) - 1, 10**30, *range(8)]
+    answer = imputation.answer(parse(request(values)), np.full(13, 7.25))
+    assert answer["target"] == [2**60 + 1, 0.5, 7.25, -(2**62) - 1, 1e30, *range(8)]
+
+
+def test_an_unknown_field_is_named_in_a_warning():
+    asked = parse(request(interval="1m"))
+    (told,) = imputation.answer(asked, np.zeros(12))["warnings"]
+    assert told == "interval: not understood and ignored; known are input, ts, precision, freq"
+
+
+def test_whole_timestamps_may_be_written_with_a_point():
+    body = request([1.0, 2.0, "drop", 4.0, *range(9)])
+    asked, same = parse(body | {"ts": [float(time) for time in body["ts"]]}), parse(body)
+    assert asked.times.tolist() == same.times.tolist()
+
+
+def test_a_day_of_23_hours_is_named_as_a_likely_cause():
+    hours = [24 * day - (day > 5) for day in range(12)]
+    body = {"input": [*range(12)], "ts": hours, "precision": "h", "freq": "1D"}
+    assert refused(body).startswith(
+        "ts[6]: expected a whole number of steps of freq (24) after the first timestamp, got"
+    )
+    assert "where clocks change, a local day has 23 or 25 hours" in refused(body)
+
+
+@pytest.mark.parametrize("precision", imputation.PRECISIONS_NS)
+@pytest.mark.parametrize("unit", imputation.UNITS_NS)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_huge_freq_is_answered_or_refused_in_words(unit, precision, rows):
+    few = settings.read("moment", {"min_rows": "1"})
+    for count in (1, 2**31, 10**17, 999_999_999_999_999_999):
+        step, rest = divmod(count * imputation.UNITS_NS[unit], imputation.PRECISIONS_NS[precision])
+        body = {"input": [1.5] * rows, "ts": [-(2**63), 5][:rows], "precision": precision, "freq": f"{count}{unit}"}
+        if rows == 1 and not rest and step < 2**63:
+            assert imputation.parse(body, few).times.tolist() == [-(2**63)]
+            continue
+        with pytest.raises(BadRequest) as caught:
+            imputation.parse(body, few)
+        field = str(caught.value).partition(": ")[0]
+        assert field in ("freq", "ts[1]")
+        assert field == "freq" or step < 2**63
+
+
 def test_the_answer_has_the_contracts_fields_of_equal_length():
     asked = parse(request([1, 2, "drop", 4, *range(5, 13)]))
     fields = imputation.answer(asked, np.zeros(12, np.float32))
@@ -185,7 +239,8 @@ def test_a_lower_limit_in_the_settings_holds():
         ({"ts": [0, 1000, 2001]}, "ts[2]: expected a whole number of steps of freq (1000) after the first"),
         ({"ts": None}, "ts: expected a list of whole numbers, got null"),
         ({"ts": "now"}, "ts: expected a list of whole numbers, got "),
-        ({"ts": [0, 1000, 2000.0]}, "ts[2]: expected a whole number, got 2000.0"),
+        ({"ts": [0, 1000, 2000.5]}, "ts[2]: expected a whole number, got 2000.5"),
+        ({"ts": [0, 1000, -(2**63)]}, "ts[2]: expected oldest first, got -9223372036854775808 behind 1000"),
         ({"ts": [0, 1000, True]}, "ts[2]: expected a whole number, got true"),
         ({"ts": [0, 1000, 2**64]}, "ts: expected whole numbers of at most 64 bits"),
         ({"ts": [0]}, "ts: expected 12 timestamps, one for each point of input, got 1"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsfm import parse, settings
+from tsfm import exact, parse, settings
 from tsfm.errors import BadRequest, RequestError, TooLarge
 from tsfm.series import Capabilities
 
@@ -34,6 +34,67 @@ def test_levels_are_exact_so_that_a_trained_quantile_is_hit():
 
 def test_a_whole_number_may_be_written_with_a_point():
     assert request(next_len=12.0).horizon == 12
+
+
+@pytest.mark.parametrize("field", ["next_len", "conf_interval", "ts", "past_dynamic_real", "dynamic_real"])
+def test_null_means_the_default_of_every_optional_field(field):
+    asked, plain = request(**{field: None}), request()
+    assert (asked.horizon, asked.levels, asked.series.schema) == (plain.horizon, plain.levels, plain.series.schema)
+    assert not asked.warnings
+
+
+def test_timestamps_are_compared_whatever_lies_between_them():
+    request(ts=[-(2**63), *range(1_772_323_200_000, 1_772_323_200_011)])  # pandas' missing time, as the first
+    request(ts=[-(2**63)] * 6 + [2**63 - 1] * 6)
+    request(ts=[float(1_772_323_200_000 + step) for step in range(12)])  # as pandas writes a column with gaps
+
+
+def test_an_unknown_field_is_named_in_a_warning():
+    (told,) = request(horizon=48).warnings
+    assert told.startswith("horizon: not understood and ignored; known are input, next_len, conf_interval, ts, ")
+    many = request(**{f"x{i}": i for i in range(20)}).warnings
+    assert len(many) == parse.MOST_WARNINGS + 1
+    assert many[-1] == "12 more fields: not understood and ignored"
+    odd = json.loads('{"\\ud800": 1, "%s": 2, "\u540d": 3}' % ("y" * 5000))
+    names = [told.partition(": ")[0] for told in parse.unknown(odd, parse.FIELDS)]
+    assert all(name.encode() and len(name) <= 40 for name in names)  # each can be written as JSON
+    assert names[2] == "\u540d"
+
+
+def test_covariates_keep_their_gaps_even_where_nothing_is_known():
+    asked = request(next_len=2, past_dynamic_real=[[None] * 12], dynamic_real=[[1] * 12 + [None] * 2])
+    assert np.isnan(asked.series.past_covariates).all()
+    assert np.isnan(asked.series.future_covariates).sum() == 2
+
+
+COUNTER = [10**18 + step for step in (0, 1, 3, 4, 6, 7, 9, 10, 12, 13, 15, 16)]
+
+
+def test_whole_numbers_beyond_two_to_the_53_keep_their_last_digits():
+    asked = request(input=COUNTER)
+    assert asked.origin == 10**18
+    assert asked.series.target.tolist() == [0, 1, 3, 4, 6, 7, 9, 10, 12, 13, 15, 16]
+    gaps = request(input=[None, *COUNTER, None])
+    assert gaps.origin == 10**18
+    assert np.isnan(gaps.series.target).tolist() == [True] + [False] * 12 + [True]
+    negative = request(input=[-value for value in COUNTER])
+    assert negative.series.target.tolist() == [-0, -1, -3, -4, -6, -7, -9, -10, -12, -13, -15, -16]
+    covariate = request(past_dynamic_real=[COUNTER]).series.past_covariates[0]
+    assert np.diff(covariate).tolist() == np.diff([value - 10**18 for value in COUNTER]).tolist()
+
+
+@pytest.mark.parametrize("values", [[1.5, *COUNTER], [*range(12)], [2**53] * 12, [10**30 + i for i in range(12)]])
+def test_other_numbers_are_taken_as_they_are(values):
+    asked = request(input=values)
+    assert asked.origin == 0
+    assert asked.series.target.tolist() == [float(value) for value in values]
+
+
+def test_what_was_taken_off_comes_back_as_whole_numbers_of_64_bits_or_as_a_float():
+    assert exact.placed(np.array([0.4, 17.6]), 10**18) == [10**18, 10**18 + 18]
+    assert exact.placed(np.array([-1e300, 1e300, 0.0]), 2**63) == [-1e300, 1e300, 2**63]
+    plain = np.array([0.4])
+    assert exact.placed(plain, 0) is plain
 
 
 def test_null_and_bare_nan_are_missing_values():
@@ -71,7 +132,6 @@ def test_covariates_have_the_lengths_of_the_contract():
         ({"next_len": 1025}, "next_len: expected a whole number from 1 to 1024, got 1025"),
         ({"next_len": True}, "next_len: expected a whole number from 1 to 1024, got true"),
         ({"next_len": 1.5}, "next_len: expected a whole number from 1 to 1024, got 1.5"),
-        ({"next_len": None}, "next_len: expected a whole number from 1 to 1024, got null"),
         ({"conf_interval": 1}, "conf_interval: expected a number from 0 to below 1, got 1"),
         ({"conf_interval": "0.9"}, 'conf_interval: expected a number from 0 to below 1, got "0.9"'),
         ({"conf_interval": math.nan}, "conf_interval: expected a number from 0 to below 1, got NaN"),
@@ -81,8 +141,20 @@ def test_covariates_have_the_lengths_of_the_contract():
         ({"ts": list(range(12, 0, -1))}, "ts: expected oldest first, got an earlier timestamp at position 1"),
         ({"dynamic_real": [[1] * 12]}, "dynamic_real[0]: expected 22 numbers, got 12"),
         ({"dynamic_real": 5}, "dynamic_real: expected a list of lists of numbers, got 5"),
-        ({"past_dynamic_real": [[None] * 12]}, "past_dynamic_real[0]: expected at least one number, got only missing"),
-        ({"past_dynamic_real": [1] * 12}, "past_dynamic_real[0]: expected a list of numbers, got 1"),
+        (
+            {"past_dynamic_real": [1] * 12},
+            "past_dynamic_real: expected a list of lists of numbers, one list for each covariate, got 1 at position 0",
+        ),
+        ({"dynamic_real": [[1] * 22, "x"]}, 'one list for each covariate, got "x" at position 1'),
+        ({"ts": [0.5, *range(1, 12)]}, "ts[0]: expected a whole number, got 0.5"),
+        ({"ts": [math.nan] * 12}, "ts[0]: expected a whole number, got NaN"),
+        ({"ts": [1e300] * 12}, "ts: expected whole numbers of at most 64 bits, got a larger one"),
+        ({"ts": [True] * 12}, "ts[0]: expected a whole number, got true"),
+        ({"ts": [*range(11), -(2**63)]}, "ts: expected oldest first, got an earlier timestamp at position 11"),
+        (
+            {"ts": [2**63 - 1, -(2**63), *range(10)]},
+            "ts: expected oldest first, got an earlier timestamp at position 1",
+        ),
     ],
 )
 def test_a_bad_field_is_named_with_what_was_expected_and_what_came(fields, said):

@@ -20,9 +20,13 @@ class Echo:
 
     max_context = 8
     min_context = 1
+    min_room = 1
     batch_points = 64
     capabilities = Capabilities(native_quantiles=True)
     path = "float32"
+
+    def context_for(self, horizon, schema):
+        return self.max_context
 
     def __init__(self):
         self.seen = []
@@ -103,15 +107,100 @@ def test_a_model_that_takes_gaps_gets_them():
     assert (scale.centre, scale.spread) == (2, 1)
 
 
-def test_covariates_are_scaled_and_filled_each_for_itself():
-    series = Series(
-        SHAPE, np.stack([SHAPE * 1e6, np.full(8, np.nan)]), np.stack([np.append(SHAPE, np.nan), np.full(9, 5.0)])
-    )
-    prepared, _ = scaling.standardise(series, False, 1000)
+def beside(row, points=8):
+    prepared, _ = scaling.standardise(Series(SHAPE[:points], future_covariates=np.array([row], float)), False)
+    (unit,) = prepared.future_covariates
+    assert unit.dtype == np.float32
+    return unit
+
+
+def test_covariates_are_scaled_each_by_its_own_past_and_keep_their_gaps():
+    past = np.stack([SHAPE * 1e6, np.full(8, np.nan)])
+    prepared, _ = scaling.standardise(Series(SHAPE, past, np.array([[*SHAPE, np.nan, 100.0]])), False)
     np.testing.assert_allclose(prepared.past_covariates[0], standard(SHAPE)[0], atol=1e-6)
-    assert not prepared.past_covariates[1].any()  # nothing known is like nothing changing
-    assert np.isfinite(prepared.future_covariates).all()
-    assert not prepared.future_covariates[1].any()
+    assert np.isnan(prepared.past_covariates[1]).all()
+    np.testing.assert_allclose(prepared.future_covariates[0][:8], standard(SHAPE)[0], atol=1e-6)
+    assert np.isnan(prepared.future_covariates[0][8])
+    assert prepared.future_covariates[0][9] == pytest.approx((100 - SHAPE.mean()) / SHAPE.std())
+
+
+@pytest.mark.parametrize("ahead", [-3.0, 0.5, 1e6, np.nan])
+def test_what_is_known_ahead_does_not_move_the_past(ahead):
+    np.testing.assert_array_equal(beside([*SHAPE, ahead])[:8], beside([*SHAPE, 0.0])[:8])
+
+
+def test_a_covariate_that_never_changed_keeps_its_unit_so_that_a_first_holiday_shows():
+    np.testing.assert_array_equal(beside([0.0] * 8 + [1, 0, 1]), [0] * 8 + [1, 0, 1])
+    np.testing.assert_array_equal(beside([5.0, np.nan] + [5] * 6 + [7, 5]), [0, np.nan] + [0] * 6 + [2, 0])
+    np.testing.assert_array_equal(beside([np.nan] * 8 + [3.0, 4.0]), [np.nan] * 8 + [3, 4])
+
+
+@pytest.mark.parametrize("ahead", [1e308, -1e308, float(np.finfo(float).max)])
+@pytest.mark.parametrize(
+    "past", [np.zeros(8), np.arange(8.0), np.arange(8) * 1e-300, np.arange(8) * 1e307, SHAPE * 0 - 1e308]
+)
+def test_covariates_of_any_size_stay_within_float32(past, ahead):
+    unit = beside([*past, ahead])
+    assert np.isfinite(unit).all()
+    assert np.isfinite(unit / np.float32(1e-5)).all()  # as Chronos-2 divides where the past never changed
+
+
+GAP = [np.nan] * 3
+
+
+def test_a_gap_at_the_start_makes_a_series_shorter():
+    future = np.arange(13.0)[None]
+    series = Series(np.array(GAP + list(SHAPE)), np.arange(11.0)[None], future)
+    fit = scaling.fitted(series, Echo(), 2)
+    np.testing.assert_array_equal(fit.series.target, SHAPE)
+    assert fit.series.past_covariates[0][0] == 3
+    assert fit.series.future_covariates.shape == (1, 10)
+    assert fit.lead == 2
+    one, other = scaling.forecast(Echo(), [series, Series(SHAPE)], 2, LEVELS)
+    np.testing.assert_array_equal(one.quantiles, other.quantiles)
+
+
+def test_a_gap_where_the_context_is_cut_makes_it_shorter_too():
+    fit = scaling.fitted(Series(np.array([5.0, *GAP, *SHAPE[:7]])), Echo(), 2)  # the 8 newest begin in the gap
+    np.testing.assert_array_equal(fit.series.target, SHAPE[:7])
+
+
+def test_a_gap_at_the_end_is_a_part_of_the_horizon():
+    model, future = Echo(), np.arange(13.0)[None]
+    series = Series(np.array(list(SHAPE) + GAP), np.arange(11.0)[None], future)
+    fit = scaling.fitted(series, model, 2)
+    assert fit.lead == 5
+    np.testing.assert_array_equal(fit.series.target, SHAPE)
+    np.testing.assert_array_equal(fit.series.past_covariates, np.arange(8.0)[None])
+    np.testing.assert_array_equal(fit.series.future_covariates, future)  # what is known over the gap, and beyond it
+    (answer,) = scaling.forecast(model, [series], 2, LEVELS)
+    (longer,) = scaling.forecast(model, [Series(SHAPE)], 5, LEVELS)
+    np.testing.assert_array_equal(answer.median, longer.median[3:])
+    np.testing.assert_array_equal(answer.quantiles, longer.quantiles[:, 3:])
+    assert answer.median.shape == (2,)
+
+
+class Masks(Echo):
+    capabilities = Capabilities(native_quantiles=True, missing_values=True)
+
+
+def test_a_model_that_masks_gets_the_gap_at_the_end_as_it_is():
+    fit = scaling.fitted(Series(np.array([*GAP, 5.0, *GAP, *SHAPE[:2], *GAP])), Masks(), 2)
+    assert fit.lead == 2
+    np.testing.assert_array_equal(fit.series.target, [*SHAPE[:2], *GAP])  # of the newest 8 the first are a gap
+
+
+def test_a_constant_series_with_gaps_at_both_ends_is_answered_with_its_constant():
+    (answer,) = scaling.forecast(Echo(), [Series(np.array(GAP + [4.0] * 4 + GAP))], 6, LEVELS)
+    assert (answer.median == 4).all()
+    assert answer.quantiles.shape == (2, 6)
+
+
+def test_a_batch_of_different_leads_keeps_its_order():
+    batch = [Series(SHAPE), Series(np.array(list(SHAPE) + GAP)), Series(-SHAPE), Series(np.full(9, 2.0))]
+    for series, answer in zip(batch, scaling.forecast(Echo(), batch, 3, LEVELS), strict=True):
+        (alone,) = scaling.forecast(Echo(), [series], 3, LEVELS)
+        np.testing.assert_array_equal(answer.quantiles, alone.quantiles)
 
 
 def test_only_the_newest_points_count():
@@ -148,6 +237,27 @@ def test_quantiles_cross_neither_one_another_nor_the_median(rows, median, order)
     assert (middle <= answer.median).all()
     assert (answer.median <= high).all()
     np.testing.assert_array_equal(answer.median, 3 + 2 * median)
+
+
+@given(arrays(float, 4, elements=st.floats(-5, 5)), arrays(float, (2, 4), elements=st.floats(-5, 5)))
+def test_an_interval_of_nothing_is_the_median(median, rows):
+    answer = scaling.restore(Forecast(median, rows), scaling.Scale(3.0, 2.0), [0.5, 0.5])
+    np.testing.assert_array_equal(answer.quantiles, [answer.median] * 2)
+
+
+@given(st.integers(-1000, 1000), st.floats(0.5, 0.95), st.integers(0, 2**32))
+def test_bounds_that_a_float32_model_puts_on_a_value_of_the_series_hold_it(level, zeros, seed):
+    draw = np.random.default_rng(seed)
+    counts = np.where(draw.random(200) < zeros, 0, draw.poisson(3, 200)) + level
+    if counts.min() == counts.max():
+        return
+    unit, scale = standard(counts)
+    row = unit[unit == unit.min()][:1]  # as a model that repeats the most frequent value
+    answer = scaling.restore(Forecast(row, np.stack([row, row])), scale, [0.1, 0.9])
+    assert answer.quantiles[0, 0] <= counts.min() <= answer.quantiles[1, 0]
+    above = scaling.restore(Forecast(row + 5, np.stack([row, row + 9])), scale, [0.1, 0.9])
+    assert above.quantiles[0, 0] <= counts.min()  # the lower bound alone lies on it
+    assert answer.quantiles[1, 0] - answer.quantiles[0, 0] < 1e-5 * scale.spread + 1e-9
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -15,7 +15,8 @@ from werkzeug.exceptions import HTTPException
 from tsfm import imputation, openapi, parse
 from tsfm.access import Access
 from tsfm.answer import COMES_BACK, Answer, ComeBack
-from tsfm.errors import NotReady, RequestError
+from tsfm.errors import Encoded, NotReady, RequestError
+from tsfm.exact import placed
 from tsfm.jobs import always
 from tsfm.logs import ESCAPES
 from tsfm.series import Forecast
@@ -71,7 +72,7 @@ def create_app(service: Service) -> Flask:
 
     @app.get("/openapi.json")
     def description() -> Response:
-        return _json(openapi.describe(service.card, service.settings))
+        return _json(openapi.describe(service.card, service.limits))
 
     @app.get("/metrics")
     def metrics() -> Response:
@@ -103,6 +104,9 @@ def _begin(service: Service) -> Answer[Fields]:
     wanted = (lambda: not left()) if left else always
 
     def begin(deadline: float) -> Answer[Fields]:
+        encoding = request.headers.get("Content-Encoding", "identity")
+        if encoding.strip().lower() not in ("identity", ""):
+            raise Encoded(f"Content-Encoding: expected none, since bodies are not unpacked, got {encoding[:40]}")
         body = parse.decode(request.get_data(cache=False))
         return TASKS[service.card.task](service, body, deadline, wanted)
 
@@ -110,23 +114,19 @@ def _begin(service: Service) -> Answer[Fields]:
 
 
 def _forecast(service: Service, body: Fields, deadline: float, wanted: Callable[[], bool]) -> Answer[Fields]:
-    asked = parse.forecast_request(body, service.settings)
+    asked = parse.forecast_request(body, service.limits)
+    warnings = [*asked.warnings, *service.warnings(asked.series)]
 
     def fields(answer: Forecast) -> Fields:
-        lower, upper = answer.quantiles
-        return {
-            "status": "success",
-            "output": answer.median,
-            "lower": lower,
-            "upper": upper,
-            "conf_interval": asked.confidence,
-        }
+        output, lower, upper = (placed(row, asked.origin) for row in (answer.median, *answer.quantiles))
+        made: Fields = {"status": "success", "output": output, "lower": lower, "upper": upper}
+        return made | {"conf_interval": asked.confidence} | ({"warnings": warnings} if warnings else {})
 
     return service.forecast(asked, deadline, wanted).then(fields)
 
 
 def _impute(service: Service, body: Fields, deadline: float, wanted: Callable[[], bool]) -> Answer[Fields]:
-    asked = imputation.parse(body, service.settings)
+    asked = imputation.parse(body, service.limits)
     return service.impute(asked.series, deadline, wanted).then(lambda filled: imputation.answer(asked, filled))
 
 

@@ -9,6 +9,7 @@ Our exception hierarchy, with the HTTP status or the exit code each one becomes:
     + Unauthorized       401       the token is missing or wrong
     + Forbidden          403       from a network that is not allowed
     + TooLarge           413       more than a limit allows
+    + Encoded            415       the body is compressed
     + QueueFull          429       come again, Retry-After says when
     + NotReady           503       loading or stopping
     + DeadlinePassed     504       no answer within the deadline
@@ -52,6 +53,10 @@ class Forbidden(RequestError):
 
 class TooLarge(RequestError):
     status = 413
+
+
+class Encoded(RequestError):
+    status = 415
 
 
 class QueueFull(RequestError):

@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsfm.errors import BadRequest, TooLarge
-from tsfm.parse import integers, numbers, shown
+from tsfm.exact import kept, placed, rounded
+from tsfm.parse import exact, integers, shown, unknown
 from tsfm.series import FloatArray, Series
 from tsfm.settings import Settings
 
@@ -23,6 +25,8 @@ MAX_ROWS = 8192
 MAX_FILLED = 2048
 DEFAULT_PRECISION = "ms"
 DEFAULT_FREQ = "1L"
+LONGEST_STEP = 2**63 - 1  # of timestamps in 64 bits
+FIELDS = ("input", "ts", "precision", "freq")
 
 PRECISIONS_NS = {
     "d": 86_400_000_000_000,
@@ -54,10 +58,16 @@ class ImputationRequest:
     Attributes:
         times: shape (n,), evenly spaced, in the request's precision.
         target: shape (n,), float64; NaN in the holes, of which there may be none.
+        origin: what was taken off every point of ``target``, see ``tsfm.exact``.
+        given: n values as they came, None in the holes, where float64 would round them; else None.
+        warnings: sentences about what was ignored.
     """
 
     times: NDArray[np.int64]
     target: FloatArray
+    origin: int = 0
+    given: list[Any] | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def series(self) -> Series:
@@ -70,7 +80,8 @@ def parse(body: dict[str, object], limits: Settings) -> ImputationRequest:
     Raises:
         BadRequest, TooLarge: one sentence that names the field, what was expected and what came.
     """
-    target = numbers("input", body.get("input"))
+    values = body.get("input")
+    target, origin = exact("input", values)
     _check_rows(len(target), limits)
     times = _times(body.get("ts"), len(target))
     precision = _precision(body.get("precision"))
@@ -82,7 +93,17 @@ def parse(body: dict[str, object], limits: Settings) -> ImputationRequest:
     points = (times[-1] - times[0]) // step + 1
     if points - observed > MAX_FILLED:
         raise BadRequest(_too_many(points, observed, times, precision, freq))
-    return _grid(times, target, step, points)
+    places = _places(times, step)
+    full = np.full(points, np.nan)
+    full[places] = target
+    return ImputationRequest(
+        # Whole numbers of Python: the step alone may need more than what is left of 64 bits.
+        np.array([times[0] + step * place for place in range(points)], np.int64),
+        full,
+        origin,
+        _as_they_came(cast(list[Any], values), places, points),
+        unknown(body, FIELDS),
+    )
 
 
 def answer(request: ImputationRequest, filled: FloatArray) -> dict[str, object]:
@@ -92,12 +113,11 @@ def answer(request: ImputationRequest, filled: FloatArray) -> dict[str, object]:
         filled: shape (n,), finite.
     """
     holes = np.isnan(request.target)
-    return {
-        "status": "success",
-        "ts": request.times,
-        "target": np.where(holes, np.asarray(filled, np.float64), request.target),
-        "mask": holes.astype(np.uint8),
-    }
+    values = placed(np.where(holes, np.asarray(filled, np.float64), request.target), request.origin)
+    if request.given is not None:
+        values = [value if hole else came for value, hole, came in zip(values, holes, request.given, strict=True)]
+    fields = {"status": "success", "ts": request.times, "target": values, "mask": holes.astype(np.uint8)}
+    return fields | ({"warnings": list(request.warnings)} if request.warnings else {})
 
 
 def _check_rows(rows: int, limits: Settings) -> None:
@@ -138,6 +158,8 @@ def _step(freq: object, precision: str) -> int:
         units = ", ".join(UNITS_NS)
         raise BadRequest(f"freq: expected a unit out of {units}, with or without a count, got {_shown(freq)}")
     step, rest = divmod(count * UNITS_NS[match[2]], PRECISIONS_NS[precision])
+    if step > LONGEST_STEP:
+        raise BadRequest(f"freq: expected a step of at most {LONGEST_STEP}{precision}, got {_shown(freq)}")
     if rest:
         raise BadRequest(f"freq: expected a multiple of the precision, which is 1{precision}, got {_shown(freq)}")
     return step
@@ -156,16 +178,25 @@ def _too_many(points: int, observed: int, times: list[int], precision: str, freq
     )
 
 
-def _grid(times: list[int], target: FloatArray, step: int, points: int) -> ImputationRequest:
+def _places(times: list[int], step: int) -> list[int]:
+    """Which point of the grid each row is."""
     places = []
     for at, time in enumerate(times):
         place, rest = divmod(time - times[0], step)
         if rest:
             raise BadRequest(
                 f"ts[{at}]: expected a whole number of steps of freq ({step}) after the first timestamp, "
-                f"got {time} behind {times[0]}"
+                f"got {time} behind {times[0]}; where clocks change, a local day has 23 or 25 hours: send UTC days"
             )
         places.append(place)
-    full = np.full(points, np.nan)
-    full[places] = target
-    return ImputationRequest(np.int64(times[0]) + np.int64(step) * np.arange(points), full)
+    return places
+
+
+def _as_they_came(values: list[Any], places: list[int], points: int) -> list[Any] | None:
+    """The values on the grid, where some are whole numbers that a float64 would round."""
+    if not rounded(values):
+        return None
+    given: list[Any] = [None] * points
+    for place, value in zip(places, values, strict=True):
+        given[place] = kept(value)
+    return given

@@ -18,7 +18,11 @@ WHOLE: JSON = {"type": "integer"}
 FLOATS: JSON = {"type": "array", "items": {"type": "number"}}
 TIME: JSON = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
 # At least one value is observed; the others may be missing.
-NUMBERS: JSON = {"type": "array", "items": {"type": ["number", "null"]}, "contains": {"type": "number"}}
+GAPPY: JSON = {"type": "array", "items": {"type": ["number", "null"]}}
+NUMBERS: JSON = GAPPY | {"contains": {"type": "number"}}
+WARNINGS: JSON = {
+    "warnings": {"type": "array", "items": TEXT, "minItems": 1, "description": "only where there is something to tell"}
+}
 
 # What is refused on any path: before the path is read, or before it is looked at.
 ANYWHERE = {
@@ -32,6 +36,7 @@ ANYWHERE = {
 REFUSALS = {
     "400": "bad input, told in one sentence",
     "413": "more than a limit allows",
+    "415": "the body is compressed",
     "429": "the queue is full",
     "500": "the model failed",
     "503": "loading or stopping",
@@ -107,28 +112,33 @@ def _readers(limits: Settings) -> dict[str, JSON]:
 def _model(limits: Settings) -> JSON:
     """What /v1/models tells of the model; the rest is known only when it is loaded."""
     can = _object({field.name: {"type": "boolean"} for field in fields(Capabilities)})
-    bounds = ("min_rows", "max_rows", "max_horizon", "max_covariates", "max_body_mib", "queue", "deadline_s")
+    bounds = ("min_rows", "max_rows", "max_horizon", "max_body_mib", "queue", "deadline_s")
+    fixed: JSON = {name: {"const": getattr(limits, name)} for name in bounds}
+    most: JSON = WHOLE | {"minimum": 0, "maximum": limits.max_covariates}
     always: JSON = {
         "family": TEXT,
         "task": {"enum": ["forecast", "imputation"]},
         "version": TEXT,
         "state": {"enum": ["loading", "ready", "stopping"]},
-        "limits": _object({name: {"const": getattr(limits, name)} for name in bounds}),
+        "limits": _object(fixed | {"max_covariates": most}),
     }
+    fit = _object({"past": WHOLE, "future": WHOLE}) | {"description": "that fit beside the longest horizon"}
     loaded: JSON = {"checkpoint": TEXT, "capabilities": can, "max_context": WHOLE, "min_context": WHOLE, "path": TEXT}
+    loaded["covariates_beside_max_horizon"] = fit
     return _object(always, loaded)
 
 
 def _forecast(card: Card, limits: Settings) -> tuple[JSON, JSON]:
-    whole: JSON = {"type": "integer", "minimum": 1, "maximum": limits.max_horizon, "default": DEFAULT_HORIZON}
+    whole: JSON = {"type": ["integer", "null"], "minimum": 1, "maximum": limits.max_horizon, "default": DEFAULT_HORIZON}
     interval: JSON = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
     series = _rows(NUMBERS, limits.min_rows, limits.max_rows)
     times = _rows({"type": ["array", "null"], "items": TIME}, 0, limits.max_rows)
+    asked: JSON = interval | {"type": ["number", "null"], "default": DEFAULT_CONFIDENCE}
     ask = _object(
         {"input": series | {"description": "oldest first; null for a missing value"}},
         {
             "next_len": whole,
-            "conf_interval": interval | {"default": DEFAULT_CONFIDENCE},
+            "conf_interval": asked,
             "ts": times | {"description": "one for each point of input, oldest first; or none"},
             "past_dynamic_real": _covariates(card, limits, "past_covariates", "as long as input"),
             "dynamic_real": _covariates(card, limits, "future_covariates", "as long as input and next_len together"),
@@ -137,7 +147,7 @@ def _forecast(card: Card, limits: Settings) -> tuple[JSON, JSON]:
     example: JSON = {"input": _wave(limits.min_rows, limits.max_rows), "next_len": min(3, limits.max_horizon)}
     steps = _rows(FLOATS, 1, limits.max_horizon)
     success: JSON = {"status": {"const": "success"}, "output": steps, "lower": steps, "upper": steps}
-    return _content(ask, example), _object(success | {"conf_interval": interval})
+    return _content(ask, example), _object(success | {"conf_interval": interval}, WARNINGS)
 
 
 def _covariates(card: Card, limits: Settings, capability: str, length: str) -> JSON:
@@ -145,7 +155,7 @@ def _covariates(card: Card, limits: Settings, capability: str, length: str) -> J
     return {
         "type": ["array", "null"],
         "maxItems": limits.max_covariates if taken else 0,
-        "items": NUMBERS,
+        "items": GAPPY,
         "description": f"each {length}, if the checkpoint takes them" if taken else f"{card.name} takes none",
     }
 
@@ -175,7 +185,7 @@ def _imputation(card: Card, limits: Settings) -> tuple[JSON, JSON]:
     example: JSON = {"input": values, "ts": [60 * minute for minute in minutes], "precision": "s", "freq": "1m"}
     mask: JSON = {"type": "array", "items": {"enum": [0, 1]}}
     success: JSON = {"status": {"const": "success"}, "ts": {"type": "array", "items": TIME}}
-    return _content(ask, example), _object(success | {"target": FLOATS, "mask": mask})
+    return _content(ask, example), _object(success | {"target": FLOATS, "mask": mask}, WARNINGS)
 
 
 def _wave(least: int, most: int) -> list[int]:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import orjson
 
 from tsfm.errors import BadRequest, TooLarge
-from tsfm.series import Capabilities, FloatArray, Series
+from tsfm.exact import taken_off
+from tsfm.series import Capabilities, Family, FloatArray, Series
 from tsfm.settings import Settings
+
+if TYPE_CHECKING:
+    from tsfm.scaling import Fitted
 
 DEFAULT_HORIZON = 10
 DEFAULT_CONFIDENCE = 0.95
 NARROWEST_TAIL = 1e-6  # in float32 the upper level would be 1 below this, which is no quantile of anything
+FIELDS = ("input", "next_len", "conf_interval", "ts", "past_dynamic_real", "dynamic_real")
+MOST_WARNINGS = 8
 JSON_KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
 
 
@@ -25,11 +33,16 @@ class ForecastRequest:
 
     Attributes:
         confidence: probability of the central interval, in [0, 1).
+        origin: what was taken off every point of ``series.target``, so that whole numbers beyond 2^53 keep their
+            last digits; else 0.
+        warnings: sentences about what was ignored.
     """
 
     series: Series
     horizon: int
     confidence: float
+    origin: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def levels(self) -> tuple[float, float]:
@@ -55,10 +68,10 @@ def forecast_request(body: dict[str, object], limits: Settings) -> ForecastReque
     Raises:
         BadRequest, TooLarge: one sentence that names the field, what was expected and what came.
     """
-    target = numbers("input", body.get("input"))
+    target, origin = exact("input", body.get("input"))
     check_rows("input", len(target), limits)
-    horizon = whole("next_len", body.get("next_len", DEFAULT_HORIZON), 1, limits.max_horizon)
-    confidence = body.get("conf_interval", DEFAULT_CONFIDENCE)
+    horizon = whole("next_len", given(body, "next_len", DEFAULT_HORIZON), 1, limits.max_horizon)
+    confidence = given(body, "conf_interval", DEFAULT_CONFIDENCE)
     if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 <= confidence < 1:
         raise BadRequest(f"conf_interval: expected a number from 0 to below 1, got {shown(confidence)}")
     if np.isnan(target).all():
@@ -67,7 +80,22 @@ def forecast_request(body: dict[str, object], limits: Settings) -> ForecastReque
     check_covariates(body, limits)
     past = covariates("past_dynamic_real", body.get("past_dynamic_real"), len(target))
     future = covariates("dynamic_real", body.get("dynamic_real"), len(target) + horizon)
-    return ForecastRequest(Series(target, past, future), horizon, float(confidence))
+    return ForecastRequest(Series(target, past, future), horizon, float(confidence), origin, unknown(body, FIELDS))
+
+
+def given(body: dict[str, object], field: str, default: object) -> object:
+    """An optional field's value; null is as good as absent."""
+    value = body.get(field)
+    return default if value is None else value
+
+
+def unknown(body: dict[str, object], known: Sequence[str]) -> tuple[str, ...]:
+    """A warning for each field that is none of the known ones."""
+    strange = [name if name.isprintable() and len(name) <= 40 else shown(name) for name in body if name not in known]
+    told = [f"{name}: not understood and ignored; known are {', '.join(known)}" for name in strange[:MOST_WARNINGS]]
+    if len(strange) > MOST_WARNINGS:
+        told.append(f"{len(strange) - MOST_WARNINGS} more fields: not understood and ignored")
+    return tuple(told)
 
 
 def check_capabilities(request: ForecastRequest, can: Capabilities, family: str) -> None:
@@ -79,14 +107,41 @@ def check_capabilities(request: ForecastRequest, can: Capabilities, family: str)
         raise BadRequest(f"dynamic_real: {family} takes no future covariates, got {future}")
 
 
-def check_context(request_series: Series, max_context: int, min_context: int, family: str) -> None:
+def filled_covariates(series: Series, can: Capabilities, family: str) -> tuple[str, ...]:
+    """A warning for each kind of covariates with gaps that the loaded checkpoint is not told of."""
+    if can.covariate_gaps:
+        return ()
+    rows = {"past_dynamic_real": series.past_covariates, "dynamic_real": series.future_covariates}
+    missing = {field: int(np.isnan(values).sum()) for field, values in rows.items()}
+    return tuple(
+        f"{field}: {family} cannot mask missing covariates; {count} were filled by the mean of the values before them"
+        for field, count in missing.items()
+        if count
+    )
+
+
+def check_fit(fit: Fitted, asked: ForecastRequest, family: Family, name: str) -> None:
+    """Refuse what leaves the model too little to see."""
+    (past, future), room = fit.series.schema, max(fit.room, 0)
+    late = fit.lead - asked.horizon
+    steps = f"next_len {asked.horizon}" + (f" after {late} missing points at the end of input" if late else "")
+    if fit.room < family.min_room:
+        kinds = [f"{count} {kind} covariates" for count, kind in ((past, "past"), (future, "future")) if count]
+        field = "covariates" if kinds else "input" if late else "next_len"
+        less = " or ".join(["fewer covariates"] * bool(kinds) + ["newer points"] * bool(late) + ["a smaller next_len"])
+        raise BadRequest(
+            f"{field}: {' and '.join([*kinds, steps])} leave room for {room} points of context; "
+            f"at least {family.min_room} are needed: send {less}"
+        )
+    check_context(fit.series, room, family.min_context, name)
+
+
+def check_context(series: Series, room: int, min_context: int, family: str) -> None:
     """Refuse a series of which the model would see too few observed points."""
-    seen = request_series.target[-max_context:]
-    observed = int(np.count_nonzero(~np.isnan(seen)))
+    observed = int(np.count_nonzero(~np.isnan(series.target[-room:])))
     if observed < min_context:
         raise BadRequest(
-            f"input: {family} needs at least {min_context} observed points among the newest {max_context}, "
-            f"got {observed}"
+            f"input: {family} needs at least {min_context} observed points among the newest {room}, got {observed}"
         )
 
 
@@ -113,7 +168,8 @@ def check_times(value: object, rows: int) -> None:
     times = integers("ts", value)
     if len(times) != rows:
         raise BadRequest(f"ts: expected {rows} timestamps, one for each point of input, got {len(times)}")
-    if (late := np.flatnonzero(np.diff(times) < 0)).size:
+    # Compared, not subtracted: a difference may need more than 64 bits.
+    if (late := np.flatnonzero(times[1:] < times[:-1])).size:
         raise BadRequest(f"ts: expected oldest first, got an earlier timestamp at position {late[0] + 1}")
 
 
@@ -125,13 +181,22 @@ def covariates(field: str, value: object, length: int) -> FloatArray:
         raise BadRequest(f"{field}: expected a list of lists of numbers, got {shown(value)}")
     rows = []
     for index, entry in enumerate(value):
-        row = numbers(f"{field}[{index}]", entry)
+        if not isinstance(entry, list):
+            raise BadRequest(
+                f"{field}: expected a list of lists of numbers, one list for each covariate, "
+                f"got {shown(entry)} at position {index}"
+            )
+        row, _ = exact(f"{field}[{index}]", entry)
         if len(row) != length:
             raise BadRequest(f"{field}[{index}]: expected {length} numbers, got {len(row)}")
-        if np.isnan(row).all():
-            raise BadRequest(f"{field}[{index}]: expected at least one number, got only missing values")
         rows.append(row)
     return np.stack(rows)
+
+
+def exact(field: str, value: object) -> tuple[FloatArray, int]:
+    """As ``numbers``, without the level of whole numbers that a float64 would round; and that level, else 0."""
+    array = numbers(field, value)
+    return taken_off(cast(list[Any], value), array)
 
 
 def numbers(field: str, value: object) -> FloatArray:
@@ -159,21 +224,26 @@ def integers(field: str, value: object) -> np.ndarray[tuple[int], np.dtype[np.in
         raise BadRequest(f"{field}: expected a list of whole numbers, got {shown(value)}")
     strange = set(map(type, value)) - {int}
     if strange:
-        at = next(i for i, item in enumerate(value) if type(item) in strange)
-        raise BadRequest(f"{field}[{at}]: expected a whole number, got {shown(value[at])}")
+        for at, item in enumerate(value):
+            if not is_whole(item):
+                raise BadRequest(f"{field}[{at}]: expected a whole number, got {shown(item)}")
+        value = [int(item) for item in value]
     try:
         return np.array(value, dtype=np.int64)
     except OverflowError:
         raise BadRequest(f"{field}: expected whole numbers of at most 64 bits, got a larger one") from None
 
 
+def is_whole(value: object) -> bool:
+    """12 and 12.0 are whole numbers to JSON; true is none."""
+    return type(value) is int or (type(value) is float and value.is_integer())
+
+
 def whole(field: str, value: object, low: int, high: int) -> int:
     """A whole number from ``low`` to ``high``; 12.0 is one to JSON."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if type(value) is not int or not low <= value <= high:
+    if not is_whole(value) or not low <= (number := int(cast(float, value))) <= high:
         raise BadRequest(f"{field}: expected a whole number from {low} to {high}, got {shown(value)}")
-    return value
+    return number
 
 
 def kind(value: object) -> str:

@@ -1,8 +1,8 @@
 """Centre and scale in float64 before a model sees float32, and undo it in float64 after.
 
 A meter that stands at 1,000,000,000 and grows by 1, or a current of 1e-12, is thus forecast as
-well as the same shape at 0 and 1. All families are equivariant under it: their own
-normalisation on top changes nothing but rounding.
+well as the same shape at 0 and 1. Our families are equivariant under it, whatever the unit: their own
+normalisation on top changes nothing but rounding. Some official codes are not (docs/numerics.md).
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tsfm.errors import ModelFailed
 from tsfm.series import Family, FloatArray, Forecast, Imputer, Series
 
 LARGEST = float(np.finfo(np.float64).max)
+FARTHEST = 1e30  # spreads that a covariate may be off its past: a float32 can still be divided by 1e-5
+ROUNDING = 2.0**-22  # of a model in float32, as a part of what it answers or of one spread
+ROUNDING_BACK = 2.0**-51  # of the way back to the input's unit in float64, as a part of its level
 
 
 @dataclass(frozen=True)
@@ -37,20 +41,57 @@ class Scale:
             return np.clip(half * 2, -LARGEST, LARGEST)
 
 
-def standardise(series: Series, fill_gaps: bool, max_context: int) -> tuple[Series, Scale]:
-    """The newest ``max_context`` points with mean 0 and spread 1 in float32, covariates likewise.
+@dataclass(frozen=True)
+class Fitted:
+    """What a model sees of a series, and how far it has to look ahead.
+
+    Attributes:
+        series: begins with an observed point; empty where none is left.
+        lead: steps from the end of ``series`` to the end of the horizon.
+        room: points that the model looks at for such a lead.
+    """
+
+    series: Series
+    lead: int
+    room: int
+
+
+def fitted(series: Series, family: Family, horizon: int) -> Fitted:
+    """Missing points at either end are not invented, then what is too old is cut off.
+
+    A gap at the start makes a series shorter. A gap at the end is masked by families that mask; the others are asked
+    for so many steps more, from the newest observed point on, of which the first are dropped.
+    """
+    stop = len(series) if family.capabilities.missing_values else series.observed_span()[1]
+    lead = len(series) - stop + horizon
+    room = family.context_for(lead, series.schema)
+    cut = series.between(stop - min(max(room, 0), stop), stop)
+    return Fitted(cut.between(cut.observed_span()[0], len(cut)), lead, room)
+
+
+def standardise(series: Series, fill_gaps: bool, max_context: int | None = None) -> tuple[Series, Scale]:
+    """The target with mean 0 and spread 1 in float32, covariates likewise.
+
+    A covariate is centred and scaled by its past alone: what is known ahead must not move the past. A past that never
+    changes keeps its unit. Missing covariates stay NaN.
 
     Args:
-        series: at least one point of the context is observed.
-        fill_gaps: interpolate gaps linearly (ends: the nearest value), for models that take no NaN.
+        series: at least one point is observed.
+        fill_gaps: interpolate the target's gaps linearly, for models that take no NaN.
+        max_context: only so many of the newest points; None: all.
     """
-    series = series.newest(max_context)
-    missing = np.isnan(series.target)
-    target, scale = _unit(np.asarray(series.target, np.float64), fill_gaps)
-    past = [_unit(row, True)[0] for row in series.past_covariates]
-    future = [_unit(row, True)[0] for row in series.future_covariates]
-    filled = missing if fill_gaps and missing.any() else None
-    return Series(target, _stack(past), _stack(future), filled), scale
+    series = series if max_context is None else series.newest(max_context)
+    observed = ~np.isnan(series.target)
+    whole = bool(observed.all())
+    target, scale = _unit(np.asarray(series.target, np.float64), slice(None) if whole else observed)
+    filled = None
+    if fill_gaps and not whole:
+        target, filled = fill(target), ~observed
+    past, future = (
+        _stack([_beside(row, len(series)) for row in rows])
+        for rows in (series.past_covariates, series.future_covariates)
+    )
+    return Series(np.asarray(target, np.float32), past, future, filled), scale
 
 
 def restore(forecast: Forecast, scale: Scale, levels: Sequence[float]) -> Forecast:
@@ -62,12 +103,17 @@ def restore(forecast: Forecast, scale: Scale, levels: Sequence[float]) -> Foreca
     made = np.vstack((forecast.median, forecast.quantiles))
     if not np.isfinite(made).all():
         raise ModelFailed("the model's answer holds values that are not numbers")
-    made = scale.restore(made)
+    # A bound that the model puts on a value of the series must not miss it by rounding, so bounds are rounded outward.
+    rounding = ROUNDING * np.maximum(1, np.abs(made)) + ROUNDING_BACK * abs(scale.centre) / scale.spread
+    made = scale.restore(made + np.sign(np.subtract([0.5, *levels], 0.5))[:, None] * rounding)
     median, rows = made[0], made[1:]
     order = np.argsort(levels, kind="stable")
     rows[order] = np.sort(rows, axis=0)
     for row, level in zip(rows, levels, strict=True):
-        (np.minimum if level < 0.5 else np.maximum)(row, median, out=row, where=level != 0.5)
+        if level == 0.5:
+            row[:] = median
+        else:
+            (np.minimum if level < 0.5 else np.maximum)(row, median, out=row)
     return Forecast(median, rows)
 
 
@@ -78,19 +124,20 @@ def constant(horizon: int, levels: Sequence[float], scale: Scale) -> Forecast:
 
 def forecast(family: Family, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
     """The whole way for series in any unit, in this thread: scale, model, scale back."""
-    fill = not family.capabilities.missing_values
-    prepared = [standardise(series, fill, family.max_context) for series in batch]
-    moving = [series for series, scale in prepared if scale.spread]
-    answers = iter(family.forecast(moving, horizon, levels) if moving else [])
-    return [
-        restore(next(answers), scale, levels) if scale.spread else constant(horizon, levels, scale)
-        for _, scale in prepared
-    ]
+    fits = [fitted(series, family, horizon) for series in batch]
+    prepared = [standardise(fit.series, not family.capabilities.missing_values) for fit in fits]
+    answers: list[Forecast | None] = [None] * len(batch)
+    for lead in sorted({fit.lead for fit in fits}):
+        rows = [i for i, fit in enumerate(fits) if fit.lead == lead and prepared[i][1].spread]
+        made = family.forecast([prepared[i][0] for i in rows], lead, levels) if rows else []
+        for i, answer in zip(rows, made, strict=True):
+            answers[i] = restore(answer.last(horizon), prepared[i][1], levels)
+    return [answer or constant(horizon, levels, scale) for answer, (_, scale) in zip(answers, prepared, strict=True)]
 
 
 def impute(model: Imputer, batch: Sequence[Series]) -> list[FloatArray]:
     """The whole way of filling gaps for series in any unit, in this thread; shapes (n,), float64."""
-    prepared = [standardise(series, False, model.max_context) for series in batch]
+    prepared = [standardise(series, False) for series in batch]
     moving = [series for series, scale in prepared if scale.spread]
     filled = iter(model.impute(moving) if moving else [])
     return [
@@ -119,27 +166,33 @@ def fill(values: FloatArray) -> FloatArray:
     return np.interp(index, index[observed], values[observed])
 
 
-def _unit(values: FloatArray, fill_gaps: bool) -> tuple[FloatArray, Scale]:
-    missing = np.isnan(values)
-    there = ~missing if missing.any() else slice(None)
-    seen = values[there]
+def _beside(row: FloatArray, points: int) -> FloatArray:
+    """A covariate in the unit of its first ``points`` values, float32, gaps as they are."""
+    values = np.asarray(row, np.float64)
+    measured = ~np.isnan(values)
+    measured[points:] = False
+    with np.errstate(over="ignore"):
+        unit, _ = _unit(values, measured)
+    return np.clip(unit, -FARTHEST, FARTHEST).astype(np.float32)
+
+
+def _unit(values: FloatArray, measured: NDArray[np.bool_] | slice) -> tuple[FloatArray, Scale]:
+    """The values with the mean and the spread of the ``measured`` ones taken off; float64, NaN stays."""
+    seen = values[measured]
     low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
     if low == high:
-        # A covariate without any point tells as little as a constant one.
-        unit = np.where(missing, values, 0.0) if seen.size else np.zeros_like(values)
-        return np.asarray(fill(unit) if fill_gaps else unit, np.float32), Scale(high, 0.0)
+        return values - high, Scale(high, 0.0)
     # First the lowest value is taken off, which is exact for near values, then the range comes to 1:
     # squares of 1e200 and of 1e-200 are out of range. Halved where high - low itself would be.
     part = 0.5 if max(-low, high) > LARGEST / 4 else 1.0
     base, span = low * part, high * part - low * part
     unit = (values * part - base) / span
-    mean = float(unit[there].mean())
+    mean = float(unit[measured].mean())
     unit -= mean
-    raised = unit[there]
+    raised = unit[measured]
     deviation = math.sqrt(float(raised @ raised) / raised.size)
     unit /= deviation
-    scale = Scale((base + mean * span) / part, deviation * span / part)
-    return np.asarray(fill(unit) if fill_gaps else unit, np.float32), scale
+    return unit, Scale((base + mean * span) / part, deviation * span / part)
 
 
 def _stack(rows: list[FloatArray]) -> FloatArray:

@@ -43,11 +43,20 @@ class Series:
 
     def newest(self, points: int) -> Series:
         """The same series with at most ``points`` points of context, the newest ones."""
-        cut = max(0, len(self) - points)
-        if not cut:
+        return self.between(max(0, len(self) - points), len(self))
+
+    def between(self, start: int, stop: int) -> Series:
+        """The points from ``start`` up to ``stop``; known future values go on as far as they did."""
+        if (start, stop) == (0, len(self)):
             return self
-        filled = None if self.filled is None else self.filled[cut:]
-        return Series(self.target[cut:], self.past_covariates[:, cut:], self.future_covariates[:, cut:], filled)
+        filled = None if self.filled is None else self.filled[start:stop]
+        past, future = self.past_covariates[:, start:stop], self.future_covariates[:, start:]
+        return Series(self.target[start:stop], past, future, filled)
+
+    def observed_span(self) -> tuple[int, int]:
+        """Where the observed points of the target begin and stop: both at its end where there is none."""
+        observed = np.flatnonzero(~np.isnan(self.target))
+        return (int(observed[0]), int(observed[-1]) + 1) if observed.size else (len(self), len(self))
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,10 @@ class Forecast:
     median: FloatArray
     quantiles: FloatArray
 
+    def last(self, horizon: int) -> Forecast:
+        """Only the farthest ``horizon`` steps."""
+        return Forecast(self.median[-horizon:], self.quantiles[:, -horizon:])
+
 
 @dataclass(frozen=True)
 class Capabilities:
@@ -72,7 +85,8 @@ class Capabilities:
     multivariate: bool = False
     imputation: bool = False
     native_quantiles: bool = False  # intervals from the model's own head, not from residuals
-    missing_values: bool = False  # takes NaN itself; for the others gaps are filled by interpolation
+    missing_values: bool = False  # takes NaN in the target itself; for the others gaps are filled by interpolation
+    covariate_gaps: bool = False  # is told which points of a covariate are missing; for the others they are filled
 
 
 @dataclass(frozen=True)
@@ -93,11 +107,12 @@ class Runtime:
 class Model(Protocol):
     """One loaded model; called from several threads at once, so it keeps nothing from call to call.
 
-    Targets arrive centred and scaled to unit spread (``tsfm.scaling``), in float32, at most
-    ``max_context`` points each, never constant; families without ``missing_values`` never see NaN.
+    Targets arrive centred and scaled to unit spread (``tsfm.scaling``), in float32, never constant, and no longer
+    than the model can look at. They begin with an observed point. For families without ``missing_values`` they also
+    end with one and hold no NaN: inner gaps are interpolated, a gap at the end is a part of the horizon.
     """
 
-    max_context: int  # points looked at; older ones are cut off before the call
+    max_context: int  # most points looked at
     min_context: int  # observed points needed; fewer are refused at the edge
     batch_points: int  # largest worthwhile batch: longest context times number of series
     capabilities: Capabilities
@@ -106,6 +121,15 @@ class Model(Protocol):
 
 class Family(Model, Protocol):
     """A model whose task is "forecast": arrays in, quantiles out."""
+
+    min_room: int  # points of context that must fit beside horizon and covariates; fewer are refused at the edge
+
+    def context_for(self, horizon: int, schema: tuple[int, int]) -> int:
+        """Points looked at when that much is asked; older ones are cut off before the call.
+
+        Less than ``min_room``, or below 0: so many steps, or so many past and future covariates, are too much.
+        """
+        ...
 
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
         """Forecast each series ``horizon`` steps ahead, at each quantile level in (0, 1)."""

@@ -19,7 +19,7 @@ from tsfm.arrivals import Arrivals
 from tsfm.batcher import Batcher
 from tsfm.card import Card
 from tsfm.deadlines import Deadlines
-from tsfm.errors import NotReady, QueueFull
+from tsfm.errors import ConfigError, ModelFailed, NotReady, QueueFull
 from tsfm.jobs import Job, always
 from tsfm.metrics import Metrics
 from tsfm.series import Family, FloatArray, Forecast, Imputer, Model, Runtime, Series
@@ -65,7 +65,10 @@ class Service:
         )
         series, ask = asks.example(self.card.task, model)
         trial = asks.Trial(ask, runtime.threads if runtime.device == "cpu" else 1)
-        self._batcher.threads_alone = cast(int, self._batcher.submit(Job(series, trial)).result())
+        try:
+            self._batcher.threads_alone = cast(int, self._batcher.submit(Job(series, trial)).result())
+        except ModelFailed as error:
+            raise ConfigError(f"{self._weights()}: expected weights that answer one request, but {error}") from error
         gc.freeze()  # what is here now stays: looking through all of torch for garbage stopped everything for 85 ms
         self.metrics.info.info({k: str(v) for k, v in self.describe().items() if isinstance(v, str)})
         with self._left:
@@ -106,6 +109,16 @@ class Service:
     # Facts
 
     @property
+    def limits(self) -> Settings:
+        """The settings, and what the loaded model asks beyond them."""
+        least = self._model.min_context if self._model else 0
+        return Settings(**vars(self.settings) | {"min_rows": max(self.settings.min_rows, least)})
+
+    def warnings(self, series: Series) -> tuple[str, ...]:
+        """What the loaded model cannot do with a series as it is."""
+        return parse.filled_covariates(series, self._loaded().capabilities, self.card.name)
+
+    @property
     def waiting(self) -> int:
         return self._batcher.length if self._batcher else 0
 
@@ -117,8 +130,9 @@ class Service:
 
     def describe(self) -> dict[str, object]:
         """What GET /v1/models tells."""
-        model, limits = self._model, self.settings
+        model, limits = self._model, self.limits
         loaded: dict[str, object] = {}
+        most_covariates = limits.max_covariates
         if model:
             loaded = {
                 "checkpoint": self._folder.name if self._folder else "packaged",
@@ -126,7 +140,9 @@ class Service:
                 "max_context": model.max_context,
                 "min_context": model.min_context,
                 "path": model.path,
+                "covariates_beside_max_horizon": self._covariates(model, limits.max_horizon),
             }
+            most_covariates = max(self._covariates(model, 1).values())
         return {
             "family": self.card.name,
             "task": self.card.task,
@@ -137,12 +153,32 @@ class Service:
                 "min_rows": limits.min_rows,
                 "max_rows": limits.max_rows,
                 "max_horizon": limits.max_horizon,
-                "max_covariates": limits.max_covariates,
+                "max_covariates": most_covariates,
                 "max_body_mib": limits.max_body_mib,
                 "queue": limits.queue,
                 "deadline_s": limits.deadline_s,
             },
         }
+
+    def _covariates(self, model: Model, horizon: int) -> dict[str, int]:
+        """How many of each kind fit beside a horizon, if there are none of the other kind."""
+        family, can = cast(Family, model), model.capabilities
+        counts = range(1, self.settings.max_covariates + 1)
+        schemas = {
+            "past": [(count, 0) for count in counts] if can.past_covariates else [],
+            "future": [(0, count) for count in counts] if can.future_covariates else [],
+        }
+        return {
+            kind: sum(family.context_for(horizon, schema) >= family.min_room for schema in rows)
+            for kind, rows in schemas.items()
+        }
+
+    def _weights(self) -> str:
+        """Where the model's numbers came from."""
+        if not self._folder:
+            return f"the weights in the package of {self.card.name}"
+        names = [checkpoint.files[-1] for checkpoint in self.card.checkpoints]
+        return str(self._folder / next((name for name in names if (self._folder / name).exists()), ""))
 
     # Work
 
@@ -171,16 +207,16 @@ class Service:
             OutOfMemory: it would not fit, by estimate.
             NotReady
         """
-        family = cast(Family, self._loaded())
+        family, horizon = cast(Family, self._loaded()), request.horizon
         parse.check_capabilities(request, family.capabilities, self.card.name)
-        parse.check_context(request.series, family.max_context, family.min_context, self.card.name)
-        fill_gaps = not family.capabilities.missing_values
-        series, scale = scaling.standardise(request.series, fill_gaps, family.max_context)
+        fit = scaling.fitted(request.series, family, horizon)
+        parse.check_fit(fit, request, family, self.card.name)
+        series, scale = scaling.standardise(fit.series, not family.capabilities.missing_values)
         if not scale.spread:
-            return Answer.known(scaling.constant(request.horizon, request.levels, scale))
+            return Answer.known(scaling.constant(horizon, request.levels, scale))
         memory.check_fits(series, family.batch_points)
-        job = Job(series, asks.ForecastAsk(family, request.horizon, request.levels), wanted)
-        return self._begun(job, deadline, lambda made: scaling.restore(made, scale, request.levels))
+        job = Job(series, asks.ForecastAsk(family, fit.lead, request.levels), wanted)
+        return self._begun(job, deadline, lambda made: scaling.restore(made.last(horizon), scale, request.levels))
 
     def impute(self, series: Series, deadline: float, wanted: Callable[[], bool] = always) -> Answer[FloatArray]:
         """The whole series, shape (n,): the model's values where the target is NaN.
@@ -191,7 +227,7 @@ class Service:
         """
         imputer = cast(Imputer, self._loaded())
         parse.check_context(series, imputer.max_context, imputer.min_context, self.card.name)
-        standard, scale = scaling.standardise(series, False, imputer.max_context)
+        standard, scale = scaling.standardise(series, False)
         if not scale.spread:
             return Answer.known(np.full(len(series), scale.centre))
         memory.check_fits(standard, imputer.batch_points)

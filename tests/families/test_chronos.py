@@ -92,6 +92,82 @@ def as_upstream_wants_it(series):
     }
 
 
+GAPS = {
+    "start": slice(0, 37),
+    "middle": slice(100, 140),
+    "end": slice(180, 200),
+    "every third": slice(0, 200, 3),
+    "all but the start": slice(20, 200),
+}
+
+
+@pytest.mark.parametrize("size", ["tiny", "tiny2"])
+@pytest.mark.parametrize("gap", GAPS)
+@pytest.mark.parametrize("horizon", [20, 150])
+def test_gaps_of_the_target_are_masked_as_the_official_code_does(ours, official, size, gap, horizon):
+    values = 7 + 3 * walk(200)
+    values[GAPS[gap]] = np.nan
+    inputs = [torch.from_numpy(values)] if size == "tiny" else [{"target": values}]
+    expected = quantiles_of(official[size], inputs, horizon)[0]
+    levels = maker.NINE if size == "tiny" else maker.TWENTY_ONE
+    (answer,) = scaling.forecast(ours[size], [Series(values)], horizon, levels)
+    assert_equal(answer.quantiles, expected)
+
+
+def assert_equal(ours, expected, name=""):
+    """Up to rounding: 1e-4 of the spread, which is 3.
+
+    Beyond one pass upstream reads quantiles off weighted samples, at a sum of weights in float32: which of two samples
+    a level meets may turn on rounding, for one value in a thousand.
+    """
+    off = np.abs(ours - expected)
+    assert np.quantile(off, 1 if expected.shape[1] < 64 else 0.998) < 3e-4, f"{name}: {off.max()}"
+    assert off.max() < 0.03, f"{name}: {off.max()}"
+
+
+def covariate_cases(points, horizon):
+    """Name and row of ``points + horizon`` values: what covariates look like in the field, in any unit."""
+    whole = points + horizon
+    wave = 280 + 4 * np.sin(np.arange(whole) / 5) + RNG.normal(size=whole)
+    yield "no gap", wave
+    for name, gap in GAPS.items():
+        yield f"past gap: {name}", np.where(np.isin(np.arange(whole), np.arange(points)[gap]), np.nan, wave)
+    yield (
+        "half of the future missing",
+        np.append(wave[: points + horizon // 2], np.full(horizon - horizon // 2, np.nan)),
+    )
+    yield (
+        "every other future value missing",
+        np.where((np.arange(whole) >= points) & (np.arange(whole) % 2 == 0), np.nan, wave),
+    )
+    yield "whole future missing", np.append(wave[:points], np.full(horizon, np.nan))
+    yield "whole past missing", np.append(np.full(points, np.nan), wave[points:] - 280)
+    yield "all missing", np.full(whole, np.nan)
+    if horizon < 64:  # fed back, forecasts of 5 + 1e-5 x lose most of x to upstream's float32, and none to ours
+        yield "constant", np.full(whole, 5.0)
+    yield "constant zero", np.zeros(whole)
+    yield "holiday never seen", np.append(np.zeros(points), np.arange(horizon) % 7 == 3)
+    yield (
+        "holiday never seen, with gaps",
+        np.append(np.where(np.arange(points) % 4, 0.0, np.nan), np.arange(horizon) % 7 == 3),
+    )
+    yield "level change", np.append(wave[:points], wave[points:] + 100)
+    yield "far level change", np.append(wave[:points] / 1e3, wave[points:] * 1e9)
+    yield "huge", wave * 1e15
+    yield "tiny", (wave - 280) * 1e-9
+
+
+@pytest.mark.parametrize("horizon", [20, 150])
+def test_covariates_with_gaps_and_changes_give_the_official_quantiles(ours, official, horizon):
+    target = 7 + 3 * walk(200)
+    for name, row in covariate_cases(200, horizon):
+        row = row.astype(np.float32)
+        for series in (Series(target, future_covariates=row[None]), Series(target, past_covariates=row[None, :200])):
+            expected = quantiles_of(official["tiny2"], [as_upstream_wants_it(series)], horizon)[0]
+            (answer,) = scaling.forecast(ours["tiny2"], [series], horizon, maker.TWENTY_ONE)
+            assert_equal(answer.quantiles, expected, name)
+
+
 def test_covariates_change_the_answer_of_chronos_2(ours):
     plain = with_covariates(200, 20, 0, 0)
     rows = RNG.normal(size=(1, 220)).astype(np.float32)

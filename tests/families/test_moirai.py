@@ -13,7 +13,7 @@ import torch
 from checkpoints import chronos as other_checkpoint
 from checkpoints import moirai as checkpoint
 
-from tsfm import card, scaling
+from tsfm import card, parse, scaling
 from tsfm.errors import BadRequest, ConfigError
 from tsfm.families import moirai
 from tsfm.nets.moirai_mixture import NOISE, Mixture
@@ -274,6 +274,93 @@ def test_gaps_are_filled_as_gluonts_does_it():
     np.testing.assert_allclose(ours, wanted, atol=1e-6)
 
 
+GAPS = {
+    "start": slice(0, 37),
+    "whole patches": slice(64, 96),
+    "middle": slice(50, 71),
+    "end": slice(140, 160),
+    "every third": slice(0, 160, 3),
+}
+
+
+def with_gaps_as_official(series: Series) -> dict[str, torch.Tensor]:
+    """What uni2ts is given of a series with gaps: its own imputation, and where the gaps are."""
+    from gluonts.transform import CausalMeanValueImputation
+
+    def whole(rows: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            filled = [CausalMeanValueImputation()(row.astype(np.float64)) for row in rows]
+        return np.reshape(filled, rows.shape).astype(np.float32)
+
+    rows = {"past_target": series.target[None]}
+    if len(series.future_covariates):
+        rows["feat_dynamic_real"] = series.future_covariates
+    if len(series.past_covariates):
+        rows["past_feat_dynamic_real"] = series.past_covariates
+    observed = {"past_target": "past_observed_target", "feat_dynamic_real": "observed_feat_dynamic_real"}
+    observed["past_feat_dynamic_real"] = "past_observed_feat_dynamic_real"
+    inputs = {"past_is_pad": torch.zeros(1, len(series), dtype=torch.bool)}
+    for name, values in rows.items():
+        inputs[name] = torch.from_numpy(whole(values).T[None].copy())
+        inputs[observed[name]] = torch.from_numpy(~np.isnan(values).T[None])
+    return inputs
+
+
+def assert_equals_the_official(official, family, series: Series, horizon: int, name: str) -> None:
+    """The quantiles of Moirai-2, the distribution of Moirai-MoE behind the context."""
+    past, known = series.schema
+    size = "tiny" if isinstance(family, moirai.Sampled) else "tiny2"
+    reference, inputs = official(size, len(series), horizon, known, past), with_gaps_as_official(series)
+    if size == "tiny2":
+        with torch.no_grad():
+            wanted = np.sort(reference(**inputs)[0].numpy(), axis=0)
+        (answer,) = family.forecast([series], horizon, LEVELS)
+        np.testing.assert_allclose(answer.quantiles, wanted, atol=3e-5, err_msg=name)
+        return
+    target, *ids = reference._convert(16, **inputs)
+    tokens = patches([series], horizon, "cpu")
+    with torch.no_grad():
+        wanted = reference.module(target, *ids, torch.full(target.shape[:2], 16))
+        mine = family.net.given(tokens, tokens.values.new_empty(1, 1, 0))[0]
+    newest = -(-len(series) // 16) - 1
+    for part, other in zip(mixture_parts(mine), official_parts(wanted, newest), strict=True):
+        torch.testing.assert_close(part[:, 0], other, atol=3e-5, rtol=3e-5, msg=lambda words: f"{name}: {words}")
+
+
+@pytest.mark.parametrize("gap", GAPS)
+def test_gaps_of_the_target_give_the_official_numbers(official, family, gap):
+    series = random_series(160, 40)
+    series.target[GAPS[gap]] = np.nan
+    assert_equals_the_official(official, family, series, 40, gap)
+
+
+def test_covariates_with_gaps_and_changes_give_the_official_numbers(official, family):
+    whole = random_series(160, 40, 1).future_covariates[0]
+    rows = {name: whole.copy() for name in (*GAPS, "future", "half of the future", "level change")}
+    for name, gap in GAPS.items():
+        rows[name][gap] = np.nan
+    rows["future"][160:] = np.nan
+    rows["half of the future"][180:] = np.nan
+    rows["level change"][160:] += 50
+    rows["holiday never seen"] = np.append(np.zeros(160), np.arange(40) % 7 == 3).astype(np.float32)
+    rows["constant"], rows["all missing"] = np.full(200, 3, np.float32), np.full(200, np.nan, np.float32)
+    for name, row in rows.items():
+        plain = random_series(160, 40)
+        assert_equals_the_official(official, family, Series(plain.target, future_covariates=row[None]), 40, name)
+        assert_equals_the_official(official, family, Series(plain.target, row[None, :160]), 40, f"past only, {name}")
+
+
+def test_moirai2_fills_past_covariates_as_its_own_predict(official, quantiled):
+    """In any unit: uni2ts's other way, of GluonTS's predictor, puts a raw 0 into a covariate's gaps."""
+    series = random_series(160, 16, 0, 1)
+    series.past_covariates[0, 50:71] = np.nan
+    raw = 280 + 10 * series.past_covariates
+    reference = official("tiny2", 160, 16, 0, 1)
+    wanted = reference.predict([series.target.astype(np.float64)], past_feat_dynamic_real=[raw[0].astype(np.float64)])
+    (answer,) = scaling.forecast(quantiled, [Series(series.target, raw)], 16, LEVELS)
+    np.testing.assert_allclose(answer.quantiles, np.sort(wanted[0], axis=0), atol=1e-4)
+
+
 def test_a_long_series_is_cut_from_the_left(family):
     long = random_series(5000, 20)
     cut = long.newest(family.max_context)
@@ -284,13 +371,40 @@ def test_a_long_series_is_cut_from_the_left(family):
 def test_covariates_make_the_context_shorter_so_that_all_fits(family):
     series = random_series(4000, 20, 3, 0)
     fits = (512 - 4 * 2) // 4 * 16
-    whole, part = (family.forecast([one], 20, LEVELS)[0] for one in (series, series.newest(fits)))
+    assert family.context_for(20, (0, 3)) == fits
+    whole, part = (scaling.forecast(family, [one], 20, LEVELS)[0] for one in (series, series.newest(fits)))
     assert (whole.quantiles == part.quantiles).all()
 
 
-def test_too_many_covariates_are_refused_in_words(family):
-    with pytest.raises(BadRequest, match=r"covariates: expected so few .* got 70 covariates for 2 patches"):
-        family.forecast([random_series(200, 20, 70, 0)], 20, LEVELS)
+@pytest.mark.parametrize(
+    ("horizon", "known", "past", "words"),
+    [
+        (1024, 0, 60, "60 past covariates and next_len 1024 leave room for 112 points of context"),
+        (24, 0, 64, "64 past covariates and next_len 24 leave room for 112 points of context"),
+        (1024, 10, 0, "10 future covariates and next_len 1024 leave room for 0 points of context"),
+        (
+            24,
+            30,
+            33,
+            "33 past covariates and 30 future covariates and next_len 24 leave room for 112 points of context",
+        ),
+    ],
+)
+def test_too_many_covariates_are_refused_in_words(family, horizon, known, past, words):
+    asked = parse.ForecastRequest(random_series(200, horizon, known, past), horizon, 0.9)
+    with pytest.raises(BadRequest) as caught:
+        parse.check_fit(scaling.fitted(asked.series, family, horizon), asked, family, "moirai")
+    assert str(caught.value) == (
+        f"covariates: {words}; at least 128 are needed: send fewer covariates or a smaller next_len"
+    )
+
+
+def test_newest_points_that_are_missing_beyond_what_the_covariates_leave_are_refused_in_words(family):
+    series = random_series(2000, 24, 0, 15)
+    series.target[-700:] = np.nan
+    asked = parse.ForecastRequest(series, 24, 0.9)
+    with pytest.raises(BadRequest, match="moirai needs at least 1 observed points among the newest 496, got 0"):
+        parse.check_fit(scaling.fitted(series, family, 24), asked, family, "moirai")
 
 
 @pytest.mark.parametrize("horizon", [1, 16, 17, 64, 1024])
@@ -329,7 +443,9 @@ def test_bfloat16_stays_near_float32(folders, family):
 
 def test_the_card_tells_the_capabilities_that_a_loaded_model_has(family):
     has = {name for name, value in vars(family.capabilities).items() if value}
-    assert all(set(checkpoint.capabilities) == has for checkpoint in card.read("moirai").checkpoints)
+    second = isinstance(family, moirai.Quantiled)
+    for facts in card.read("moirai").checkpoints:
+        assert set(facts.capabilities) == has or ("moirai-2" in facts.name) != second
 
 
 def broken(source: Path, target: Path, **changes: object) -> Path:

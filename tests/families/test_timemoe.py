@@ -95,10 +95,8 @@ def test_what_the_horizon_leaves_no_room_for_is_cut_from_the_left(family):
     assert family.max_context == 4095
     long = walks(1, family.max_context)[0]
     for horizon in (64, 1024):
-        assert_same(
-            family.forecast([long], horizon, LEVELS)[0],
-            family.forecast([long.newest(4096 - horizon)], horizon, LEVELS)[0],
-        )
+        assert family.context_for(horizon, (0, 0)) == 4096 - horizon
+        assert_same(*scaling.forecast(family, [long, long.newest(4096 - horizon)], horizon, LEVELS))
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 9, 63, 64, 65, 1024])
@@ -133,7 +131,7 @@ def test_series_of_any_size_and_a_constant_one_are_answered(family):
 
 def test_a_series_whose_newest_part_is_constant_is_answered_with_that(family):
     target = np.concatenate([np.ones(1000), np.zeros(3095)]).astype(np.float32)
-    answer = family.forecast([Series(target)], 1024, LEVELS)[0]
+    answer = scaling.forecast(family, [Series(target)], 1024, LEVELS)[0]
     np.testing.assert_array_equal(answer.quantiles, 0)
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from checkpoints import timesfm as checkpoint
 
-from tsfm import scaling
+from tsfm import parse, scaling
 from tsfm.card import read
-from tsfm.errors import ConfigError
+from tsfm.errors import BadRequest, ConfigError
 from tsfm.families import timesfm
 from tsfm.quantiles import at_levels
 from tsfm.series import Runtime, Series
@@ -134,6 +134,31 @@ def test_a_beginning_that_never_moves_does_not_blow_up_the_scale(model):
     assert np.abs(answer.median).max() < 100
 
 
+@pytest.mark.parametrize("missing", [1, 5, 31, 32, 40, 300])
+def test_a_gap_at_the_start_is_cut_off_as_the_official_forecast_does(model, official, missing):
+    target = series(300 + missing).target.copy()
+    target[:missing] = np.nan
+    target[missing + 100 : missing + 110] = np.nan
+    median, _ = upstream(official, Series(target), 48)
+    (answer,) = scaling.forecast(model, [Series(target)], 48, LEVELS)
+    np.testing.assert_allclose(answer.median, median, rtol=0, atol=1e-4 * np.abs(median).max())
+
+
+def test_a_gap_at_the_end_is_a_part_of_the_horizon_up_to_a_bound(model):
+    target = series(300).target.copy()
+    (longer,) = scaling.forecast(model, [Series(target[:280])], 68, LEVELS)
+    target[280:] = np.nan
+    (answer,) = scaling.forecast(model, [Series(target)], 48, LEVELS)
+    np.testing.assert_array_equal(answer.median, longer.median[20:])
+    asked = parse.ForecastRequest(Series(np.append(target, np.full(5000, np.nan))), 48, 0.9)
+    with pytest.raises(BadRequest) as caught:
+        parse.check_fit(scaling.fitted(asked.series, model, 48), asked, model, "timesfm")
+    assert str(caught.value) == (
+        "input: next_len 48 after 5020 missing points at the end of input leave room for 0 points of context; "
+        "at least 1 are needed: send newer points or a smaller next_len"
+    )
+
+
 def test_gaps_are_filled_before_the_model_sees_them(model):
     target = series(300).target.astype(np.float64)
     filled = target.copy()
@@ -146,7 +171,7 @@ def test_gaps_are_filled_before_the_model_sees_them(model):
 def test_bfloat16_drifts_by_less_than_two_percent_of_the_spread(folder, model):
     fast = timesfm.load(folder, Runtime(dtype="bfloat16"))
     assert fast.path.startswith("bfloat16")
-    batch = [scaling.standardise(series(512, seed), False, 2048)[0] for seed in range(4)]
+    batch = [scaling.standardise(series(512, seed), False)[0] for seed in range(4)]
     for exact, quick in zip(model.forecast(batch, 48, LEVELS), fast.forecast(batch, 48, LEVELS), strict=True):
         assert np.abs(quick.median - exact.median).max() < 0.02
 

@@ -69,7 +69,13 @@ CARD = {
             "parameters": 119477664,
             "bytes": 477930472,
             "files": ["config.json", "model.safetensors"],
-            "capabilities": ["past_covariates", "future_covariates", "native_quantiles", "missing_values"],
+            "capabilities": [
+                "past_covariates",
+                "future_covariates",
+                "native_quantiles",
+                "missing_values",
+                "covariate_gaps",
+            ],
         },
     ],
 }
@@ -135,7 +141,7 @@ def _drop_copies(state: State, width: int) -> None:
 class ChronosBolt:
     """A loaded Chronos-Bolt."""
 
-    min_context = 1
+    min_context = min_room = 1
     batch_points = BATCH_POINTS
     capabilities = Capabilities(native_quantiles=True, missing_values=True)
 
@@ -145,6 +151,9 @@ class ChronosBolt:
         self.max_context = net.sizes.context
         # A single token decodes: in bfloat16 that would save little time and cost half of the accuracy.
         self.path = f"{path} in the encoder, float32 in the decoder" if path.startswith("bf") else path
+
+    def context_for(self, horizon: int, schema: tuple[int, int]) -> int:
+        return self.max_context
 
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
         context = _padded([np.atleast_2d(series.target) for series in batch])
@@ -159,10 +168,14 @@ class ChronosBolt:
 class ChronosTwo:
     """A loaded Chronos-2; each series is a group with its covariates, and no group sees another."""
 
-    min_context = 1
+    min_context = min_room = 1
     batch_points = BATCH_POINTS
     capabilities = Capabilities(
-        past_covariates=True, future_covariates=True, native_quantiles=True, missing_values=True
+        past_covariates=True,
+        future_covariates=True,
+        native_quantiles=True,
+        missing_values=True,
+        covariate_gaps=True,
     )
 
     def __init__(self, net: Chronos2, device: str, path: str) -> None:
@@ -170,6 +183,9 @@ class ChronosTwo:
         self._device = device
         self.max_context = net.sizes.context
         self.path = f"{path} in the feed-forward layers, float32 elsewhere" if path.startswith("bf") else path
+
+    def context_for(self, horizon: int, schema: tuple[int, int]) -> int:
+        return self.max_context
 
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
         group = 1 + sum(batch[0].schema)

@@ -67,7 +67,7 @@ def _packaged() -> Path:
 class Fracast:
     """One loaded model; gaps are masked, as in its training."""
 
-    min_context = 8
+    min_context = min_room = 8
     capabilities = Capabilities(native_quantiles=True, missing_values=True)
 
     def __init__(self, net: FracastNet, device: str) -> None:
@@ -76,6 +76,9 @@ class Fracast:
         self.max_context = net.sizes.window
         self.batch_points = 32 * self.max_context
         self.path = f"float32 with {torch.backends.cpu.get_cpu_capability()}" if device == "cpu" else "float32"
+
+    def context_for(self, horizon: int, schema: tuple[int, int]) -> int:
+        return self.max_context
 
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
         window = np.full((len(batch), self.max_context), np.nan, np.float32)

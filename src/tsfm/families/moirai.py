@@ -8,10 +8,14 @@ next patch ten values, of which one carries the path on: quantiles come from 1,0
 steadies the tails. The context's scale stays for all steps, as in training; uni2ts's forecast makes
 it again from its own samples at every step. TSFM_MOIRAI_EXACT=1 in the environment does as uni2ts
 does, many times slower; docs/measurements.md has the difference. The random numbers follow from the
-series itself: the same request gets the same answer, whatever else is in its batch.
+series itself: the same request gets the same answer, whatever else is in its batch, up to rounding; that is 6e-3
+of the spread in bfloat16 (docs/numerics.md).
 
 Context, covariates and horizon share the 512 patches of 16 points that the model was trained on. What
 does not fit is cut from the context's old end; a request that would leave less than 128 points is refused.
+
+Gaps hold the mean of what was before them, as in uni2ts's CausalMeanImputation, and count in no scale. Moirai-2
+is told where they are; Moirai-MoE has no input for that.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +31,7 @@ import torch
 
 from tsfm import cpus
 from tsfm.checkpoints import read_config, whole
-from tsfm.errors import BadRequest, ConfigError
+from tsfm.errors import ConfigError
 from tsfm.nets.moirai import Moirai2, MoiraiMoE
 from tsfm.nets.moirai_encoder import HEAD, Sizes
 from tsfm.nets.moirai_mixture import narrow_scale
@@ -64,7 +69,13 @@ CARD = {
             "parameters": 11387208,
             "bytes": 45557824,
             "files": ["config.json", "model.safetensors"],
-            "capabilities": ["past_covariates", "future_covariates", "native_quantiles", "missing_values"],
+            "capabilities": [
+                "past_covariates",
+                "future_covariates",
+                "native_quantiles",
+                "missing_values",
+                "covariate_gaps",
+            ],
         },
     ],
 }
@@ -108,8 +119,8 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
 class _Patched:
     """What both have in common: how much they can look at."""
 
-    max_context = MAX_CONTEXT
     min_context = 1
+    min_room = LEAST_CONTEXT
     batch_points = 8 * MAX_CONTEXT
     capabilities = Capabilities(
         past_covariates=True, future_covariates=True, native_quantiles=True, missing_values=True
@@ -117,18 +128,12 @@ class _Patched:
 
     def __init__(self, longest: int, path: str) -> None:
         self._longest = longest
+        self.max_context = self.context_for(1, (0, 0))
         self.path = path
 
-    def _fitting(self, batch: Sequence[Series], steps: int) -> list[Series]:
-        """The series, cut on the left so that context, covariates and horizon fit the model."""
-        past, known = batch[0].schema
-        points = (self._longest - (1 + known) * steps) // (1 + past + known) * PATCH
-        if points < LEAST_CONTEXT:
-            raise BadRequest(
-                f"covariates: expected so few that {LEAST_CONTEXT} points of each fit into moirai's {self._longest} "
-                f"patches of {PATCH} points beside the horizon, got {past + known} covariates for {steps} patches"
-            )
-        return [series.newest(points) for series in batch]
+    def context_for(self, horizon: int, schema: tuple[int, int]) -> int:
+        (past, known), steps = schema, -(-horizon // PATCH)
+        return min(MAX_CONTEXT, (self._longest - (1 + known) * steps) // (1 + past + known) * PATCH)
 
 
 class Sampled(_Patched):
@@ -141,15 +146,16 @@ class Sampled(_Patched):
     @torch.inference_mode()
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
         steps = -(-horizon // PATCH)
-        series = self._fitting(batch, steps)
-        seeds = [_seed(one.target) for one in series]
-        tokens = patches(series, horizon, self.net.device)
+        seeds = [_seed(one.target) for one in batch]
+        tokens = patches(batch, horizon, self.net.device)
         draws = self.net.sample(tokens, steps, seeds, self._exact)[..., :horizon].cpu().numpy()
         return [_of_draws(rows, levels) for rows in draws]
 
 
 class Quantiled(_Patched):
     """Moirai-2: its own nine quantiles."""
+
+    capabilities = replace(_Patched.capabilities, covariate_gaps=True)
 
     def __init__(self, net: Moirai2, longest: int, path: str) -> None:
         super().__init__(longest, path)
@@ -158,7 +164,7 @@ class Quantiled(_Patched):
     @torch.inference_mode()
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
         steps = -(-horizon // PATCH)
-        tokens = patches(self._fitting(batch, steps), horizon, self.net.device)
+        tokens = patches(batch, horizon, self.net.device)
         values = self.net.quantiles(tokens, steps)[..., :horizon].cpu().numpy()
         trained = self.net.levels
         return [Forecast(at_levels(trained, v, [0.5])[0], at_levels(trained, v, levels)) for v in values]

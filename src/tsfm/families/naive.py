@@ -40,13 +40,16 @@ class Naive:
     """The last value, with the textbook's interval: one-step residuals' spread times sqrt(h)."""
 
     max_context = 2048
-    min_context = 1
+    min_context = min_room = 1
     batch_points = 16384
     capabilities = Capabilities(native_quantiles=True)
     path = "float64 numpy"
 
     def __init__(self, trouble: dict[str, float]) -> None:
         self._trouble = trouble
+
+    def context_for(self, horizon: int, schema: tuple[int, int]) -> int:
+        return self.max_context
 
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
         self._misbehave(max(float(series.target[-1]) for series in batch))

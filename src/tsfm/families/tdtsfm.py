@@ -51,6 +51,7 @@ HEADS = 8
 THETA = 10_000.0
 POSITIONS = 2048  # patches
 LARGEST_HORIZON = 1024
+LONGEST = 4096  # steps ahead, with a gap at the end of the series: each 96 cost a pass
 ORIGINS = 20  # past forecasts wanted for the residuals of one series
 
 
@@ -75,13 +76,16 @@ def load(folder: Path | None, runtime: Runtime) -> TDtsfm:
 class TDtsfm:
     """The adapter: greedy, patch by patch; intervals from forecasts made at earlier patches."""
 
-    min_context = PATCH
+    min_context = min_room = PATCH
     max_context = POSITIONS * PATCH - LARGEST_HORIZON
     batch_points = 16_384
     capabilities = Capabilities()
 
     def __init__(self, network: Network, path: str) -> None:
         self._network, self.path = network, path
+
+    def context_for(self, horizon: int, schema: tuple[int, int]) -> int:
+        return min(self.max_context, POSITIONS * PATCH - horizon) if horizon <= LONGEST else 0
 
     @torch.inference_mode()
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:

@@ -76,25 +76,26 @@ def load(folder: Path | None, runtime: Runtime) -> TimeMoe:
 class TimeMoe:
     """The adapter. Context and horizon share the positions that the model was trained on."""
 
-    min_context = 1
+    min_context = min_room = 1
     batch_points = 4096
     capabilities = Capabilities()
 
     def __init__(self, network: Network, path: str) -> None:
         self._network = network
         self._positions = network.shape.max_position_embeddings
-        self.max_context = self._positions - 1  # further cut so that context + horizon fit
+        self.max_context = self.context_for(1, (0, 0))
         self.path = path
+
+    def context_for(self, horizon: int, schema: tuple[int, int]) -> int:
+        return self._positions - horizon
 
     @torch.inference_mode()
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
         """Forecast with the official schedule of heads; levels from conformal residuals.
 
-        Looks at the newest ``max_context + 1 - horizon`` points, normalised by their mean and unbiased
-        standard deviation as the model card has it.
+        The context is normalised by its mean and unbiased standard deviation as the model card has it.
         """
-        newest = [series.newest(self._positions - horizon).target for series in batch]
-        contexts = [torch.tensor(target, dtype=torch.float32) for target in newest]
+        contexts = [torch.tensor(series.target, dtype=torch.float32) for series in batch]
         scales = [(float(context.mean()), _deviation(context)) for context in contexts]
         # What cutting leaves may be constant: it is 0 all over, and its forecast counts 0 times.
         normal = [(x - mean) / (spread or 1.0) for x, (mean, spread) in zip(contexts, scales, strict=True)]

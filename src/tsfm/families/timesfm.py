@@ -52,6 +52,7 @@ CARD = {
 }
 
 QUANTILES = [i / 10 for i in range(1, 10)]
+LONGEST = 4096  # steps ahead, with a gap at the end of the series: each 128 cost a pass
 MEAN, MEDIAN = 0, 5  # among the decoder's outputs: the mean, then the quantiles
 
 
@@ -73,13 +74,16 @@ class TimesFm:
     """The forecasting loop around the decoder."""
 
     max_context = 2048
-    min_context = 1
+    min_context = min_room = 1
     batch_points = 16 * 512
     capabilities = Capabilities(native_quantiles=True)
 
     def __init__(self, decoder: Decoder, path: str) -> None:
         self._decoder = decoder
         self.path = path
+
+    def context_for(self, horizon: int, schema: tuple[int, int]) -> int:
+        return self.max_context if horizon <= LONGEST else 0
 
     @torch.inference_mode()
     def forecast(

@@ -150,10 +150,7 @@ class Moirai2:
     def _follow(self, patches: Patches, paths: Tensor) -> Tensor:
         loc, scale = patches.rescale(paths)
         scaled = patches.behind(paths, loc, scale)
-        # Everything behind the context counts as observed: it is known or was forecast.
-        seen = torch.ones_like(scaled)
-        observed = patches.observed.flatten(1, 2)[:, None].float()
-        seen[:, :, : observed.shape[2]] = observed
+        seen = patches.observed_behind(paths.shape[1], paths.shape[-1] // PATCH)
         out = _encode(self.encoder, self._into(torch.cat([scaled, seen], -1)), patches, paths)
         ahead = self._out(out).view(*paths.shape[:2], self._ahead, len(self.levels), PATCH)
         return ahead * scale[..., None, None, None] + loc[..., None, None, None]

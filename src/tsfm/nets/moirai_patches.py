@@ -30,6 +30,7 @@ class Patches:
         values: (B, V, T, 16) in the unit given, 0 where padded.
         observed: (B, V, T, 16).
         future: (B, known, P, 16) the known covariates behind the context.
+        future_observed: (B, known, P, 16).
         times: (B, T) number of the patch, from the first one that holds anything observed.
         valid: (B, T) False for whole patches of padding.
         loc, scale: (B, V), over context and, for known covariates, horizon.
@@ -38,6 +39,7 @@ class Patches:
     values: Tensor
     observed: Tensor
     future: Tensor
+    future_observed: Tensor
     times: Tensor
     valid: Tensor
     loc: Tensor
@@ -84,6 +86,13 @@ class Patches:
         others = [t.flatten(1, 2)[:, None].expand(-1, paths.shape[1], -1, -1) for t in fixed]
         return torch.cat([target[0].reshape(shape), others[0], target[1].reshape(shape), others[1]], 2)
 
+    def observed_behind(self, paths: int, more: int) -> Tensor:
+        """1 where the tokens of ``behind`` for ``more`` patches hold something known or forecast, (B, paths, N, 16)."""
+        target = self.observed.new_ones(len(self.observed), more, PATCH)
+        known = self.future_observed[:, :, :more].flatten(1, 2)
+        observed = torch.cat([self.observed.flatten(1, 2), target, known], 1)
+        return observed[:, None].expand(-1, paths, -1, -1).float()
+
     def rescale(self, paths: Tensor) -> tuple[Tensor, Tensor]:
         """The target's loc and scale with ``paths`` (B, S, points) counted as observed, each (B, S)."""
         past = self.values[:, 0].flatten(1).double()
@@ -103,20 +112,22 @@ def patches(batch: Sequence[Series], horizon: int, device: str) -> Patches:
     values = np.zeros((len(batch), 1 + past + known, count * PATCH), np.float32)
     observed = np.zeros(values.shape, bool)
     future = np.zeros((len(batch), known, more * PATCH), np.float32)
+    future_observed = np.zeros(future.shape, bool)
     moments = np.zeros((2, len(batch), 1 + past + known))
     for i, series in enumerate(batch):
         n = len(series)
-        target, seen = np.asarray(series.target, np.float64), ~np.isnan(series.target)
-        rows = [_causal_mean(target, seen), *(row[:n] for row in series.future_covariates)]
-        values[i, :, -n:] = np.stack([*rows, *series.past_covariates])
-        observed[i, 0, -n:], observed[i, 1:, -n:] = seen, True
-        for j, row in enumerate(series.future_covariates):
-            future[i, j, :horizon] = row[n:]
-        scaled_by = [target[seen], *series.future_covariates, *series.past_covariates]
-        moments[:, i] = np.transpose([_moments(row) for row in scaled_by])
+        rows = [series.target, *series.future_covariates, *series.past_covariates]
+        for j, row in enumerate(np.asarray(row, np.float64) for row in rows):
+            seen = ~np.isnan(row)
+            whole = _causal_mean(row, seen)
+            values[i, j, -n:], observed[i, j, -n:] = whole[:n], seen[:n]
+            if 1 <= j <= known:
+                future[i, j - 1, :horizon], future_observed[i, j - 1, :horizon] = whole[n:], seen[n:]
+            moments[:, i, j] = _moments(row[seen])
     shape = (*values.shape[:2], count, PATCH)
     numbers, valid = _numbers(batch, observed[:, 0].reshape(len(batch), count, PATCH))
-    arrays = (values.reshape(shape), observed.reshape(shape), future.reshape(len(batch), known, more, PATCH))
+    behind = (len(batch), known, more, PATCH)
+    arrays = (values.reshape(shape), observed.reshape(shape), future.reshape(behind), future_observed.reshape(behind))
     return Patches(
         *(torch.from_numpy(a).to(device) for a in (*arrays, numbers, valid)),
         *torch.from_numpy(moments.astype(np.float32)).to(device),
@@ -134,9 +145,8 @@ def _numbers(batch: Sequence[Series], seen: NDArray[np.bool_]) -> tuple[NDArray[
 def _moments(observed: FloatArray) -> tuple[float, float]:
     if not len(observed):
         return 0.0, LEAST_SCALE**0.5
-    values = np.asarray(observed, np.float64)
-    mean = float(values.mean())
-    variance = float(((values - mean) ** 2).sum()) / max(1, len(values) - 1)
+    mean = float(observed.mean())
+    variance = float(((observed - mean) ** 2).sum()) / max(1, len(observed) - 1)
     return mean, (variance + LEAST_SCALE) ** 0.5
 
 
