@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from tsfm import imputation, scaling, settings
 from tsfm.card import read
-from tsfm.errors import ConfigError
+from tsfm.errors import ConfigError, ModelFailed
 from tsfm.families import moment
 from tsfm.series import Runtime, Series
 
@@ -174,9 +174,21 @@ def test_level_and_unit_do_not_matter(model, scale):
 def test_bfloat16_drifts_by_less_than_two_percent_of_the_spread(folder, model):
     fast = moment.load(folder, Runtime(dtype="bfloat16"))
     assert fast.path.startswith("bfloat16")
-    batch = [scaling.standardise(series(600, (250, 298), seed=seed), False, 600)[0] for seed in range(4)]
+    batch = [scaling.standardise(series(600, (250, 298), seed=seed), False)[0] for seed in range(4)]
     for exact, quick in zip(model.impute(batch), fast.impute(batch), strict=True):
         assert np.abs(quick - exact).max() < 0.02
+
+
+@pytest.mark.parametrize("tensor", ["head.linear.bias", "encoder.final_layer_norm.weight"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_give_no_numbers_fail_at_once_instead_of_being_asked_again(copied, tensor, bad):
+    state = load_file(copied / "model.safetensors")
+    state[tensor][0] = bad
+    save_file(state, copied / "model.safetensors")
+    spoilt = moment.load(copied, FLOAT32)
+    for one in (series(400, (100, 120)), series(3000, (100, 120), (700, 2400))):
+        with pytest.raises(ModelFailed, match="holds values that are not numbers"):
+            spoilt.impute([one])
 
 
 def test_the_card_tells_the_sizes_of_the_real_checkpoints():

@@ -27,7 +27,7 @@ import torch
 
 from tsfm import cpus, scaling
 from tsfm.checkpoints import read_config, whole
-from tsfm.errors import ConfigError
+from tsfm.errors import ConfigError, ModelFailed
 from tsfm.gaps import Window, plan
 from tsfm.nets.moment import Encoder, Sizes
 from tsfm.series import Capabilities, FloatArray, Runtime, Series
@@ -102,6 +102,7 @@ class Moment:
 
     @torch.inference_mode()
     def impute(self, batch: Sequence[Series]) -> list[FloatArray]:
+        """Rounds of windows, until nothing is missing: each of them fills at least one whole piece of every view."""
         filled: list[FloatArray] = [np.array(series.target, np.float32) for series in batch]
         while views := [view for target in filled for view in self._views(target)]:
             for view, pieces in zip(views, self._look(views), strict=True):
@@ -119,9 +120,13 @@ class Moment:
         seeing = [view for view, something in zip(views, shows, strict=True) if something]
         chunks = [seeing[at : at + TOGETHER] for at in range(0, len(seeing), TOGETHER)]
         told = iter([row for chunk in chunks for row in self._encoder.reconstruct([v.points for v in chunk])])
-        return [
+        looks = [
             view.cut(next(told)) if something else view.line() for view, something in zip(views, shows, strict=True)
         ]
+        # Filled with NaN they would be missing in the next round too, and in every further one.
+        if not all(np.isfinite(values).all() for pieces in looks for _, values in pieces):
+            raise ModelFailed("the model's answer holds values that are not numbers")
+        return looks
 
 
 @dataclass(frozen=True)
