@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,36 +156,6 @@ def bytes_below(folder: Path) -> int:
 def failure_note(root: Path, folder: str) -> Path:
     """Where the sentence lies with which the last download into ``folder`` ended, if it failed."""
     return root / f".failed-{folder}"
-
-
-def read_config(folder: Path, name: str = "config.json") -> dict[str, object]:
-    """The folder's configuration as a dict.
-
-    Raises:
-        ConfigError: missing, unreadable, or no JSON object.
-    """
-    path = folder / name
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: expected the checkpoint's configuration, found no such file") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: expected the checkpoint's configuration as JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise ConfigError(f"{path}: expected a JSON object, found {type(config).__name__}")
-    return config
-
-
-def whole(config: Mapping[str, object], key: str, where: object) -> int:
-    """A positive whole number of a configuration that was read from ``where``.
-
-    Raises:
-        ConfigError: it is something else.
-    """
-    value = config.get(key)
-    if type(value) is not int or value < 1:
-        raise ConfigError(f"{where}: {key}: expected a whole number from 1, found {value!r}")
-    return value
 
 
 def _last_failure(root: Path, checkpoint: Checkpoint) -> str:

@@ -1,12 +1,13 @@
 """Weights from disk, mapped and checked name by name; nothing that comes with them is ever run.
 
-``read_safetensors`` or ``read_torch`` opens a file, ``State.take`` hands out one tensor after the
+``read_weights`` or ``read_torch`` opens what a folder or file holds, ``State.take`` hands out one tensor after the
 other with its shape checked, ``State.finish`` refuses what nobody took. Every error is a
 ConfigError whose one sentence names the file, what was expected and what was found.
 """
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import warnings
@@ -17,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tsfm import reading, shards
 from tsfm.errors import ConfigError
 from tsfm.series import Runtime
 
@@ -24,7 +26,7 @@ SMALL = 2**17  # values; fewer are copied when taken
 
 
 class State:
-    """The tensors of one file by name; each can be taken once.
+    """The tensors of one checkpoint by name; each can be taken once.
 
     Tensors are views of the mapped file (private: writing to them never reaches the disk), in the
     file's own type: convert only what the arithmetic needs.
@@ -66,6 +68,16 @@ class State:
         # One view keeps the whole file mapped: models that reorder their large weights drop it so.
         return found.clone() if found.numel() <= SMALL else found
 
+    def take_copy(self, name: str, original: str, shape: Sequence[int]) -> None:
+        """Take a tensor that upstream ties to ``original``, which is still there.
+
+        Raises:
+            ConfigError: they differ, and which of them counts nobody can tell.
+        """
+        copy = self.take(name, shape)
+        if original in self._left and not torch.equal(copy, self._left[original]):
+            raise ConfigError(f"{self.path}: expected {name} to be a copy of {original}, found other values")
+
     def finish(self) -> None:
         """Everything has been taken.
 
@@ -82,24 +94,43 @@ class State:
         return f" but {min(self._left)}" if self._left else ""
 
 
-def read_safetensors(path: Path) -> State:
-    """A safetensors file, mapped: its pages are read when they are used and can be dropped again.
+def read_weights(folder: Path) -> State:
+    """The folder's safetensors: one file, or the shards that an index names. Mapped, so pages are read when used.
 
     Raises:
-        ConfigError: absent, unreadable, truncated, or no safetensors file.
+        ConfigError: absent, unreadable, truncated, no safetensors, or not what the index says.
+        TsfmError: the disk failed.
     """
+    index = folder / shards.INDEX
+    if os.path.lexists(folder / shards.SINGLE) or not os.path.lexists(index):
+        return State(folder / shards.SINGLE, _tensors(folder / shards.SINGLE))
+    tensors: dict[str, Tensor] = {}
+    for file, names in shards.parse(reading.content(index, "an index of weights"), str(index)).items():
+        found = _tensors(folder / file)
+        if differing := sorted(names ^ set(found)):
+            there = "that the index does not place there" if differing[0] in found else "less"
+            raise ConfigError(
+                f"{folder / file}: expected the tensors that {index.name} names, found {differing[0]} {there}"
+            )
+        tensors |= found
+    return State(index, tensors)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError, safe_open
 
+    what = "whole weights as safetensors"
+    # The library tells every file that it cannot open, whatever the reason, as one that is not there.
+    if error := reading.trouble(path):
+        raise reading.refused(path, error, what)
     try:
         with safe_open(path, framework="pt") as file:
-            return State(path, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: expected weights as safetensors, found no such file") from None
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
+        if cause := reading.system(error):
+            raise reading.refused(path, cause, what) from None
         reason = " ".join(str(error).split())
-        raise ConfigError(
-            f"{path}: expected whole weights as safetensors, found a file that is not: {reason}"
-        ) from None
+        raise ConfigError(f"{path}: expected {what}, found a file that is not: {reason}") from None
 
 
 def read_torch(path: Path) -> State:
@@ -109,15 +140,17 @@ def read_torch(path: Path) -> State:
         ConfigError: absent, truncated, not a dict of tensors, or a pickle that would run code.
     """
     what = f"{path}: expected a state dict saved by torch"
+    if denied := reading.trouble(path):
+        raise reading.refused(path, denied, "a state dict saved by torch")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is odd about a pickle ends in the error below
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except FileNotFoundError:
-        raise ConfigError(f"{what}, found no such file") from None
     except pickle.UnpicklingError as error:
         raise ConfigError(f"{what}, found {_refused(str(error))}") from None
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        if cause := reading.system(error):
+            raise reading.refused(path, cause, "a state dict saved by torch") from None
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{what}, found a truncated or foreign file: {reason[:160]}") from None
     if not isinstance(loaded, dict):

@@ -169,8 +169,8 @@ def spoilt(folder: Path, tmp_path: Path, **changes: object) -> Path:
         ({"num_hidden_layers": 1}, "expected no more tensors, found .* first model.layers.1"),
         ({"num_attention_heads": 5, "num_key_value_heads": 5}, "num_attention_heads"),
         ({"use_dense": True}, "use_dense: expected False, found True"),
-        ({"horizon_lengths": 8}, "horizon_lengths: expected a list"),
-        ({"horizon_lengths": [1, 0]}, r"horizon_lengths: expected a list of whole numbers, found \[1, 0\]"),
+        ({"horizon_lengths": "8"}, "horizon_lengths: expected whole numbers"),
+        ({"horizon_lengths": [1, 0]}, r"horizon_lengths: expected whole numbers from 1, found \[1, 0\]"),
         ({"rope_theta": -1}, "rope_theta: expected a number above 0, found -1"),
     ],
 )

@@ -211,7 +211,7 @@ def test_tensors_that_do_not_fit_together_are_refused(folder, tmp_path):
     state["stacked_transformer.layers.1.mlp.gate_proj.weight"] = torch.zeros(3, 64)
     with pytest.raises(ConfigError, match=r"layers\.1\.mlp\.gate_proj\.weight .* found it with shape \(3, 64\)"):
         timesfm.load(save(tmp_path, state), FLOAT32)
-    state.pop("stacked_transformer.layers.0.self_attn.scaling")
+    state.pop("stacked_transformer.layers.1.self_attn.scaling")
     with pytest.raises(ConfigError, match="expected no more tensors, found"):
         timesfm.load(save(tmp_path, state), FLOAT32)
 

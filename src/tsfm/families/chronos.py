@@ -11,7 +11,7 @@ of its own, and the paths' quantiles are reduced to quantiles again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from tsfm import cpus, quantiles
-from tsfm.checkpoints import read_config
+from tsfm.configuration import Config
 from tsfm.errors import ConfigError
 from tsfm.nets.bolt import Bolt, BoltSizes
 from tsfm.nets.chronos2 import UNROLLED, Chronos2, Chronos2Sizes
 from tsfm.series import Capabilities, Family, FloatArray, Forecast, Runtime, Series
-from tsfm.weights import State, arithmetic, read_safetensors
+from tsfm.weights import State, arithmetic, read_weights
 
 CARD = {
     "summary": "Chronos-Bolt and Chronos-2: patch transformers with native quantiles",
@@ -94,16 +94,11 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
     """
     if folder is None:
         raise ConfigError("chronos: expected a folder with a checkpoint, found that none is named")
-    config = read_config(folder)
-    kind = _kind(folder, config)
-    try:
-        sizes = BoltSizes.read(config) if kind == BOLT else Chronos2Sizes.read(config)
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else error
-        raise ConfigError(f"{folder}/config.json: expected that of a {kind}, found {reason}") from error
+    config = Config.read(folder)
+    sizes = BoltSizes.read(config) if _kind(config) == BOLT else Chronos2Sizes.read(config)
     cpus.use(runtime.threads)
     dtype, path = arithmetic(runtime)
-    state = read_safetensors(folder / "model.safetensors")
+    state = read_weights(folder)
     _drop_copies(state, sizes.width)
 
     def take(name: str, shape: Sequence[int]) -> Tensor:
@@ -118,24 +113,24 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
     return family
 
 
-def _kind(folder: Path, config: Mapping[str, object]) -> str:
-    expected = f"{folder}/config.json: expected that of a Chronos-Bolt or Chronos-2 checkpoint, found"
+def _kind(config: Config) -> str:
+    expected = "that of a Chronos-Bolt or Chronos-2"
     if "chronos_config" not in config:
-        architectures = config.get("architectures") or config.get("model_type")
-        raise ConfigError(f"{expected} that of another model: {architectures or 'no chronos_config'}")
-    kind = config.get("chronos_pipeline_class", "ChronosPipeline")
+        key = next((key for key in ("architectures", "model_type") if config.get(key)), "chronos_config")
+        raise config.refused(key, expected)
+    kind = config.word("chronos_pipeline_class", "ChronosPipeline")
     if kind == "ChronosPipeline":
-        raise ConfigError(f"{expected} the original Chronos, which answers samples and is not served")
+        raise config.refused("chronos_pipeline_class", f"{expected}; the original Chronos answers samples, not served,")
     if kind not in (BOLT, CHRONOS_2):
-        raise ConfigError(f"{expected} the unknown class {kind!r}")
-    return str(kind)
+        raise config.refused("chronos_pipeline_class", f"{BOLT} or {CHRONOS_2}")
+    return kind
 
 
 def _drop_copies(state: State, width: int) -> None:
-    """Older writers store the shared token embedding under these names too."""
+    """Older writers store the shared token embedding under these names too; upstream ties all three."""
     for stack in ("encoder", "decoder"):
         if (name := f"{stack}.embed_tokens.weight") in state:
-            state.take(name, (2, width))
+            state.take_copy(name, "shared.weight", (2, width))
 
 
 class ChronosBolt:

@@ -15,11 +15,10 @@ import numpy as np
 import torch
 
 from tsfm import cpus, quantiles
-from tsfm.checkpoints import read_config
-from tsfm.errors import ConfigError
+from tsfm.configuration import Config
 from tsfm.nets.fracast import FracastNet, Sizes
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
-from tsfm.weights import read_safetensors
+from tsfm.weights import read_weights
 
 CARD = {
     "summary": "Fracast-0: embedded default, needs no download",
@@ -43,13 +42,8 @@ def load(folder: Path | None, runtime: Runtime) -> Fracast:
     """
     cpus.use(runtime.threads)
     folder = folder or _packaged()
-    config = read_config(folder)
-    try:
-        sizes = Sizes.read(config)
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else error
-        raise ConfigError(f"{folder}/config.json: expected that of a Fracast model, found {reason}") from error
-    state = read_safetensors(folder / "model.safetensors")
+    sizes = Sizes.read(Config.read(folder))
+    state = read_weights(folder)
     # The weights are too small to map; own memory keeps the arithmetic aligned.
     net = FracastNet(sizes, lambda name, shape: state.take(name, shape).to(runtime.device, torch.float32, copy=True))
     state.finish()

@@ -30,15 +30,15 @@ import numpy as np
 import torch
 
 from tsfm import cpus
-from tsfm.checkpoints import read_config, whole
+from tsfm.configuration import Config
 from tsfm.errors import ConfigError
 from tsfm.nets.moirai import Moirai2, MoiraiMoE
-from tsfm.nets.moirai_encoder import HEAD, Sizes
+from tsfm.nets.moirai_encoder import HEAD, THETA, Sizes
 from tsfm.nets.moirai_mixture import narrow_scale
 from tsfm.nets.moirai_patches import PATCH, patches
 from tsfm.quantiles import at_levels
 from tsfm.series import Capabilities, Family, FloatArray, Forecast, Runtime, Series
-from tsfm.weights import arithmetic, read_safetensors
+from tsfm.weights import arithmetic, read_weights
 
 CARD = {
     "summary": "Moirai-MoE and Moirai-2: patch transformers with covariates and native intervals",
@@ -82,7 +82,7 @@ CARD = {
 
 MAX_CONTEXT = 4096  # 256 patches: with the longest horizon's 64 well inside the 512 of training
 LEAST_CONTEXT = 128
-LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]  # uni2ts's default for Moirai2Module
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # uni2ts's default for Moirai2Module
 
 
 def load(folder: Path | None, runtime: Runtime) -> Family:
@@ -93,24 +93,24 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
     """
     if folder is None:
         raise ConfigError("moirai: expected a folder with a checkpoint, got none")
-    config, where = read_config(folder), str(folder / "config.json")
+    config = Config.read(folder)
     experts = "distr_output" in config
     # Moirai 1.0 and 1.1 have a distribution too, but no width of experts.
-    if "d_ff" not in config or not (experts or "num_predict_token" in config):
-        kind = config.get("model_type", config.get("architectures", "neither"))
-        raise ConfigError(f"{where}: expected the configuration of Moirai-MoE or Moirai-2, found {kind}")
-    sizes = _sizes(config, experts, where)
-    longest = whole(config, "max_seq_len", where)
+    if "d_ff" not in config or not (experts or "patch_size" in config):
+        key = next((key for key in ("model_type", "architectures") if config.get(key)), "d_ff")
+        raise config.refused(key, "the configuration of Moirai-MoE or Moirai-2")
+    sizes = _sizes(config, experts)
+    longest = config.whole("max_seq_len")
     dtype, path = arithmetic(runtime)
     cpus.use(runtime.threads)
-    state = read_safetensors(folder / "model.safetensors")
+    state = read_weights(folder)
     family: Sampled | Quantiled
     if experts:
-        net = MoiraiMoE(state, sizes, narrow_scale(config, where), dtype, runtime.device)
+        net = MoiraiMoE(state, sizes, narrow_scale(config), dtype, runtime.device)
         family = Sampled(net, longest, path, exact=os.environ.get("TSFM_MOIRAI_EXACT") == "1")
     else:
-        ahead = whole(config, "num_predict_token", where)
-        net2 = Moirai2(state, sizes, _levels(config, where), ahead, dtype, runtime.device)
+        levels, ahead = list(config.levels("quantile_levels", LEVELS)), config.whole("num_predict_token", 1)
+        net2 = Moirai2(state, sizes, levels, ahead, dtype, runtime.device)
         family = Quantiled(net2, longest, path)
     state.finish()
     return family
@@ -181,20 +181,16 @@ def _of_draws(draws: FloatArray, levels: Sequence[float]) -> Forecast:
     return Forecast(rows[0], rows[1:])
 
 
-def _sizes(config: dict[str, object], experts: bool, where: str) -> Sizes:
-    width, layers, inner = (whole(config, key, where) for key in ("d_model", "num_layers", "d_ff"))
+def _sizes(config: Config, experts: bool) -> Sizes:
+    """What ``MoiraiMoEModule`` and ``Moirai2Module`` take."""
+    width = config.whole("d_model")
     if width % HEAD:
-        raise ConfigError(f"{where}: expected d_model a multiple of {HEAD}, found {width}")
-    given = config.get("patch_sizes" if experts else "patch_size")
-    if given != ([PATCH] if experts else PATCH) or config.get("scaling") is not True:
-        raise ConfigError(
-            f"{where}: expected patches of {PATCH} and scaling true, found {given} and {config.get('scaling')}"
-        )
-    return Sizes(width, inner, layers, experts)
-
-
-def _levels(config: dict[str, object], where: str) -> list[float]:
-    found = config.get("quantile_levels", LEVELS)
-    if not isinstance(found, list) or found != sorted(set(found)) or 0.5 not in found:
-        raise ConfigError(f"{where}: expected quantile_levels in ascending order with 0.5, found {found!r}")
-    return found
+        raise config.refused("d_model", f"a multiple of {HEAD}")
+    key, value = ("patch_sizes", [PATCH]) if experts else ("patch_size", PATCH)
+    if config.get(key) != value:
+        raise config.refused(key, f"{value}")
+    config.only({"scaling": True})
+    # Not in any official configuration, and fixed in the network: who says otherwise has another one.
+    if config.rope_theta() != THETA:
+        raise config.refused("rope_theta", f"{THETA}")
+    return Sizes(width, config.whole("d_ff"), config.whole("num_layers"), experts)

@@ -21,17 +21,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from tsfm import cpus, scaling
-from tsfm.checkpoints import read_config, whole
+from tsfm.configuration import Config
 from tsfm.errors import ConfigError, ModelFailed
 from tsfm.gaps import Window, plan
 from tsfm.nets.moment import Encoder, Sizes
+from tsfm.nets.t5 import T5Sizes
 from tsfm.series import Capabilities, FloatArray, Runtime, Series
-from tsfm.weights import arithmetic, read_safetensors
+from tsfm.weights import arithmetic, read_weights
 
 CARD = {
     "summary": "MOMENT-1: fills gaps by reconstructing masked patches",
@@ -69,6 +71,14 @@ CARD = {
 
 Pieces = list[tuple[int, FloatArray]]  # where each begins in the series, and its values
 
+# The official pipeline computes otherwise with other values.
+ONLY: dict[str, object] = {
+    "task_name": "reconstruction",
+    "transformer_type": "encoder_only",
+    "revin_affine": False,
+    "add_positional_embedding": True,
+    "model_kwargs": {},
+}
 TOGETHER = 16  # windows in one pass: more are no faster on a CPU and take memory
 
 
@@ -82,8 +92,8 @@ def load(folder: Path | None, runtime: Runtime) -> Moment:
         raise ConfigError("moment: expected a folder with a checkpoint, got none")
     cpus.use(runtime.threads)
     dtype, path = arithmetic(runtime)
-    sizes = _sizes(folder, torch.device(runtime.device), dtype)
-    encoder = Encoder(read_safetensors(folder / "model.safetensors"), sizes)
+    sizes = _sizes(Config.read(folder), torch.device(runtime.device), dtype)
+    encoder = Encoder(read_weights(folder), sizes)
     return Moment(encoder, sizes, path if dtype == torch.float32 else f"{path}, attention in float32")
 
 
@@ -157,36 +167,28 @@ class _View:
         return [(piece.gap[0], line[slice(*piece.gap)]) for piece in self.window.pieces]
 
 
-def _sizes(folder: Path, device: torch.device, dtype: torch.dtype) -> Sizes:
-    """The checkpoint's sizes from its config.json; options that this arithmetic does not have are refused."""
-    file, config = folder / "config.json", read_config(folder)
-    t5 = config.get("t5_config")
-    if not isinstance(t5, dict) or "patch_len" not in config:
-        found = config.get("model_type") or config.get("model_name") or "neither t5_config nor patch_len"
-        raise ConfigError(f"{file}: expected the configuration of a MOMENT checkpoint, found {found}")
-    only = {
-        "transformer_type": (config, "encoder_only"),
-        "patch_stride_len": (config, config["patch_len"]),
-        "revin_affine": (config, False),
-        "feed_forward_proj": (t5, "gated-gelu"),
-    }
-    for key, (said, wanted) in only.items():
-        if said.get(key, wanted) != wanted:
-            raise ConfigError(f"{file}: {key}: expected {wanted}, found {said[key]}")
-    window, patch = whole(config, "seq_len", file), whole(config, "patch_len", file)
+def _sizes(config: Config, device: torch.device, dtype: torch.dtype) -> Sizes:
+    """The checkpoint's sizes; options that this arithmetic does not have are refused."""
+    if "t5_config" not in config or "patch_len" not in config:
+        key = next((key for key in ("model_type", "model_name") if config.get(key)), "t5_config")
+        raise config.refused(key, "the configuration of a MOMENT checkpoint")
+    t5 = config.section("t5_config")
+    common: dict[str, Any] = T5Sizes.common(t5)
+    if not common["gated"]:
+        raise t5.refused("is_gated_act" if "is_gated_act" in t5 else "feed_forward_proj", "a gated feed-forward")
+    window, patch = config.whole("seq_len"), config.whole("patch_len")
+    config.only(ONLY | {"patch_stride_len": patch})
+    if config.whole("d_model", common["width"]) != common["width"]:
+        raise config.refused("d_model", f"null or t5_config's {common['width']}")
     if window % (4 * patch):
-        raise ConfigError(f"{file}: seq_len: expected a multiple of {4 * patch}, found {window}")
+        raise config.refused("seq_len", f"a multiple of {4 * patch}")
     return Sizes(
+        **common,
         window=window,
         patch=patch,
-        width=whole(t5, "d_model", file),
-        inner=whole(t5, "d_ff", file),
-        heads=whole(t5, "num_heads", file),
-        head=whole(t5, "d_kv", file),
-        layers=whole(t5, "num_layers", file),
-        buckets=whole(t5, "relative_attention_num_buckets", file),
-        reach=whole(t5, "relative_attention_max_distance", file),
-        epsilon=float(t5.get("layer_norm_epsilon", 1e-6)),
+        biased=config.flag("value_embedding_bias", False),
+        buckets=t5.whole("relative_attention_num_buckets", 32),
+        reach=t5.whole("relative_attention_max_distance", 128),
         device=device,
         dtype=dtype,
     )

@@ -7,17 +7,15 @@ each step uses the largest horizon head that still fits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tsfm import conformal, cpus, weights
-from tsfm.checkpoints import read_config, whole
+from tsfm.configuration import TRANSFORMERS, Config
 from tsfm.errors import ConfigError
 from tsfm.nets.decoder import spans
 from tsfm.nets.sideways import each
@@ -52,6 +50,8 @@ CARD = {
     "requirements": ["safetensors==0.8.0"],
 }
 
+# Other values exist in the official code, but no published checkpoint has them.
+ONLY = {"hidden_act": "silu", "input_size": 1, "use_dense": False, "apply_aux_loss": True, "tie_word_embeddings": False}
 PACK = 1024  # tokens of several series in one pass; more gain nothing and need more memory
 WARM_UP = 16  # first points, where the model has seen too little for its errors to be typical
 
@@ -64,10 +64,10 @@ def load(folder: Path | None, runtime: Runtime) -> TimeMoe:
     """
     if folder is None:
         raise ConfigError("family timemoe: expected a folder with its checkpoint, got none")
-    shape = _shape(folder)
+    shape = _shape(Config.read(folder))
     dtype, path = weights.arithmetic(runtime)
     cpus.use(runtime.threads)
-    state = weights.read_safetensors(folder / "model.safetensors")
+    state = weights.read_weights(folder)
     network = Network(shape, state, dtype, runtime.device)
     state.finish()
     return TimeMoe(network, path)
@@ -172,31 +172,28 @@ def _deviation(context: Tensor) -> float:
     return float(context.std()) if len(context) > 1 else 0.0
 
 
-def _shape(folder: Path) -> Shape:
-    path, config = folder / "config.json", read_config(folder)
-    # Other values exist in the official code, but no published checkpoint has them.
-    heads = config.get("num_attention_heads")
-    fixed = {"model_type": "time_moe", "hidden_act": "silu", "input_size": 1, "use_dense": False}
-    for name, value in {**fixed, "num_key_value_heads": heads}.items():
-        if config.get(name, value) != value or (name == "model_type" and name not in config):
-            raise ConfigError(f"{path}: {name}: expected {value!r}, found {config.get(name)!r}")
-    horizons = config.get("horizon_lengths")
-    if not isinstance(horizons, list) or not horizons or any(type(h) is not int or h < 1 for h in horizons):
-        raise ConfigError(f"{path}: horizon_lengths: expected a list of whole numbers, found {horizons!r}")
-    values: dict[str, Any] = {"horizon_lengths": tuple(horizons)}
-    for field in fields(Shape):
-        if field.name not in values:
-            read = whole if field.type == "int" else _positive
-            values[field.name] = read(config, field.name, path)
-    shape = Shape(**values)
-    if shape.hidden_size % (2 * shape.num_attention_heads):
-        parts = f"{shape.num_attention_heads} heads of even width"
-        raise ConfigError(f"{path}: num_attention_heads: expected {shape.hidden_size} to divide into {parts}")
+def _shape(config: Config) -> Shape:
+    """The sizes, with the defaults of the official ``TimeMoeConfig``."""
+    if config.get("model_type") != "time_moe":
+        raise config.refused("model_type", "'time_moe'")
+    config.only(TRANSFORMERS | ONLY)
+    heads = config.whole("num_attention_heads", 32)
+    if config.whole("num_key_value_heads", heads) != heads:
+        raise config.refused("num_key_value_heads", f"{heads}, as many as there are heads,")
+    shape = Shape(
+        hidden_size=config.whole("hidden_size", 4096),
+        intermediate_size=config.whole("intermediate_size", 22016),
+        num_hidden_layers=config.whole("num_hidden_layers", 32),
+        num_attention_heads=heads,
+        num_experts=config.whole("num_experts", 1),
+        num_experts_per_tok=config.whole("num_experts_per_tok", 2),
+        max_position_embeddings=config.whole("max_position_embeddings", 32768),
+        rope_theta=config.rope_theta(),
+        rms_norm_eps=config.number("rms_norm_eps", 1e-6),
+        horizon_lengths=config.ascending("horizon_lengths", 1),
+    )
+    if shape.hidden_size % (2 * heads):
+        raise config.refused("num_attention_heads", f"a number that divides {shape.hidden_size} into even widths")
+    if shape.num_experts_per_tok > shape.num_experts:
+        raise config.refused("num_experts_per_tok", f"at most the {shape.num_experts} experts")
     return shape
-
-
-def _positive(config: Mapping[str, object], key: str, where: Path) -> float:
-    value = config.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise ConfigError(f"{where}: {key}: expected a number above 0, found {value!r}")
-    return value

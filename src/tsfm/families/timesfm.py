@@ -18,15 +18,16 @@ What the numbers mean:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tsfm import cpus
+from tsfm import configuration, cpus
 from tsfm.errors import ConfigError
-from tsfm.nets.timesfm import STEP, Decoder, Reader, patch
+from tsfm.nets.timesfm import EPSILON, PATCH, STEP, Decoder, Reader, Sizes, patch
 from tsfm.quantiles import at_levels
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
 from tsfm.weights import arithmetic, read_torch
@@ -53,6 +54,17 @@ CARD = {
 
 QUANTILES = [i / 10 for i in range(1, 10)]
 LONGEST = 4096  # steps ahead, with a gap at the end of the series: each 128 cost a pass
+# What the package's ``TimesFMConfig`` and its hparams for 2.0 fix, by the keys of transformers' ``TimesFmConfig``.
+ONLY: dict[str, object] = {
+    "model_type": "timesfm",
+    "patch_length": PATCH,
+    "horizon_length": STEP,
+    "quantiles": QUANTILES,
+    "freq_size": 3,
+    "use_positional_embedding": False,
+    "rms_norm_eps": EPSILON,
+    "tolerance": EPSILON,
+}
 MEAN, MEDIAN = 0, 5  # among the decoder's outputs: the mean, then the quantiles
 
 
@@ -67,7 +79,25 @@ def load(folder: Path | None, runtime: Runtime) -> TimesFm:
     cpus.use(runtime.threads)
     dtype, path = arithmetic(runtime)
     state = read_torch(folder / "torch_model.ckpt")
-    return TimesFm(Decoder(Reader(state, torch.device(runtime.device), dtype)), path)
+    decoder = Decoder(Reader(state, torch.device(runtime.device), dtype))
+    if os.path.lexists(folder / configuration.NAME):
+        _check(configuration.Config.read(folder), decoder.sizes)
+    return TimesFm(decoder, path)
+
+
+def _check(config: configuration.Config, sizes: Sizes) -> None:
+    """The package reads no configuration, but transformers' ``TimesFmConfig`` may lie beside the weights."""
+    config.only(ONLY | configuration.TRANSFORMERS)
+    found = {
+        "num_hidden_layers": sizes.layers,
+        "hidden_size": sizes.width,
+        "intermediate_size": sizes.width,
+        "head_dim": sizes.head,
+        "num_attention_heads": sizes.width // sizes.head,
+    }
+    for key, value in found.items():
+        if key in config and config.get(key) != value:
+            raise config.refused(key, f"{value} as the tensors have it")
 
 
 class TimesFm:

@@ -9,7 +9,6 @@ encoder, with the key's and value's weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, owned, patched, section, whole
+from tsfm.configuration import Config
+from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, owned, patched
+
+KEYS = (
+    *("context_length", "prediction_length", "input_patch_size", "input_patch_stride"),
+    *("quantiles", "use_reg_token"),
+)
 
 
 @dataclass(frozen=True)
@@ -32,19 +37,25 @@ class BoltSizes(Sizes):
     reg: int
 
     @classmethod
-    def read(cls, config: Mapping[str, object]) -> BoltSizes:
-        """See ``Sizes.common``."""
+    def read(cls, config: Config) -> BoltSizes:
+        """From config.json: ``T5Config`` and ``ChronosBoltConfig``.
+
+        Raises:
+            ConfigError: it is not a configuration of this network.
+        """
         rest: dict[str, Any] = cls.common(config)
-        start = config["decoder_start_token_id"]
-        if start not in (0, 1):
-            raise ValueError(f"decoder_start_token_id is {start!r}")
+        own = config.section("chronos_config")
+        own.no_others(KEYS)
+        start = config.get("decoder_start_token_id")
+        if type(start) is not int or start not in (0, 1):
+            raise config.refused("decoder_start_token_id", "0 or 1")
         return cls(
             **rest,
-            decoder_layers=whole(config, "num_decoder_layers"),
-            horizon=whole(section(config), "prediction_length"),
-            buckets=whole(config, "relative_attention_num_buckets"),
-            distance=whole(config, "relative_attention_max_distance"),
-            start=int(start),
+            decoder_layers=config.whole("num_decoder_layers", rest["layers"]),
+            horizon=own.whole("prediction_length"),
+            buckets=config.whole("relative_attention_num_buckets", 32),
+            distance=config.whole("relative_attention_max_distance", 128),
+            start=start,
             reg=1,
         )
 
@@ -54,10 +65,10 @@ class Bolt:
 
     def __init__(self, sizes: BoltSizes, take: Take, dtype: torch.dtype) -> None:
         self.sizes = sizes
-        width, hidden = sizes.width, sizes.hidden
+        width = sizes.width
         tokens = owned(take("shared.weight", (2, width)))
         self._reg = tokens[sizes.reg]
-        self._embed = Residual(take, "input_patch_embedding", 2 * sizes.patch, hidden, width, dtype)
+        self._embed = Residual(take, "input_patch_embedding", 2 * sizes.patch, width, sizes, dtype)
         self._bias = _position_bias(take, sizes)
         self._encoder = [
             (
@@ -79,7 +90,8 @@ class Bolt:
         ]
         self._decoded = Norm(take, "decoder.final_layer_norm", sizes, torch.float32)
         self._start = tokens[sizes.start]
-        self._quantiles = Residual(take, "output_patch_embedding", width, hidden, len(sizes.quantiles) * sizes.horizon)
+        outputs = len(sizes.quantiles) * sizes.horizon
+        self._quantiles = Residual(take, "output_patch_embedding", width, outputs, sizes)
 
     @torch.inference_mode()
     def forecast(self, context: Tensor, horizon: int) -> Tensor:

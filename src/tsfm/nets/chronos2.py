@@ -10,7 +10,6 @@ double the distance to the float32 answer, which the final sinh stretches in the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, owned, patched, section, whole
+from tsfm.configuration import Config
+from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, owned, patched
+
+KEYS = (
+    *("context_length", "output_patch_size", "input_patch_size", "input_patch_stride", "quantiles"),
+    *("use_reg_token", "use_arcsinh", "max_output_patches", "time_encoding_scale"),
+)
 
 # The quantiles that upstream feeds back beyond the longest horizon of one pass.
 UNROLLED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -34,20 +39,27 @@ class Chronos2Sizes(Sizes):
     arcsinh: bool
 
     @classmethod
-    def read(cls, config: Mapping[str, object]) -> Chronos2Sizes:
-        """See ``Sizes.common``."""
+    def read(cls, config: Config) -> Chronos2Sizes:
+        """From config.json: ``Chronos2CoreConfig`` and ``Chronos2ForecastingConfig``.
+
+        Raises:
+            ConfigError: it is not a configuration of this network.
+        """
         rest: dict[str, Any] = cls.common(config)
-        own = section(config)
-        if own["output_patch_size"] != own["input_patch_size"]:
-            raise ValueError("patches of output and input that differ")
+        own = config.section("chronos_config")
+        own.no_others(KEYS)
+        if rest["gated"]:
+            raise config.refused("is_gated_act" if "is_gated_act" in config else "feed_forward_proj", "no gate")
+        if own.whole("output_patch_size") != rest["patch"]:
+            raise own.refused("output_patch_size", f"input_patch_size, {rest['patch']}")
         if not set(UNROLLED) <= set(rest["quantiles"]):
-            raise ValueError("quantiles without 0.1 to 0.9")
+            raise own.refused("quantiles", "0.1 to 0.9 among them")
         return cls(
             **rest,
-            most_patches=whole(own, "max_output_patches"),
-            time_scale=int(str(own.get("time_encoding_scale") or own["context_length"])),
-            theta=float(str(config.get("rope_theta", 10000.0))),
-            arcsinh=bool(own.get("use_arcsinh")),
+            most_patches=own.whole("max_output_patches", 1),
+            time_scale=own.whole("time_encoding_scale", rest["context"]),
+            theta=config.rope_theta(),
+            arcsinh=own.flag("use_arcsinh", False),
         )
 
 
@@ -57,7 +69,7 @@ class Chronos2:
     def __init__(self, sizes: Chronos2Sizes, take: Take, dtype: torch.dtype) -> None:
         self.sizes = sizes
         self._reg = owned(take("shared.weight", (2, sizes.width)))[1]
-        self._embed = Residual(take, "input_patch_embedding", 3 * sizes.patch, sizes.hidden, sizes.width)
+        self._embed = Residual(take, "input_patch_embedding", 3 * sizes.patch, sizes.width, sizes)
         self._blocks = [
             (
                 SelfAttention(take, f"encoder.block.{i}.layer.0", "self_attention", sizes, torch.float32),
@@ -68,7 +80,7 @@ class Chronos2:
         ]
         self._norm = Norm(take, "encoder.final_layer_norm", sizes, torch.float32)
         outputs = len(sizes.quantiles) * sizes.patch
-        self._quantiles = Residual(take, "output_patch_embedding", sizes.width, sizes.hidden, outputs)
+        self._quantiles = Residual(take, "output_patch_embedding", sizes.width, outputs, sizes)
         self._levels = torch.tensor(sizes.quantiles, device=self._reg.device)
         self._fed_back = [sizes.quantiles.index(level) for level in UNROLLED]
         self._turns = _turns(sizes, self._reg.device)

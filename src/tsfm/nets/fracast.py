@@ -12,13 +12,14 @@ Shapes: B series, W points of context, H points of horizon, D channels, Q quanti
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsfm.configuration import Config
 from tsfm.nets.fracast_features import PHASES, RECENCY, phases, recency, seasonal, strongest_periods
 from tsfm.nets.sideways import each
 
@@ -29,7 +30,7 @@ SEED = 128  # newest hidden states from which the horizon's states start
 HORIZON_STAGES = 6
 PERIODS = 4
 
-# What the computation below is made for; upstream's defaults where config.json does not say.
+# What the computation below is made for. Keys that are absent stand for it: so are upstream's defaults.
 RELEASED: dict[str, object] = {
     "share_stages": True,
     "causal": True,
@@ -37,7 +38,6 @@ RELEASED: dict[str, object] = {
     "recency_encoding": True,
     "periodic_phase": True,
     "periodic_harmonics": 1,
-    "periodic_topk": PERIODS,
     "periodic_min_period": 2,
     "periodic_alpha": 0.05,
     "scale_cond": "film",
@@ -49,12 +49,13 @@ RELEASED: dict[str, object] = {
     "head_fc_layers": 2,
     "head_fc_kernel": TAPS,
     "head_output_mode": "direct",
-    "head_future_conv": True,
     "head_future_conv_layers": HORIZON_STAGES,
     "head_future_conv_seed": SEED,
     "head_phase_bins": PHASES,
     "head_seasonal_fill_mode": "phase_mean",
 }
+# These must be said: upstream's defaults are others.
+SAID: dict[str, object] = {"head_future_conv": True, "periodic_topk": PERIODS}
 
 
 @dataclass(frozen=True)
@@ -70,29 +71,33 @@ class Sizes:
     head_hidden: int
 
     @classmethod
-    def read(cls, config: Mapping[str, object]) -> Sizes:
+    def read(cls, config: Config) -> Sizes:
         """From config.json.
 
         Raises:
-            KeyError, TypeError, ValueError: it is not a configuration of this network.
+            ConfigError: it is not a configuration of this network.
         """
-        model = config["model"]
-        if not isinstance(model, Mapping):
-            raise TypeError("model is no object")
-        for name, expected in RELEASED.items():
-            if model.get(name, expected) != expected:
-                raise ValueError(f"{name} is {model[name]!r} instead of {expected!r}")
-        quantiles = tuple(float(level) for level in model["quantiles"])
-        if 0.5 not in quantiles:
-            raise ValueError("quantiles without a median")
+        model = config.section("model")
+        for name, expected in SAID.items():
+            if model.get(name) != expected:
+                raise model.refused(name, repr(expected))
+        window, horizon = model.whole("W"), model.whole("horizon")
+        model.only(RELEASED)
+        if model.get("level_widths") not in (None, [], [window]):
+            raise model.refused("level_widths", f"[{window}], the whole context,")
+        if config.section("pyramid").get("ratios") != []:
+            raise config.section("pyramid").refused("ratios", "[]: one context at full resolution")
+        if model.whole("future_queries") * model.whole("future_patch") != horizon:
+            raise model.refused("future_queries", f"future_queries * future_patch to be the horizon of {horizon}")
+        width = model.whole("d_model")
         return cls(
-            width=int(model["d_model"]),
-            window=int(model["W"]),
-            stages=int(model["n_stages"]),
-            horizon=int(model["horizon"]),
-            quantiles=quantiles,
-            hidden=int(model["d_model"] * float(model["ffn_mult"])),
-            head_hidden=int(model["head_d_ff"]),
+            width=width,
+            window=window,
+            stages=model.whole("n_stages", 10),
+            horizon=horizon,
+            quantiles=model.levels("quantiles"),
+            hidden=int(width * model.number("ffn_mult", 1.5)),
+            head_hidden=model.whole("head_d_ff"),
         )
 
 

@@ -20,6 +20,7 @@ from tsfm.weights import State
 
 HEAD = 64  # uni2ts: num_heads = d_model // 64
 ROTATED = 32  # positions turn the first half of each head (partial_factor 0.0 to 0.5)
+THETA = 10_000.0  # uni2ts: RotaryProjection's base
 EXPERTS, CHOSEN = 32, 2  # fixed in uni2ts's TransformerEncoder
 
 
@@ -204,7 +205,7 @@ def _rms(x: Tensor, weight: Tensor) -> Tensor:
 
 def _angles(times: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines and sines, (..., 16) for times (...): pairs of neighbours turn together."""
-    theta = 10000.0 ** (-torch.arange(0, ROTATED, 2, dtype=torch.float32, device=times.device) / ROTATED)
+    theta = THETA ** (-torch.arange(0, ROTATED, 2, dtype=torch.float32, device=times.device) / ROTATED)
     angle = times[..., None].float() * theta
     return angle.cos(), angle.sin()
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.errors import ConfigError
+from tsfm.configuration import Config
 from tsfm.nets.moirai_patches import PATCH
 from tsfm.weights import State
 
@@ -91,22 +91,25 @@ class Head:
         return loc + self.narrow * _normals(noise[0], noise[1])[0]
 
 
-def narrow_scale(config: dict[str, object], where: str) -> float:
+def narrow_scale(config: Config) -> float:
     """The narrow normal's scale, once config.json's ``distr_output`` is the mixture that we know.
 
     Raises:
         ConfigError: another distribution.
     """
-    output = config.get("distr_output")
-    found = output.get("components") if isinstance(output, dict) else None
-    rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
-    names = tuple(str(row.get("_target_")).rpartition(".")[2] for row in rows)
-    if names != COMPONENTS:
-        raise ConfigError(f"{where}: expected distr_output of {', '.join(COMPONENTS)}, found {names or output}")
-    scale = rows[1].get("scale", 1e-3)
-    if not isinstance(scale, float) or scale <= 0:
-        raise ConfigError(f"{where}: expected a positive scale for NormalFixedScaleOutput, found {scale!r}")
-    return scale
+    output = config.section("distr_output")
+    output.no_others(("_target_", "components"))
+    components = output.sections("components")
+    names = [_class(each) for each in (output, *components)]
+    if names != ["MixtureOutput", *COMPONENTS]:
+        raise config.refused("distr_output", f"MixtureOutput of {', '.join(COMPONENTS)}")
+    for part in components:
+        part.no_others(("_target_", "scale") if part is components[1] else ("_target_",))
+    return components[1].number("scale", 1e-3)
+
+
+def _class(config: Config) -> str:
+    return config.word("_target_", "").rpartition(".")[2]
 
 
 def _normals(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tsfm.nets.t5 import ACTIVATIONS, T5Sizes
 from tsfm.series import FloatArray
 from tsfm.weights import State
 
@@ -19,11 +20,12 @@ LEAST_DEVIATION = 1e-5  # added to each window's deviation, as upstream's RevIN 
 
 
 @dataclass(frozen=True)
-class Sizes:
+class Sizes(T5Sizes):
     """The sizes of a checkpoint, and which arithmetic to use.
 
     Attributes:
         window, patch: points.
+        biased: whether a patch's embedding has a bias.
         reach: distance in patches from which on all distances count the same.
         dtype: of the feed-forward products, which are two thirds of the work. The rest is float32: attention
             here is not scaled, so what bfloat16 rounds off its inputs moves the answer more than all else.
@@ -31,14 +33,9 @@ class Sizes:
 
     window: int
     patch: int
-    width: int
-    inner: int
-    heads: int
-    head: int
-    layers: int
+    biased: bool
     buckets: int
     reach: int
-    epsilon: float
     device: torch.device
     dtype: torch.dtype
 
@@ -53,6 +50,7 @@ class Encoder:
         width, self._sizes = sizes.width, sizes
         embedding = "patch_embedding"
         self._values = exact(state, sizes, f"{embedding}.value_embedding.weight", width, sizes.patch)
+        self._shift = exact(state, sizes, f"{embedding}.value_embedding.bias", width) if sizes.biased else None
         self._hidden = exact(state, sizes, f"{embedding}.mask_embedding", width)
         self._positions = _positions(state, sizes)
         self._bias = _relative_bias(state, sizes)
@@ -60,6 +58,9 @@ class Encoder:
         self._norm = exact(state, sizes, "encoder.final_layer_norm.weight", width)
         self._head = exact(state, sizes, "head.linear.weight", sizes.patch, width)
         self._head_bias = exact(state, sizes, "head.linear.bias", sizes.patch)
+        if (words := "encoder.embed_tokens.weight") in state:  # T5's vocabulary, which no series is made of
+            state.take(words, state.shape(words, 2))
+        state.finish()
 
     def reconstruct(self, windows: Sequence[FloatArray]) -> list[FloatArray]:
         """The model's idea of every point of each window, in the window's unit.
@@ -75,7 +76,7 @@ class Encoder:
 
     def _forward(self, values: Tensor, whole: Tensor, real: Tensor) -> Tensor:
         count = values.shape[1]
-        x = torch.where(whole[..., None], F.linear(values, self._values), self._hidden)
+        x = torch.where(whole[..., None], F.linear(values, self._values, self._shift), self._hidden)
         x = x + self._positions[-count:]
         bias = self._bias[:, :count, :count]
         if not real.all():
@@ -129,30 +130,31 @@ class _Windows:
 
 
 class _Layer:
-    """One block of transformers' ``T5Stack`` as an encoder: attention without scale, then gated GELU."""
+    """One block of transformers' ``T5Stack`` as an encoder: attention without scale, then a gated feed-forward."""
 
     def __init__(self, state: State, sizes: Sizes, at: str) -> None:
-        self._sizes, width, inside = sizes, sizes.width, sizes.heads * sizes.head
+        self._sizes, self._act = sizes, ACTIVATIONS[sizes.act]
+        width, inside = sizes.width, sizes.heads * sizes.head_width
         attention, mlp = f"{at}.0.SelfAttention", f"{at}.1.DenseReluDense"
         self._before_attention = exact(state, sizes, f"{at}.0.layer_norm.weight", width)
         self._qkv = torch.cat([exact(state, sizes, f"{attention}.{p}.weight", inside, width) for p in "qkv"])
         self._out = exact(state, sizes, f"{attention}.o.weight", width, inside)
         self._before_mlp = exact(state, sizes, f"{at}.1.layer_norm.weight", width)
-        self._up = torch.cat([fast(state, sizes, f"{mlp}.wi_{i}.weight", sizes.inner, width) for i in (0, 1)])
-        self._down = fast(state, sizes, f"{mlp}.wo.weight", width, sizes.inner)
+        self._up = torch.cat([fast(state, sizes, f"{mlp}.wi_{i}.weight", sizes.hidden, width) for i in (0, 1)])
+        self._down = fast(state, sizes, f"{mlp}.wo.weight", width, sizes.hidden)
 
     def __call__(self, x: Tensor, bias: Tensor) -> Tensor:
         """From shape (b, n, width) to the same; ``bias`` broadcasts to (b, heads, n, n)."""
         sizes = self._sizes
         normed = F.rms_norm(x, (sizes.width,), self._before_attention, sizes.epsilon)
-        qkv = F.linear(normed, self._qkv).view(*x.shape[:2], 3, sizes.heads, sizes.head)
+        qkv = F.linear(normed, self._qkv).view(*x.shape[:2], 3, sizes.heads, sizes.head_width)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (b, heads, n, head)
         bias = bias.expand(len(x), -1, -1, -1)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
         x = x + F.linear(mixed.transpose(1, 2).flatten(2), self._out)
         normed = F.rms_norm(x, (sizes.width,), self._before_mlp, sizes.epsilon).to(sizes.dtype)
         gate, up = F.linear(normed, self._up).chunk(2, -1)
-        return x + F.linear(F.gelu(gate, approximate="tanh") * up, self._down)
+        return x + F.linear(self._act(gate) * up, self._down)
 
 
 def exact(state: State, sizes: Sizes, name: str, *shape: int) -> Tensor:

@@ -9,12 +9,15 @@ Shapes: B rows, T tokens, D channels, H heads, K channels of a head, P points of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from tsfm.configuration import Config
+from tsfm.nets.t5 import ACTIVATIONS, T5Sizes
 
 Take = Callable[[str, Sequence[int]], Tensor]  # the tensor of a name, which must have a shape
 
@@ -22,63 +25,24 @@ HIDDEN = torch.finfo(torch.float32).min  # added to the score of a token that mu
 
 
 @dataclass(frozen=True)
-class Sizes:
+class Sizes(T5Sizes):
     """Sizes that both config.json's have."""
 
-    width: int
-    hidden: int
-    head_width: int
-    heads: int
-    layers: int
-    epsilon: float
     patch: int
     context: int
     quantiles: tuple[float, ...]
 
     @classmethod
-    def common(cls, config: Mapping[str, object]) -> dict[str, object]:
-        """The fields above.
-
-        Raises:
-            KeyError, TypeError, ValueError: it is not a configuration of these networks.
-        """
-        own = section(config)
-        expected = {"dense_act_fn": "relu", "is_gated_act": False}
-        for name, value in expected.items():
-            if config.get(name, value) != value:
-                raise ValueError(f"{name} is {config[name]!r} instead of {value!r}")
-        if own["input_patch_stride"] != own["input_patch_size"] or not own.get("use_reg_token"):
-            raise ValueError("patches that overlap, or no [REG] token")
-        quantiles = own["quantiles"]
-        if not isinstance(quantiles, list) or 0.5 not in quantiles:
-            raise ValueError("quantiles without a median")
-        return {
-            "width": whole(config, "d_model"),
-            "hidden": whole(config, "d_ff"),
-            "head_width": whole(config, "d_kv"),
-            "heads": whole(config, "num_heads"),
-            "layers": whole(config, "num_layers"),
-            "epsilon": float(str(config["layer_norm_epsilon"])),
-            "patch": whole(own, "input_patch_size"),
-            "context": whole(own, "context_length"),
-            "quantiles": tuple(float(level) for level in quantiles),
-        }
-
-
-def section(config: Mapping[str, object]) -> Mapping[str, object]:
-    """The part of config.json that transformers does not know."""
-    own = config["chronos_config"]
-    if not isinstance(own, Mapping):
-        raise TypeError("chronos_config is no object")
-    return own
-
-
-def whole(config: Mapping[str, object], name: str) -> int:
-    """A positive whole number."""
-    value = config[name]
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} is {value!r}")
-    return value
+    def common(cls, config: Config) -> dict[str, object]:
+        """See ``T5Sizes.common``."""
+        own = config.section("chronos_config")
+        patch = own.whole("input_patch_size")
+        if own.whole("input_patch_stride") != patch:
+            raise own.refused("input_patch_stride", f"input_patch_size, {patch}: patches that overlap are not served,")
+        if not own.flag("use_reg_token", False):
+            raise own.refused("use_reg_token", "true: networks without [REG] token are not served,")
+        rest = {"patch": patch, "context": own.whole("context_length"), "quantiles": own.levels("quantiles")}
+        return super().common(config) | rest
 
 
 def owned(tensor: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -130,30 +94,40 @@ class SelfAttention:
 
 
 class Feed:
-    """x + wo(relu(wi(norm(x))))."""
+    """x + wo(act(wi(norm(x)))), or x + wo(act(wi_0(norm(x))) * wi_1(norm(x))) where it is gated."""
 
     def __init__(self, take: Take, layer: str, part: str, sizes: Sizes, dtype: torch.dtype) -> None:
-        self._wi = owned(take(f"{layer}.{part}.wi.weight", (sizes.hidden, sizes.width)), dtype)
+        names = ("wi_0", "wi_1") if sizes.gated else ("wi",)
+        into = [take(f"{layer}.{part}.{name}.weight", (sizes.hidden, sizes.width)) for name in names]
+        self._wi = torch.cat([weight.to(dtype) for weight in into]) if sizes.gated else owned(into[0], dtype)
         self._wo = owned(take(f"{layer}.{part}.wo.weight", (sizes.width, sizes.hidden)), dtype)
         self._norm = Norm(take, f"{layer}.layer_norm", sizes, dtype)
+        self._act, self._gated = ACTIVATIONS[sizes.act], sizes.gated
 
     def __call__(self, x: Tensor) -> Tensor:
-        return x.add_(F.linear(F.linear(self._norm(x), self._wi).relu_(), self._wo))
+        inner = F.linear(self._norm(x), self._wi)
+        if self._gated:
+            gate, value = inner.chunk(2, -1)
+            inner = self._act(gate).mul_(value)
+        else:
+            inner = self._act(inner)
+        return x.add_(F.linear(inner, self._wo))
 
 
 class Residual:
-    """out(relu(hidden(x))) + residual(x): it makes tokens of patches and quantiles of tokens; ``out`` in ``dtype``."""
+    """out(act(hidden(x))) + residual(x): it makes tokens of patches and quantiles of tokens; ``out`` in ``dtype``."""
 
     def __init__(
-        self, take: Take, name: str, wide: int, hidden: int, out: int, dtype: torch.dtype = torch.float32
+        self, take: Take, name: str, wide: int, out: int, sizes: Sizes, dtype: torch.dtype = torch.float32
     ) -> None:
-        self._dtype = dtype
+        self._dtype, hidden = dtype, sizes.hidden
+        self._act = ACTIVATIONS[sizes.act]
         self._hidden = _affine(take, f"{name}.hidden_layer", hidden, wide)
         self._out = _affine(take, f"{name}.output_layer", out, hidden, dtype)
         self._skip = _affine(take, f"{name}.residual_layer", out, wide)
 
     def __call__(self, x: Tensor) -> Tensor:
-        hidden = F.linear(x, *self._hidden).relu_().to(self._dtype)
+        hidden = self._act(F.linear(x, *self._hidden)).to(self._dtype)
         return F.linear(x, *self._skip).add_(F.linear(hidden, *self._out))
 
 

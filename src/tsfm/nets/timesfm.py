@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsfm.errors import ConfigError
 from tsfm.series import FloatArray
 from tsfm.weights import State
 
@@ -17,6 +18,7 @@ PATCH = 32
 STEP = 128  # points that one pass forecasts
 OUTPUTS = 10  # for each point: the mean, then nine quantiles
 EPSILON = 1e-6
+FIRST = 20  # layers of TimesFM 1.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,15 @@ def _scale(series: FloatArray) -> tuple[float, float]:
     return float(np.mean(first, dtype=np.float64)), deviation if deviation >= EPSILON else 1.0
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """What a checkpoint's tensors say of it."""
+
+    width: int
+    layers: int
+    head: int
+
+
 class Reader:
     """Takes tensors out of a checkpoint in the type that they are needed in."""
 
@@ -85,12 +96,19 @@ class Decoder:
 
     def __init__(self, reader: Reader) -> None:
         width = reader.state.shape("freq_emb.weight", 2)[1]
+        (head,) = reader.state.shape("stacked_transformer.layers.0.self_attn.scaling", 1)
         self._frequencies = reader.exact("freq_emb.weight", 3, width)
         self._into = _ResidualBlock(reader, "input_ff_layer", 2 * PATCH, width, width)
         self._out = _ResidualBlock(reader, "horizon_ff_layer", width, width, STEP * OUTPUTS)
         self._layers: list[_Layer] = []
         while (at := f"stacked_transformer.layers.{len(self._layers)}") + ".self_attn.scaling" in reader.state:
             self._layers.append(_Layer(reader, at, width))
+        self.sizes = Sizes(width, len(self._layers), head)
+        if self.sizes.layers == FIRST:
+            raise ConfigError(
+                f"{reader.state.path}: expected TimesFM 2.0 (50 layers), found {FIRST}: "
+                "TimesFM 1.0 has the same names of tensors but adds positions to its patches, and is not served"
+            )
         reader.state.finish()
 
     def next_step(self, patched: Patched, frequency: int) -> FloatArray:
