@@ -108,10 +108,9 @@ def read_weights(folder: Path) -> State:
     for file, names in shards.parse(reading.content(index, "an index of weights"), str(index)).items():
         found = _tensors(folder / file)
         if differing := sorted(names ^ set(found)):
-            there = "that the index does not place there" if differing[0] in found else "less"
-            raise ConfigError(
-                f"{folder / file}: expected the tensors that {index.name} names, found {differing[0]} {there}"
-            )
+            name = differing[0]
+            what = f"{name}, which the index does not place there" if name in found else f"no {name}"
+            raise ConfigError(f"{folder / file}: expected the tensors that {index.name} names, found {what}")
         tensors |= found
     return State(index, tensors)
 

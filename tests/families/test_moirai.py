@@ -457,7 +457,9 @@ def broken(source: Path, target: Path, **changes: object) -> Path:
 
 def test_another_familys_folder_says_what_was_expected(tmp_path):
     other_checkpoint.make(tmp_path)
-    with pytest.raises(ConfigError, match=r"config\.json: model_type: expected the configuration of Moirai-MoE or Moirai-2, found"):
+    with pytest.raises(
+        ConfigError, match=r"config\.json: model_type: expected the configuration of Moirai-MoE or Moirai-2, found"
+    ):
         moirai.load(tmp_path, FLOAT32)
 
 
@@ -478,11 +480,19 @@ def test_no_folder_is_refused():
         ("tiny", {"num_layers": 1}, r"encoder\.centroid of shape \(1, 32, 128\), found it with shape \(2, 32, 128\)"),
         ("tiny", {"d_model": 100}, "d_model: expected a multiple of 64, found 100"),
         ("tiny", {"patch_sizes": [8, 16]}, r"patch_sizes: expected \[16\], found \[8, 16\]"),
-        ("tiny", {"distr_output": {"components": []}}, "distr_output: expected MixtureOutput of StudentTOutput, .* found"),
+        (
+            "tiny",
+            {"distr_output": {"components": []}},
+            "distr_output: expected MixtureOutput of StudentTOutput, .* found",
+        ),
         ("tiny2", {"num_layers": 3}, r"layers\.2\..*found none of that name"),
         ("tiny2", {"num_layers": 1}, "expected no more tensors, found 12 unknown ones"),
         ("tiny2", {"num_predict_token": 2.5}, "num_predict_token: expected a whole number from 1, found 2.5"),
-        ("tiny2", {"quantile_levels": [0.9, 0.1]}, "quantile_levels: expected levels between 0 and 1 with 0.5 among them"),
+        (
+            "tiny2",
+            {"quantile_levels": [0.9, 0.1]},
+            "quantile_levels: expected levels between 0 and 1 with 0.5 among them",
+        ),
     ],
 )
 def test_a_config_that_does_not_fit_the_weights_is_refused_in_words(folders, tmp_path, size, changes, words):

@@ -237,7 +237,10 @@ def test_a_truncated_file_is_refused(copied):
 
 def test_another_familys_configuration_is_refused(copied):
     (copied / "config.json").write_text('{"model_type": "time_moe", "hidden_size": 384}')
-    assert refused(copied) == "config.json: model_type: expected the configuration of a MOMENT checkpoint, found 'time_moe'"
+    assert (
+        refused(copied)
+        == "config.json: model_type: expected the configuration of a MOMENT checkpoint, found 'time_moe'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -248,7 +251,10 @@ def test_another_familys_configuration_is_refused(copied):
         (lambda c: c.update(patch_stride_len=4), "patch_stride_len: expected 8, found 4"),
         (lambda c: c.update(seq_len=500), "seq_len: expected a multiple of 32, found 500"),
         (lambda c: c["t5_config"].update(feed_forward_proj="relu"), "t5_config.feed_forward_proj: expected a gated"),
-        (lambda c: c["t5_config"].update(num_heads="2"), "t5_config.num_heads: expected a whole number from 1, found '2'"),
+        (
+            lambda c: c["t5_config"].update(num_heads="2"),
+            "t5_config.num_heads: expected a whole number from 1, found '2'",
+        ),
         (lambda c: c["t5_config"].update(d_ff=0), "t5_config.d_ff: expected a whole number from 1, found 0"),
     ],
 )

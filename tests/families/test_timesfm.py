@@ -206,6 +206,13 @@ def test_another_models_checkpoint_is_refused(tmp_path):
         timesfm.load(save(tmp_path, {"lm_head": torch.zeros(2, 2)}), FLOAT32)
 
 
+def test_timesfm_1_is_told_by_its_depth(tmp_path):
+    shapes = checkpoint.shapes(64, 20, 16)
+    save(tmp_path, {name: torch.ones(shape) for name, shape in shapes})
+    with pytest.raises(ConfigError, match=r"expected TimesFM 2\.0 \(50 layers\), found 20: TimesFM 1\.0 .* not served"):
+        timesfm.load(tmp_path, FLOAT32)
+
+
 def test_tensors_that_do_not_fit_together_are_refused(folder, tmp_path):
     state = torch.load(folder / "torch_model.ckpt", weights_only=True)
     state["stacked_transformer.layers.1.mlp.gate_proj.weight"] = torch.zeros(3, 64)

@@ -1,0 +1,371 @@
+"""The makers' packages as they read a configuration: their keys, checkpoints that they build, and their answers.
+
+One class a family. ``config`` is a small configuration, ``state`` the tensors of the official class built from any,
+``theirs`` and ``ours`` the numbers that both give for one folder, ``keys`` the names that the official class knows in
+each section of config.json ("" is the file's own).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from checkpoints import chronos, moirai, moment, timemoe, timesfm
+
+from tsfm import families
+from tsfm.series import Runtime, Series
+
+FLOAT32 = Runtime(dtype="float32", threads=1)
+State = dict[str, torch.Tensor]
+Json = dict[str, object]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def wave(points: int = 150, gap: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(5).normal(size=points)
+    values = np.sin(np.arange(points) / 5) + 0.3 * noise
+    values[points // 3 : points // 3 + gap] = np.nan
+    return ((values - np.nanmean(values)) / np.nanstd(values)).astype(np.float32)
+
+
+def filled(state: State, head: int = 1) -> State:
+    """Random values of unit gain, so that every layer matters and a wrong one is noticed."""
+    draw = torch.Generator().manual_seed(0)
+
+    def random(name: str, like: torch.Tensor) -> torch.Tensor:
+        noise = torch.randn(like.shape, generator=draw)
+        if name.endswith(".pe") or "centroid" in name:
+            return like if name.endswith(".pe") else noise.to(like.dtype)
+        if "norm" in name and name.endswith("weight"):
+            return 1 + 0.1 * noise
+        if like.ndim == 1:
+            return 0.1 * noise
+        return noise * like.shape[-1] ** -0.5 * (head**-0.5 if ".q." in name else 1)
+
+    return {name: random(name, tensor).contiguous() for name, tensor in sorted(state.items())}
+
+
+def forecast(family: str, folder: Path, levels: list[float], horizon: int) -> np.ndarray:
+    (answer,) = families.load(family, folder, FLOAT32).forecast([Series(wave())], horizon, levels)
+    return answer.quantiles if levels else answer.median
+
+
+def transformers_keys() -> set[str]:
+    from transformers import PretrainedConfig
+
+    return set(vars(PretrainedConfig())) | set(inspect.signature(PretrainedConfig.__init__).parameters) - IGNORED
+
+
+IGNORED = {"self", "kwargs"}
+
+
+def own_keys(cls: type) -> set[str]:
+    """What a class of transformers adds to ``PretrainedConfig``, the other names of its keys included."""
+    known = set(vars(cls())) | set(inspect.signature(cls.__init__).parameters) | set(cls.attribute_map)
+    return known - transformers_keys() - IGNORED
+
+
+class Bolt:
+    family = "chronos"
+    config: ClassVar[Json] = chronos._layout("tiny")[0] | {"num_decoder_layers": 2}
+
+    def keys(self) -> dict[str, set[str]]:
+        from chronos.chronos_bolt import ChronosBoltConfig
+        from transformers import T5Config
+
+        return {"": own_keys(T5Config), "chronos_config": {field.name for field in fields(ChronosBoltConfig)}}
+
+    def state(self, config: Json) -> State:
+        from chronos.chronos_bolt import ChronosBoltModelForForecasting
+        from transformers import T5Config
+
+        tensors = ChronosBoltModelForForecasting(T5Config(**config)).state_dict()
+        return filled({name: tensor for name, tensor in tensors.items() if "embed_tokens" not in name}, 8)
+
+    def theirs(self, folder: Path) -> np.ndarray:
+        from chronos import BaseChronosPipeline
+
+        pipeline = BaseChronosPipeline.from_pretrained(str(folder))
+        answer = pipeline.predict([torch.from_numpy(wave())], prediction_length=70)
+        return np.sort(np.asarray(answer[0]).reshape(-1, 70), axis=0)
+
+    def ours(self, folder: Path) -> np.ndarray:
+        loaded = families.load(self.family, folder, FLOAT32)
+        newest = Series(wave()).newest(loaded.max_context)
+        (answer,) = loaded.forecast([newest], 70, loaded._net.sizes.quantiles)
+        return answer.quantiles
+
+
+class Two(Bolt):
+    config: ClassVar[Json] = chronos._layout("tiny2")[0]
+
+    def keys(self) -> dict[str, set[str]]:
+        from chronos.chronos2.config import Chronos2CoreConfig, Chronos2ForecastingConfig
+
+        own = {field.name for field in fields(Chronos2ForecastingConfig)}
+        return {"": own_keys(Chronos2CoreConfig), "chronos_config": own}
+
+    def state(self, config: Json) -> State:
+        from chronos.chronos2.config import Chronos2CoreConfig
+        from chronos.chronos2.model import Chronos2Model
+
+        return filled(Chronos2Model(Chronos2CoreConfig(**config)).state_dict(), 8)
+
+
+class TimeMoe:
+    family = "timemoe"
+    config: ClassVar[Json] = timemoe._config("tiny")
+
+    def keys(self) -> dict[str, set[str]]:
+        from sktime.libs.timemoe.timemoe_config import TimeMoeConfig
+
+        return {"": own_keys(TimeMoeConfig)}
+
+    def state(self, config: Json) -> State:
+        from sktime.libs.timemoe.timemoe import TimeMoeForPrediction
+        from sktime.libs.timemoe.timemoe_config import TimeMoeConfig
+
+        return filled(TimeMoeForPrediction(TimeMoeConfig(**config)).state_dict())
+
+    @torch.no_grad()
+    def theirs(self, folder: Path) -> np.ndarray:
+        from sktime.libs.timemoe.timemoe import TimeMoeForPrediction
+
+        model = TimeMoeForPrediction.from_pretrained(folder).float().eval()
+        context = torch.from_numpy(wave())[None]
+        mean, deviation = context.mean(-1, keepdim=True), context.std(-1, keepdim=True)
+        seen = ((context - mean) / deviation)[..., None]
+        while (left := 43 + context.shape[1] - seen.shape[1]) > 0:
+            out = model(seen, use_cache=False, max_horizon_length=left, return_dict=True).logits
+            seen = torch.cat([seen, out[:, -1].reshape(1, -1, 1)], 1)
+        return (seen[0, context.shape[1] :, 0] * deviation[0] + mean[0]).numpy()[:43]
+
+    def ours(self, folder: Path) -> np.ndarray:
+        return forecast(self.family, folder, [], 43)
+
+
+class Moment:
+    family = "moment"
+    config: ClassVar[Json] = moment._config("tiny")
+
+    def keys(self) -> dict[str, set[str]]:
+        from momentfm.models import moment as source
+        from transformers import T5Config
+
+        text = inspect.getsource(source.MOMENT)
+        named = set(re.findall(r'config\.getattr\(\s*"(\w+)"', text)) | set(re.findall(r"config\.(\w+)\b(?!\()", text))
+        kwargs = {"model_kwargs", "model_name"}  # of the pipeline, and what published configurations have beside
+        return {"": named - {"from_namespace", "getattr"} | kwargs, "t5_config": own_keys(T5Config)}
+
+    def _pipeline(self, config: Json) -> torch.nn.Module:
+        from momentfm import MOMENTPipeline
+
+        pipeline = MOMENTPipeline(dict(config), model_kwargs={"task_name": "reconstruction"})
+        pipeline.init()
+        return pipeline.eval()
+
+    def state(self, config: Json) -> State:
+        return filled(self._pipeline(config).state_dict(), 16)
+
+    @torch.no_grad()
+    def theirs(self, folder: Path) -> np.ndarray:
+        from momentfm import MOMENTPipeline
+
+        pipeline = MOMENTPipeline.from_pretrained(str(folder), model_kwargs={"task_name": "reconstruction"})
+        pipeline.init()
+        target = wave(pipeline.eval().seq_len, 17)
+        holes = np.isnan(target)
+        parts = (np.where(holes, 0, target), ~holes, np.ones(len(target)))
+        values, mask, inside = (torch.tensor(part, dtype=torch.float32)[None] for part in parts)
+        return pipeline(x_enc=values[:, None], mask=mask, input_mask=inside).reconstruction[0, 0].numpy()[holes]
+
+    def ours(self, folder: Path) -> np.ndarray:
+        loaded = families.load(self.family, folder, FLOAT32)
+        target = wave(loaded._window, 17)
+        return loaded.impute([Series(target)])[0][np.isnan(target)]
+
+
+class Moirai2:
+    family = "moirai"
+    config: ClassVar[Json] = {
+        **{"d_model": 128, "d_ff": 64, "num_layers": 2, "max_seq_len": 512, "attn_dropout_p": 0.0, "dropout_p": 0.0},
+        **{"scaling": True, "num_predict_token": 4, "patch_size": 16, "quantile_levels": moirai.LEVELS},
+    }
+
+    def module(self) -> type:
+        import jaxtyping
+
+        class PyTree:  # the real one needs jax, and only annotations use it
+            def __class_getitem__(cls, item: object) -> object:
+                return cls
+
+        jaxtyping.PyTree = PyTree
+        from uni2ts.model.moirai2 import Moirai2Module
+
+        return Moirai2Module
+
+    def keys(self) -> dict[str, set[str]]:
+        return {"": set(inspect.signature(self.module().__init__).parameters) - IGNORED}
+
+    def state(self, config: Json) -> State:
+        return filled(self.module()(**config).state_dict())
+
+    @torch.no_grad()
+    def theirs(self, folder: Path) -> np.ndarray:
+        from uni2ts.model.moirai2 import Moirai2Forecast
+
+        module = self.module().from_pretrained(folder, strict=True)
+        sizes = {"prediction_length": 70, "context_length": 144, "target_dim": 1}
+        whole = Moirai2Forecast(module=module, **sizes, feat_dynamic_real_dim=0, past_feat_dynamic_real_dim=0).eval()
+        return np.sort(whole(**self.inputs())[0].numpy(), axis=0)
+
+    def inputs(self) -> dict[str, torch.Tensor]:
+        target = torch.from_numpy(wave(144))[None, :, None]
+        observed = torch.ones_like(target, dtype=torch.bool)
+        padded = torch.zeros(target.shape[:2], dtype=torch.bool)
+        return {"past_target": target, "past_observed_target": observed, "past_is_pad": padded}
+
+    def ours(self, folder: Path) -> np.ndarray:
+        loaded = families.load(self.family, folder, FLOAT32)
+        (answer,) = loaded.forecast([Series(wave(144))], 70, loaded.net.levels)
+        return answer.quantiles
+
+
+class MoiraiMoE(Moirai2):
+    """Compared by the distribution of the next patch: draws are random on both sides."""
+
+    config: ClassVar[Json] = {
+        **{"d_model": 128, "d_ff": 32, "num_layers": 2, "max_seq_len": 512, "attn_dropout_p": 0.0, "dropout_p": 0.0},
+        **{"scaling": True, "distr_output": moirai._distribution(), "patch_sizes": [16]},
+    }
+
+    def module(self) -> type:
+        super().module()
+        from uni2ts.model.moirai_moe import MoiraiMoEModule
+
+        return MoiraiMoEModule
+
+    def keys(self) -> dict[str, set[str]]:
+        own = super().keys()
+        from uni2ts.distribution import NormalFixedScaleOutput
+
+        narrow = set(inspect.signature(NormalFixedScaleOutput.__init__).parameters) - IGNORED
+        return own | {"distr_output.components[1]": narrow | {"_target_"}, "distr_output": {"_target_", "components"}}
+
+    def state(self, config: Json) -> State:
+        module = self.module()
+        from uni2ts.model.moirai_moe.module import decode_distr_output
+
+        decoded = config | {"distr_output": decode_distr_output(config["distr_output"])}
+        return filled(module(**decoded).state_dict())
+
+    @torch.no_grad()
+    def theirs(self, folder: Path) -> np.ndarray:
+        from uni2ts.model.moirai_moe import MoiraiMoEForecast
+
+        module = self.module().from_pretrained(folder, strict=True)
+        sizes = {"prediction_length": 16, "context_length": 144, "target_dim": 1, "patch_size": 16}
+        whole = MoiraiMoEForecast(module=module, **sizes, feat_dynamic_real_dim=0, past_feat_dynamic_real_dim=0).eval()
+        target, observed, *ids, predicted = whole._convert(16, **self.inputs())
+        made = whole.module(target, observed, *ids, predicted, torch.full(target.shape[:2], 16))
+        base = made.base_dist
+        t, narrow, counts, log = base.components
+        parts = [*base.weights.probs.unbind(-1), t.df, t.loc, t.scale, narrow.loc, narrow.scale]
+        parts += [counts.total_count, counts.logits, log.loc, log.scale]
+        return torch.stack([torch.as_tensor(part).expand(t.df.shape)[:, 8] for part in parts]).numpy()
+
+    @torch.no_grad()
+    def ours(self, folder: Path) -> np.ndarray:
+        from tsfm.nets.moirai_patches import patches
+
+        net = families.load(self.family, folder, FLOAT32).net
+        tokens = patches([Series(wave(144))], 16, "cpu")
+        mixture, _, _ = net.given(tokens, torch.empty(1, 1, 0))
+        parts = [
+            *mixture.shares.unbind(-1),
+            *mixture.t,
+            *mixture.narrow,
+            torch.full_like(mixture.t[0], net.head.narrow),
+        ]
+        return torch.stack([part[:, 0] for part in (*parts, *mixture.counts, *mixture.log)]).numpy()
+
+
+class Fracast:
+    family = "fracast"
+
+    @property
+    def config(self) -> Json:
+        import json
+
+        return json.loads((self.folder() / "config.json").read_text())
+
+    def folder(self) -> Path:
+        return Path(find_spec("fracast").submodule_search_locations[0]) / "weights"
+
+    def keys(self) -> dict[str, set[str]]:
+        source = self.folder().parent / "_core"
+        text = (source / "model.py").read_text() + (source / "periodic/encoder.py").read_text()
+        read = {
+            section: set(re.findall(rf'\b(?:{names})(?:\.get\(|\[)"(\w+)"', text))
+            for section, names in (("model", "m|model_cfg"), ("pyramid", "p|pyramid_cfg"))
+        }
+        return {section: names | set(self.config[section]) for section, names in read.items()}
+
+    def state(self, config: Json) -> State:
+        from fracast._core.model import build_from_cfg
+
+        core, head = build_from_cfg(config)
+        both = {
+            f"{name}.{key}": value
+            for name, part in (("core", core), ("head", head))
+            for key, value in part.state_dict().items()
+        }
+        return filled(both)
+
+    def theirs(self, folder: Path) -> np.ndarray:
+        from fracast.inference import FracastModel
+
+        model = FracastModel.from_pretrained(folder, weights="fp32")
+        return np.sort(model._forecast_rows(wave()[None], 70)[0].T, axis=0)
+
+    def ours(self, folder: Path) -> np.ndarray:
+        loaded = families.load(self.family, folder, FLOAT32)
+        newest = Series(wave()).newest(loaded.max_context)
+        (answer,) = loaded.forecast([newest], 70, loaded._net.sizes.quantiles)
+        return answer.quantiles
+
+
+class TimesFm:
+    """The package reads no configuration; transformers has one for the same weights."""
+
+    family = "timesfm"
+    config: ClassVar[Json] = {"model_type": "timesfm"}
+
+    def keys(self) -> dict[str, set[str]]:
+        from transformers import TimesFmConfig
+
+        with quiet():
+            from timesfm.pytorch_patched_decoder import TimesFMConfig
+            from timesfm.timesfm_base import TimesFmHparams
+
+        package = {field.name for cls in (TimesFmHparams, TimesFMConfig) for field in fields(cls)}
+        return {"": own_keys(TimesFmConfig), "package": package}
+
+    def state(self, config: Json) -> State:
+        return filled({name: torch.empty(shape) for name, shape in timesfm.shapes(64, 2, 16)})
