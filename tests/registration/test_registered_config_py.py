@@ -112,6 +112,118 @@ def test_what_an_operator_writes_below_our_block_wins() -> None:
     assert edit.text == G4 + 'models["chronos"]["port"] = 7777\n'
 
 
+SHIPPED = {
+    "update": "models.update({'chronos': {'port': 6063, 'endpoint': '/ds_predict'}})",
+    "update by name": "models.update(chronos={'port': 6063}, extra={'port': 1})",
+    "update of the entry": "models['chronos'].update(port=6063)",
+    "merge": "models |= {'chronos': {'port': 6063, 'endpoint': '/ds_predict'}}",
+    "merge of the entry": "models['chronos'] |= {'port': 6063}",
+    "del": "del models['chronos']",
+    "del of all": "del models",
+    "pop": "models.pop('chronos', None)",
+    "a read": "chronos_port = models['chronos']['port']",
+    "a question": "has_chronos = 'chronos' in models and len(models) > 1",
+    "an if that changes nothing": "if _os.name == 'posix':\n    models['chronos']['port'] = 6063",
+    "another's update": "other = {}\nother.update(chronos={'port': 1})",
+    "a type": "models: dict",
+}
+"""What the value is known of: nobody answers there, so ours goes behind it."""
+
+UNKNOWN = {
+    "update": "extra = {}\nmodels.update(extra)",
+    "update of the entry": "models['chronos'].update(_os.environ)",
+    "merge": "models |= dict([])",
+    "union": "models = models | {'chronos': {'port': 1}}",
+    "spread": "models = {**models, 'chronos': {'port': 1}}",
+    "constructor": "models = dict(models)",
+    "loop": "for one in models.values():\n    one['port'] += 10",
+    "loop over keys": "for key in list(models):\n    models[key]['port'] = 1",
+    "alias": "m = models\nm['chronos']['port'] = 1",
+    "alias of the entry": "entry = models['chronos']\nentry['port'] = 1",
+    "tuple": "m, n = models, 1",
+    "walrus": "print(m := models)",
+    "function": "def change():\n    models['chronos']['port'] = 1\nchange()",
+    "through globals": "globals()['models']['chronos']['port'] = 1",
+    "globals' update": "globals().update(chronos='elsewhere')",
+    "exec": "exec('x = 1')",
+    "clear": "models.clear()",
+    "popitem": "models.popitem()",
+    "comprehension": "models = {k: v for k, v in models.items()}",
+    "branch": "if _os.name == 'posix':\n    models = {'chronos': {'port': 1}}",
+    "branch for the entry": "if _os.name == 'posix':\n    models['chronos']['port'] = 1",
+    "del in a branch": "if _os.name == 'posix':\n    del models['chronos']",
+    "import": "from os import *",
+    "key of a name": "k = 'chronos'\nmodels[k] = {'port': 1}",
+}
+"""What only running the file tells: it stays, and words say so."""
+
+
+@pytest.mark.parametrize("line", SHIPPED.values(), ids=SHIPPED)
+def test_what_is_written_out_about_models_is_followed(line: str, tmp_path: Path) -> None:
+    text = f"{G4}{line}\n"
+    edit = registered(text, CHRONOS, FRACAST)
+    assert urls(tmp_path, edit.text, CHRONOS, FRACAST) == {"chronos": CHRONOS.url, "fracast": FRACAST.url}
+    assert not any("is kept" in note for note in edit.notes)
+    assert registered(edit.text, CHRONOS, FRACAST).text == edit.text
+    assert marks.strip(edit.text, "").text == text
+
+
+@pytest.mark.parametrize("line", UNKNOWN.values(), ids=UNKNOWN)
+def test_what_is_computed_about_models_stays_and_is_told_in_words(line: str, tmp_path: Path) -> None:
+    text = f"{G4}{line}\n"
+    edit = registered(text, CHRONOS, FRACAST)
+    before = urls(tmp_path, text, CHRONOS)
+    assert urls(tmp_path, edit.text, CHRONOS, FRACAST) == before | {"fracast": FRACAST.url}
+    (note,) = edit.notes
+    assert "chronos = (computed) is kept" in note
+    assert CHRONOS.url in note
+    assert registered(edit.text, CHRONOS, FRACAST).text == edit.text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "models.update(chronos={'port': 7777})",
+        "models |= {'chronos': {'port': 7777}}",
+        "models['chronos'] |= {'port': 7777}",
+    ],
+)
+def test_an_address_of_the_operators_own_is_kept_in_whichever_way_it_is_written(line: str) -> None:
+    text = f"{G4}{line}\n"
+    edit = registered(text, CHRONOS)
+    assert edit.text == text
+    assert "chronos = http://127.0.0.1:7777/ds_predict is kept" in edit.notes[0]
+
+
+def test_the_line_that_the_note_on_a_computed_dict_proposes_settles_it(tmp_path: Path) -> None:
+    text = f"{G4}models.update(globals())\n"
+    for one in (TDTSFM, CHRONOS):
+        note = registered(text, one).notes[0]
+        assert f"line {text.count(chr(10))}: what `models` holds is computed there" in note
+        mended = text + note.partition("write `")[2].partition("`")[0] + "\n"
+        edit = registered(mended, one)
+        assert edit.notes == []
+        assert one.url in urls(tmp_path, edit.text.replace("models.update(globals())", ""), one).values()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "if x:\n    chronos = 'http://127.0.0.1:6063/ds_predict'",
+        "chronos = 'http://127.0.0.1:6063/ds_predict'\nchronos += x",
+        "chronos, y = x, x",
+        "for chronos in x:\n    pass",
+        "with x as chronos:\n    pass",
+        "import chronos",
+        "try:\n    chronos = y\nexcept OSError:\n    pass",
+    ],
+)
+def test_a_key_that_may_be_bound_in_other_ways_is_not_taken_for_a_constant(line: str) -> None:
+    edit = registered(f"{G3}{line}\n", CHRONOS)
+    assert marks.BEGIN not in edit.text
+    assert "chronos = (computed) is kept" in edit.notes[0]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [("bind = '0.0.0.0:6035\n", "line 1"), ("x = (1,\n", "line 1"), ("x = 1\n\\", "line"), ("x = '\0'\n", "null")],

@@ -1,50 +1,20 @@
 """TDgpt's taosanode.config.py (third and fourth generation): our block at its end.
 
-The file is executed by TDgpt, so later assignments win and nothing above the block is touched. It is
-never executed here: what it says is read from its syntax tree.
+The file is executed by TDgpt, so later assignments win and nothing above the block is touched.
 """
 
 from __future__ import annotations
 
-import ast
-import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-from tsfm.registration import endpoints, marks
+from tsfm.registration import endpoints, marks, pyfacts
 from tsfm.registration.endpoints import Endpoint
 from tsfm.registration.marks import Edit
+from tsfm.registration.pyfacts import Facts
 
 _INSTEAD = "# instead of: "
-
-
-@dataclass
-class Facts:
-    """What the file assigns at its top level; None: a value that only running it would tell.
-
-    Attributes:
-        names: globals, also those set as ``globals()["name"]``.
-        models: what is said of each entry of ``models``, its port and endpoint among it.
-        generation: the fourth has ``models``.
-        computed: ``models`` is there, but not written out as a dict.
-    """
-
-    names: dict[str, object] = field(default_factory=dict)
-    models: dict[str, dict[str, object]] = field(default_factory=dict)
-    generation: str = "G3"
-    computed: bool = False
-
-    def url(self, endpoint: Endpoint) -> str | None:
-        """The URL that TDgpt would use for the key; None when the file says none; "" when it is computed."""
-        entry = self.models.get(endpoint.family)
-        if entry is not None and entry.get("port") is not None:
-            port, path = entry["port"], entry.get("endpoint", "/ds_predict")
-            return f"http://127.0.0.1:{port}{path}"
-        for name in (endpoint.key, endpoint.key.replace("-", "_")):
-            if name in self.names:
-                value = self.names[name]
-                return value if isinstance(value, str) else ""
-        return "" if self.computed or (entry and "port" in entry) else None
+_COMPUTED = ""
+"""A URL that only running the file would tell."""
 
 
 def register(text: str, wanted: Sequence[Endpoint], source: str) -> Edit:
@@ -55,11 +25,11 @@ def register(text: str, wanted: Sequence[Endpoint], source: str) -> Edit:
     """
     stripped = marks.strip(text, source)
     base, remarks = marks.ended(stripped.text)
-    facts = read(base, source)
+    facts = pyfacts.read(base, source)
     edit = Edit(text)
     body: list[str] = []
     for endpoint in wanted:
-        said = facts.url(endpoint)
+        said = url(facts, endpoint)
         instead = f"{_INSTEAD}{endpoint.key} = {said}"
         if said in (None, endpoint.url):
             body += _assignments(endpoint, facts)
@@ -69,11 +39,11 @@ def register(text: str, wanted: Sequence[Endpoint], source: str) -> Edit:
             edit.notes.append(marks.replaced(source, endpoint.key, said, endpoint.url))
             body += [instead, *_assignments(endpoint, facts)]
         else:
-            edit.notes.append(marks.kept(source, endpoint.key, said or "(computed)", endpoint.url))
+            edit.notes.append(_kept(facts, endpoint, said or "", source))
     edit.text = stripped.text
     if body:
         edit.text = base + "".join(marks.block([marks.WHO, *remarks, *body], marks.line_end(base)))
-        read(edit.text, source)
+        pyfacts.read(edit.text, source)
     return edit
 
 
@@ -95,67 +65,27 @@ def _assignments(endpoint: Endpoint, facts: Facts) -> list[str]:
     return rows
 
 
-def read(text: str, source: str) -> Facts:
-    """What the file assigns.
-
-    Raises:
-        Refused: it is not valid Python.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # not our code to warn about
-            tree = ast.parse(text.encode("utf-8", "surrogateescape"))
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        reason = getattr(error, "msg", str(error))
-        raise marks.Refused(
-            f"{source}: TDgpt cannot read it either: {f'line {line}: ' if line else ''}{reason}"
-        ) from None
-    facts = Facts()
-    for target, value in _assigned(tree.body):
-        _note(facts, target, value)
-    return facts
+def url(facts: Facts, endpoint: Endpoint) -> str | None:
+    """The URL that TDgpt would use for the key; None when the file says none; "" when it is computed."""
+    entry = facts.models.get(endpoint.family, {})
+    if entry.get("port") is not None:
+        path = entry.get("endpoint", "/ds_predict")
+        return f"http://127.0.0.1:{entry['port']}{path}" if isinstance(path, str) else _COMPUTED
+    # TDgpt has no other models than those; what is computed may still hold each of them.
+    if "port" in entry or (facts.computed and endpoint.key in endpoints.KNOWN_KEYS):
+        return _COMPUTED
+    for name in (endpoint.key, endpoint.key.replace("-", "_")):
+        if name in facts.names:
+            value = facts.names[name]
+            return value if isinstance(value, str) else _COMPUTED
+    return None
 
 
-def _assigned(body: Sequence[ast.stmt]) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """Every (target, value) that running the file may assign globally."""
-    for statement in body:
-        if isinstance(statement, ast.Assign):
-            yield from ((target, statement.value) for target in statement.targets)
-        elif isinstance(statement, ast.AnnAssign) and statement.value:
-            yield statement.target, statement.value
-        elif isinstance(statement, (ast.If, ast.Try, ast.With)):
-            for part in ("body", "orelse", "finalbody"):
-                yield from _assigned(getattr(statement, part, []))
-
-
-def _note(facts: Facts, target: ast.expr, value: ast.expr) -> None:
-    match target:
-        case ast.Name("models"):
-            facts.generation = "G4"
-            facts.models = _models(value)
-            facts.computed = not isinstance(value, ast.Dict)
-        case ast.Name(name) | ast.Subscript(ast.Call(ast.Name("globals")), ast.Constant(str(name))):
-            facts.names[name] = _constant(value)
-        case ast.Subscript(ast.Subscript(ast.Name("models"), ast.Constant(str(family))), ast.Constant(str(field_name))):
-            facts.models.setdefault(family, {})[field_name] = _constant(value)
-        case ast.Subscript(ast.Name("models"), ast.Constant(str(family))):
-            facts.models[family] = _entry(value)
-
-
-def _models(value: ast.expr) -> dict[str, dict[str, object]]:
-    if not isinstance(value, ast.Dict):
-        return {}
-    pairs = zip(value.keys, value.values, strict=True)
-    return {str(key.value): _entry(entry) for key, entry in pairs if isinstance(key, ast.Constant)}
-
-
-def _entry(value: ast.expr) -> dict[str, object]:
-    if not isinstance(value, ast.Dict):
-        return {"port": None}
-    pairs = zip(value.keys, value.values, strict=True)
-    return {str(key.value): _constant(item) for key, item in pairs if isinstance(key, ast.Constant)}
-
-
-def _constant(value: ast.expr) -> object:
-    return value.value if isinstance(value, ast.Constant) else None
+def _kept(facts: Facts, endpoint: Endpoint, said: str, source: str) -> str:
+    if said or not facts.computed or endpoint.family in facts.models:
+        return marks.kept(source, endpoint.key, said or "(computed)", endpoint.url)
+    entry = f'models["{endpoint.family}"].update(port={endpoint.port}, endpoint="{endpoint.path}")'
+    return (
+        f"{source}: line {facts.computed}: what `models` holds is computed there, so {endpoint.key} = (computed) is "
+        f"kept; write `{entry}` at the file's end and run `tsfm register` to use {endpoint.url}"
+    )

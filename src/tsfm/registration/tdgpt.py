@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tsfm import install
-from tsfm.registration import files, marks, pyconf
+from tsfm.registration import files, marks, pyfacts
 
 INI = "taosanode.ini"
 CONFIG = "taosanode.config.py"
@@ -63,7 +63,7 @@ def _read(path: Path) -> tuple[str, tuple[str, int]]:
         text = ""
     if path.name == CONFIG:
         try:
-            facts = pyconf.read(text, str(path))
+            facts = pyfacts.read(text, str(path))
         except marks.Refused:
             return "G3", ("127.0.0.1", _PORTS["G3"])
         return facts.generation, _address(str(facts.names.get("bind")), _PORTS["G4"])
