@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tsfm.card import Card, Checkpoint
-from tsfm.errors import ConfigError
+from tsfm.errors import ConfigError, TryLater
 from tsfm.settings import MODEL_ROOT
 from tsfm.store import manifest
 
@@ -78,7 +78,8 @@ def resolve(card: Card, model_folder: str | None, name: str | None) -> Path | No
     """The folder to load, or None for a family whose weights come with its package.
 
     Raises:
-        ConfigError: nothing complete there; the message says what was looked for and what to run.
+        TryLater: the files are not there, or not yet; the message says which, and what to run.
+        ConfigError: what is there cannot be loaded.
     """
     root = family_folder(card, model_folder)
     if not card.checkpoints:
@@ -90,7 +91,8 @@ def resolve(card: Card, model_folder: str | None, name: str | None) -> Path | No
     where = own if os.path.isdir(own) else root
     wrong = "; ".join(problems(where, checkpoint)) or "holds another checkpoint of the family"
     wrong += _last_failure(root, checkpoint)
-    raise ConfigError(f"weights of {checkpoint.name}: {where} {wrong}; {remedy(card, checkpoint, root)}")
+    kind = TryLater if _may_come(where, checkpoint) else ConfigError
+    raise kind(f"weights of {checkpoint.name}: {where} {wrong}; {remedy(card, checkpoint, root)}")
 
 
 def remedy(card: Card, checkpoint: Checkpoint, root: Path) -> str:
@@ -134,6 +136,12 @@ def problems(folder: Path, checkpoint: Checkpoint) -> list[str]:
         for name, size in sizes.items()
         if size != expected.get(name)
     ]
+
+
+def _may_come(folder: Path, checkpoint: Checkpoint) -> bool:
+    """Whether files lack that a download, an import or TDgpt's installer still brings."""
+    unreadable = os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK)
+    return not unreadable and bool(missing(folder, checkpoint))
 
 
 def size(folder: Path, checkpoint: Checkpoint) -> int:

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 done, 1 failed, 2 the command line is wrong, 78 the configuration is wrong.
+        0 done, 1 failed, 2 the command line is wrong, 75 try later, 78 the configuration is wrong.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     known = commands()
@@ -62,7 +62,7 @@ def _parser(modules: dict[str, ModuleType]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tsfm",
         description="Serve time-series foundation models to TDengine's TDgpt.",
-        epilog="Exit codes: 0 done, 1 failed, 2 wrong command line, 78 wrong configuration.",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong command line, 75 try later, 78 wrong configuration.",
     )
     parser.add_argument("--version", action="version", version=f"tsfm {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)

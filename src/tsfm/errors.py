@@ -4,6 +4,7 @@ Our exception hierarchy, with the HTTP status or the exit code each one becomes:
 * TsfmError              exit 1
   + UsageError           exit 2    the command line is wrong
   + ConfigError          exit 78   settings or files are wrong: restarting cannot help
+    + TryLater           exit 75   files are missing that time or another process brings
   + RequestError                   what a client is told
     + BadRequest         400       the client can mend it
     + Unauthorized       401       the token is missing or wrong
@@ -32,6 +33,10 @@ class UsageError(TsfmError):
 
 class ConfigError(TsfmError):
     exit_code = 78  # EX_CONFIG; the unit does not restart on it
+
+
+class TryLater(ConfigError):
+    exit_code = 75  # EX_TEMPFAIL; the unit is started again, slowly
 
 
 class RequestError(TsfmError):

@@ -18,6 +18,8 @@ SHARE = PAYLOAD / "share"
 TDGPT = ROOT / "usr/local/taos/taosanode"
 SCRIPTS = TDGPT / "tsfm"
 ETC = ROOT / "etc/taos"
+# The name may come from a unit's instance: never let it walk out of the folder.
+_FAMILY = re.compile("[a-z][a-z0-9]*")
 
 
 def installed_families() -> list[str]:
@@ -30,10 +32,14 @@ def installed_families() -> list[str]:
     return sorted(folder.name for folder in VENVS.iterdir() if venv_python(folder.name))
 
 
+def is_there(family: str) -> bool:
+    """Whether the family's package is installed, be it in part only."""
+    return bool(_FAMILY.fullmatch(family)) and (VENVS / family).is_dir()
+
+
 def venv_python(family: str) -> Path | None:
     """The interpreter of the family's environment; None when its package is not installed."""
-    # The name may come from a unit's instance: never let it walk out of the folder.
-    if not re.fullmatch(r"[a-z][a-z0-9]*", family):
+    if not _FAMILY.fullmatch(family):
         return None
     python = VENVS / family / "bin" / "python"
     return python if python.exists() else None

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
-from collections.abc import Sequence
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tsfm import families, handover, install, settings
-from tsfm.errors import ConfigError
+from tsfm import checkpoints, families, handover, install, notify, settings
+from tsfm.card import Card
+from tsfm.errors import ConfigError, TryLater
 
+PATIENCE_S = 30
 OPTIONS = {
     "host": "H",
     "port": "N",
@@ -42,27 +47,72 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     card = families.find(args.family)
     chosen = settings.read(card.name, {name: getattr(args, name) for name in OPTIONS})
-    _enter_environment(card.name, args.words)
+    _patiently(lambda: _enter_environment(card.name, args.words))
+    if args.download == "no":
+        _patiently(lambda: checkpoints.resolve(card, chosen.model_folder, chosen.checkpoint))
     # What every thread was doing, in the journal, when the watchdog or a native library ends the process.
     faulthandler.enable()
     if card.packaged:
         from tsfm import preload
 
         preload.begin()
+    try:
+        return _serve(card, chosen, args.download)
+    except TryLater as reason:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the server that had a handler for it has ended
+        notify.notify(f"STATUS=waiting: {reason}")
+        time.sleep(_patience_s())
+        raise
+
+
+def _serve(card: Card, chosen: settings.Settings, download: str) -> int:
     # Only here: flask, waitress and numpy are in the family's environment, not in the system's.
-    from tsfm import logs, server
+    try:
+        from tsfm import logs, server
+    except ImportError as error:
+        raise families.lacking(card.name, error) from error
 
     logs.set_up(chosen.log_level)
-    if args.download != "no":
+    if download != "no":
         from tsfm.store import bring
 
-        bring.ensure(card, chosen.model_folder, chosen.checkpoint, args.download == "mirror")
+        bring.ensure(card, chosen.model_folder, chosen.checkpoint, download == "mirror")
     return server.serve(card, chosen)
+
+
+def _patiently(step: Callable[[], object]) -> None:
+    """Do the step, again each second while only time can help."""
+    end, told = time.monotonic() + _patience_s(), ""
+    while True:
+        try:
+            step()
+            return
+        except TryLater as reason:
+            if time.monotonic() >= end:
+                raise
+            if told != str(reason):
+                told = str(reason)
+                notify.notify(f"STATUS=waiting: {told}")
+            time.sleep(1)  # what is waited for tells nobody when it comes
+
+
+def _patience_s() -> int:
+    """How long to wait here before giving up, which makes systemd start the download and the service again.
+
+    systemd has one pause between restarts for all causes, and a service that crashed is wanted back soon. So the
+    pause of one that lacks something is here. A person at a terminal is told at once.
+    """
+    return PATIENCE_S if "NOTIFY_SOCKET" in os.environ else 0
 
 
 def _enter_environment(family: str, words: Sequence[str]) -> None:
     """Go on in the family's own environment where it is installed and this is another one."""
     python = install.venv_python(family)
+    if python is None and install.is_there(family):
+        raise TryLater(
+            f"the environment of {family} is incomplete: its packages are being installed; "
+            f"if nothing installs them, reinstall taos-tsfm-runtime and taos-tsfm-{family}"
+        )
     if python is None and Path(__file__).is_relative_to(install.LIB):
         raise ConfigError(f"family {family} is not installed here; install taos-tsfm-{family}")
     if python:

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsfm import card
-from tsfm.errors import ConfigError
+from tsfm import card, install
+from tsfm.errors import ConfigError, TryLater, TsfmError
 
 if TYPE_CHECKING:  # the commands that only look a family up run where there is no numpy
     from tsfm.series import Model, Runtime
@@ -39,6 +39,7 @@ def load(name: str, folder: Path | None, runtime: Runtime) -> Model:
     Raises:
         ConfigError: the family's packages are not installed here, or the folder does not hold
             what it must; the message says what was expected and what was found.
+        TryLater: the family's packages are being unpacked.
     """
     find(name)
     try:
@@ -46,8 +47,21 @@ def load(name: str, folder: Path | None, runtime: Runtime) -> Model:
         with contextlib.redirect_stdout(sys.stderr):
             module = importlib.import_module(f"tsfm.families.{name}")
             model: Model = module.load(folder, runtime)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"family {name}: the Python package {error.name} is not installed; install taos-tsfm-{name}"
-        ) from error
+    except ImportError as error:
+        raise lacking(name, error) from error
     return model
+
+
+def lacking(name: str, error: ImportError) -> TsfmError:
+    """What to say when a Python package that the family needs cannot be imported.
+
+    With the family's environment installed it is there in part: while packages are being unpacked, or for good.
+    """
+    if install.is_there(name):
+        return TryLater(
+            f"family {name}: its environment is incomplete ({error}): its packages are being installed; "
+            f"if nothing installs them, reinstall taos-tsfm-runtime and taos-tsfm-{name}"
+        )
+    if not isinstance(error, ModuleNotFoundError):
+        raise error
+    return ConfigError(f"family {name}: the Python package {error.name} is not installed; install taos-tsfm-{name}")
