@@ -46,8 +46,12 @@ def test_a_token_file_without_a_token_is_wrong_configuration(tmp_path, content):
     path = tmp_path / "token"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(ConfigError, match="token_file"):
-        Access(settings.read("naive", {"token_file": str(path)}))
+    ini = tmp_path / "tsfm.ini"
+    ini.write_text(f"[DEFAULT]\ntoken_file = {path}\n")
+    with pytest.raises(ConfigError) as error:
+        Access(settings.read("naive", {}, ini))
+    what = "cannot be read: No such file or directory" if content is None else "is empty"
+    assert str(error.value) == f"{ini}: [DEFAULT] token_file: {path} {what}"
 
 
 def test_listening_for_everyone_is_warned_of(caplog):

@@ -70,3 +70,10 @@ def test_make_help_targets_of_the_readme_exist():
     for target in ("run", "test", "check", "deb", "rpm", "repo", "test-host", "bench", "serve", "venvs"):
         known = subprocess.run(["make", "-n", "-s", target], cwd=ROOT, capture_output=True, text=True)
         assert known.returncode == 0, known.stderr
+
+
+@pytest.mark.parametrize("page", ["man/tsfm.ini.5", "man/tsfm.1"])
+def test_a_sentence_of_the_manual_begins_with_no_word_that_must_be_typed_in_small_letters(page):
+    assert not re.findall(
+        r"^(?:Cpu|Cuda|Auto|Yes|No|Taosd|TaosAdapter|Tsfm)\b", (ROOT / page).read_text(), re.MULTILINE
+    )

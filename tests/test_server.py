@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -349,7 +351,9 @@ def test_a_port_in_use_names_the_process_and_exits_78(naive):
         (["naive"], "[naive]\nqeue = 5\n", "[naive] qeue: unknown key"),
         (["naive", "--host", "localhost"], "", "--host: expected an IP address such as 127.0.0.1"),
         (["naive"], "queue = 5\n", "File contains no section headers"),
-        (["chronos", "--model-folder", "/nonexistent"], "", "/nonexistent lacks config.json, model.safetensors"),
+        (["naive", "--device", "gpu"], "", "--device: expected cpu, cuda or cuda:N in small letters, got 'gpu'"),
+        (["naive"], "[naive]\ndevice = CPU\n", "[naive] device: expected cpu, cuda or cuda:N in small letters, got"),
+        (["naive"], "[naive]\nport = 0\n[chronos]\nprot = 1\n", "line 4: [chronos] prot: unknown key"),
         (["chronos", "--model-name", "9"], "", "checkpoint: chronos has 0: amazon/chronos-bolt-tiny"),
     ],
 )
@@ -362,6 +366,38 @@ def test_wrong_configuration_is_one_sentence_and_exit_78(words, ini, said, tmp_p
     assert ended.returncode == 78
     assert said in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "source"), [([], "tsfm.ini: [DEFAULT] device"), (["--device", "cuda:9"], "--device")]
+)
+def test_a_device_that_this_machine_does_not_have_is_wrong_configuration(words, source, tmp_path):
+    file = tmp_path / "tsfm.ini"
+    file.write_text("[DEFAULT]\ndevice = cuda:9\n")
+    ended = run_serve("naive", "--port", str(free_port()), *words, TSFM_INI=str(file))
+    assert ended.returncode == 78, ended.stderr
+    assert f"{source}: expected a device of this machine, got 'cuda:9'" in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr
+
+
+def test_an_ipv6_address_is_logged_as_it_stands_in_a_url(serve):
+    live = serve("naive", "--host", "::1")
+    words = re.compile(r"listens on (\S+)")
+    waited = threading.Event()
+    while not (found := words.search(live.log.read_text())) and live.process.poll() is None:
+        waited.wait(0.05)
+    assert found
+    assert found[1] == f"http://[::1]:{live.port}"
+    with urllib.request.urlopen(f"{found[1]}/healthz", timeout=60) as answer:
+        assert answer.status == 200
+
+
+def test_missing_weights_are_worth_a_later_try(tmp_path):
+    ended = run_serve("chronos", "--port", str(free_port()), "--model-folder", str(tmp_path))
+    assert ended.returncode == 75
+    (line,) = ended.stderr.splitlines()
+    assert f"{tmp_path} lacks config.json, model.safetensors" in line
+    assert "run: tsfm pull chronos amazon/chronos-bolt-tiny" in line
 
 
 def test_no_data_of_a_request_reaches_the_log(serve):

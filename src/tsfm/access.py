@@ -26,7 +26,7 @@ class Access:
 
     def __init__(self, settings: Settings) -> None:
         self._networks = settings.allow or ()
-        self._token = _token(settings.token_file) if settings.token_file else None
+        self._token = _token(settings.token_file, settings.sources["token_file"]) if settings.token_file else None
         if not ipaddress.ip_address(settings.host).is_loopback and not self._networks and not self._token:
             log.warning("listening on %s for everyone: set allow or token_file in tsfm.ini", settings.host)
 
@@ -45,11 +45,11 @@ class Access:
                 raise Unauthorized("Authorization: expected Bearer and the token of token_file")
 
 
-def _token(file: str) -> bytes:
+def _token(file: str, source: str) -> bytes:
     try:
         token = Path(file).read_bytes().strip()
     except OSError as error:
-        raise ConfigError(f"token_file: {file} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{source}: {file} cannot be read: {error.strerror}") from error
     if not token:
-        raise ConfigError(f"token_file: {file} is empty")
+        raise ConfigError(f"{source}: {file} is empty")
     return token

@@ -15,7 +15,7 @@ from waitress import create_server
 from waitress.server import BaseWSGIServer
 from waitress.wasyncore import close_all, dispatcher
 
-from tsfm import __version__, checkpoints, ports, preload
+from tsfm import __version__, checkpoints, devices, ports, preload
 from tsfm.app import create_app
 from tsfm.card import Card
 from tsfm.errors import ConfigError, TsfmError
@@ -24,7 +24,7 @@ from tsfm.loop import Loop
 from tsfm.notify import keep_watchdog_fed, notify
 from tsfm.series import Runtime
 from tsfm.service import Service
-from tsfm.settings import Settings
+from tsfm.settings import Settings, authority
 from tsfm.wire import Channel, comes_back
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Process:
             hand_over(server.socket)
         server.body_budget = settings.queue_mib << 20
         server.last_call = False
-        log.info("%s %s listens on http://%s:%d", self._card.name, __version__, settings.host, port)
+        log.info("%s %s listens on http://%s", self._card.name, __version__, authority(settings.host, port))
         return server
 
     def _load(self) -> None:
@@ -107,6 +107,7 @@ class Process:
         runtime = Runtime(settings.device, settings.dtype, threads)
         try:
             preload.finish()
+            devices.check(settings.device, settings.sources["device"])
             self._service.start(self._folder, runtime)
             notify("READY=1", f"STATUS=serving {self._service.summary()}")
             keep_watchdog_fed(self._healthy, self._stopping)
@@ -178,4 +179,4 @@ def _why_not_bound(host: str, port: int, error: OSError) -> str:
         return f"port {port} is in use" + (f" by {holder}" if holder else "") + "; stop it or set another port"
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"port {port}: this user may not listen on it; choose one from 1024 up"
-    return f"cannot listen on {host}:{port}: {error.strerror or error}"
+    return f"cannot listen on {authority(host, port)}: {error.strerror or error}"

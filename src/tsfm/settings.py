@@ -5,15 +5,20 @@ from __future__ import annotations
 import configparser
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
+from tsfm import card, inifile
 from tsfm.errors import ConfigError
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 DEFAULT_FILE = Path("/etc/taos/tsfm.ini")
+DATABASE = "tdengine"
+"""The section that says where the database is; ``tsfm.registration.database`` knows its keys."""
 MODEL_ROOT = Path("/var/lib/taos/taosanode/model")
 MIRROR = "https://hf-mirror.com"
 
@@ -31,14 +36,10 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     """A reader of whole numbers from ``low`` to ``high``."""
 
     def read(text: str) -> int:
-        expected = f"expected a whole number from {low} to {high}, got {text!r}"
-        try:
-            value = int(text)
-        except ValueError:
-            raise ValueError(expected) from None
-        if not low <= value <= high:
-            raise ValueError(expected)
-        return value
+        # int() would also take signs, spaces, 1_000 and the digits of other scripts.
+        if not re.fullmatch("[0-9]{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError(f"expected a whole number from {low} to {high}, got {text!r}")
+        return int(text)
 
     return read
 
@@ -65,6 +66,12 @@ def switch(text: str) -> bool:
 def hub_address(text: str) -> str:
     """no (empty), yes (the public mirror) or an address, without a slash at its end."""
     if text.lower().startswith(("https://", "http://")):
+        try:
+            host = urlsplit(text).hostname
+        except ValueError:
+            host = None
+        if not host or re.search(r"\s", text):
+            raise ValueError(f"expected an address such as {MIRROR}, got {text!r}")
         return text.rstrip("/")
     try:
         return MIRROR if switch(text) else ""
@@ -80,26 +87,63 @@ def address(value: str) -> str:
         raise ValueError(f"expected an IP address such as 127.0.0.1 or 0.0.0.0, got {value!r}") from None
 
 
+def host_name(value: str) -> str:
+    """A host by its name or IP address."""
+    name = re.fullmatch("[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?", value)
+    if not name and not re.fullmatch("[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", value):
+        raise ValueError(f"expected a host name or an IP address, got {value!r}")
+    return value
+
+
 def networks(value: str) -> tuple[IPNetwork, ...]:
     """IP networks and addresses, separated by spaces or commas."""
+    return tuple(_network(word) for word in value.replace(",", " ").split())
+
+
+def _network(word: str) -> IPNetwork:
     try:
-        return tuple(ipaddress.ip_network(word) for word in value.replace(",", " ").split())
+        return ipaddress.ip_network(word)
     except ValueError as error:
-        raise ValueError(f"expected networks such as 10.0.0.0/8, but {error}") from None
+        # 10.0.0.1/8 may be meant as the one address or as the network.
+        try:
+            meant = f"; write {ipaddress.ip_network(word, strict=False)} or {word.partition('/')[0]}"
+        except ValueError:
+            meant = ""
+        raise ValueError(f"expected networks such as 10.0.0.0/8, but {error}{meant}") from None
+
+
+def device(value: str) -> str:
+    """A processor by torch's name. Whether it exists is known where torch is: ``tsfm.devices``."""
+    if not re.fullmatch("cpu|cuda(:(0|[1-9][0-9]?))?", value):
+        raise ValueError(f"expected cpu, cuda or cuda:N in small letters, got {value!r}")
+    return value
 
 
 def text(value: str) -> str:
-    """Any text."""
+    """Any text in one line."""
+    if "\n" in value or _has_comment(value):
+        raise ValueError(f"expected one word or path, got {value!r}")
     return value
+
+
+def absolute(value: str) -> str:
+    """An absolute path: a relative one would mean another file wherever a command is started."""
+    if not text(value).startswith("/"):
+        raise ValueError(f"expected a path that begins with /, got {value!r}")
+    return value
+
+
+def _has_comment(value: str) -> bool:
+    return bool(re.search(r"\s[#;]", value))
 
 
 KEYS: dict[str, Key] = {
     "host": Key(address, "127.0.0.1", "address to listen on; 0.0.0.0 lets other hosts in"),
     "port": Key(whole(1, 65535), "", "port to listen on; empty: the family's own"),
-    "model_folder": Key(text, "", f"where the weights lie; empty: {MODEL_ROOT}/FAMILY"),
+    "model_folder": Key(absolute, "", f"where the weights lie; empty: {MODEL_ROOT}/FAMILY"),
     "checkpoint": Key(text, "", "which weights: a name or an index from `tsfm list`; empty: the first that is there"),
     "mirror": Key(hub_address, "no", "where weights come from: no, yes (hf-mirror.com) or an address"),
-    "device": Key(text, "cpu", "cpu, cuda or cuda:N"),
+    "device": Key(device, "cpu", "where the model computes: cpu, cuda or cuda:N"),
     "dtype": Key(one_of("auto", "float32", "bfloat16"), "auto", "arithmetic; auto: the fastest that this CPU has"),
     "threads": Key(whole(0, 1024), "0", "CPU threads of the model; 0: as many as CPUs that it may use"),
     "min_rows": Key(whole(1, 40_000), "10", "fewest points of input in one request"),
@@ -109,20 +153,41 @@ KEYS: dict[str, Key] = {
     "max_body_mib": Key(whole(1, 1024), "32", "largest request body, MiB"),
     "queue": Key(whole(1, 1000), "64", "requests that may wait or run at once; more get 429"),
     "queue_mib": Key(whole(1, 4096), "128", "bodies of waiting requests together, MiB; more get 429"),
-    "deadline_s": Key(whole(1, 3600), "60", "a request not answered by then gets 504, seconds"),
-    "stall_s": Key(whole(1, 3600), "120", "one batch longer than this counts as hung: the watchdog restarts, seconds"),
-    "allow": Key(networks, "", "networks that may ask, 10.0.0.0/8 192.168.1.7 say; empty: all that reach the port"),
-    "token_file": Key(text, "", "file with a bearer token that every request must bring; empty: none"),
+    "deadline_s": Key(
+        whole(1, 3600),
+        "60",
+        "seconds until a request gets 504; SQL's timeout where that is longer",
+    ),
+    "stall_s": Key(
+        whole(1, 3600),
+        "120",
+        "seconds until a running batch counts as hung: the watchdog restarts; above deadline_s",
+    ),
+    "allow": Key(
+        networks, "", "networks that may ask, such as 127.0.0.0/8 10.1.0.0/16; empty: all that reach the port"
+    ),
+    "token_file": Key(absolute, "", "file with a bearer token that every request must bring; empty: none"),
     "log_level": Key(one_of("debug", "info", "warning", "error"), "info", "least level that is logged"),
 }
 
 
 class Settings(SimpleNamespace):
-    """The values of one family's settings, one attribute for each key of ``KEYS``."""
+    """The values of one family's settings, one attribute for each key of ``KEYS``.
+
+    ``sources`` says of each key where its value stands: an option, or the file with section and key.
+    """
+
+
+def path() -> Path:
+    """The file with the settings; it need not exist."""
+    return Path(os.environ.get("TSFM_INI", DEFAULT_FILE))
 
 
 def read(family: str, given: Mapping[str, str | None], file: Path | None = None) -> Settings:
     """The family's settings.
+
+    The form of the whole file is judged, so that a slip in a name never goes unseen; of the values, only those
+    that hold for this family.
 
     Args:
         given: texts from the command line by key; None means not given.
@@ -131,36 +196,72 @@ def read(family: str, given: Mapping[str, str | None], file: Path | None = None)
     Raises:
         ConfigError: the sentence names the file or option, section and key.
     """
-    path = file or Path(os.environ.get("TSFM_INI", DEFAULT_FILE))
-    said = _section(path, family)
-    values = {}
+    file = file or path()
+    sections = sections_of(file)
+    own = {name: sections[name] for name in (inifile.DEFAULT, family) if name in sections}
+    texts, sources = {}, {}
     for name, key in KEYS.items():
-        option = given.get(name)
-        source = f"--{name.replace('_', '-')}" if option is not None else f"{path}: [{family}] {name}"
-        value = option if option is not None else said.get(name, key.default)
+        texts[name], sources[name] = key.default, f"{file}: [{family}] {name}"
+        for section, there in own.items():
+            if name in there.keys:
+                texts[name], sources[name] = there.keys[name].value, f"{file}: [{section}] {name}"
+        if (option := given.get(name)) is not None:
+            # Where a person types it, a path counts from where that person is.
+            texts[name] = os.path.abspath(option) if option and key.read is absolute else option
+            sources[name] = f"--{name.replace('_', '-')}"
+    return Settings(**values(KEYS, texts, sources), sources=sources)
+
+
+def authority(host: str, port: int) -> str:
+    """Host and port as they stand in a URL, where an IPv6 address needs brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def values(table: Mapping[str, Key], texts: Mapping[str, str], sources: Mapping[str, str]) -> dict[str, object]:
+    """Each key's text read; None where it is empty and may be.
+
+    Raises:
+        ConfigError: a text is not what its key expects; the sentence begins with the key's source.
+    """
+    found: dict[str, object] = {}
+    for name, key in table.items():
         try:
-            values[name] = key.read(value) if value or not _may_be_empty(key) else None
+            found[name] = key.read(texts[name]) if texts[name] or key.default else None
         except ValueError as error:
-            raise ConfigError(f"{source}: {error}") from None
-    return Settings(**values)
+            hint = "; a comment needs a line of its own" if _has_comment(texts[name]) else ""
+            raise ConfigError(f"{sources[name]}: {error}{hint}") from None
+    return found
 
 
-def _may_be_empty(key: Key) -> bool:
-    return key.default == ""
+def sections_of(file: Path) -> inifile.Sections:
+    """The file's sections, each of which is known and holds known keys.
+
+    Raises:
+        ConfigError: a section or key is unknown; the sentence has its line and the nearest known name.
+    """
+    sections = inifile.read(file)
+    known = [inifile.DEFAULT, *card.names(), DATABASE]
+    for name, section in sections.items():
+        if name not in known:
+            shown = [f"[{one}]" for one in known if one in (inifile.DEFAULT, DATABASE) or card.read(one).packaged]
+            near = inifile.nearest(f"[{name.strip()}]", [f"[{one}]" for one in known])
+            raise ConfigError(
+                f"{file}: line {section.line}: [{name}]: unknown section; known are {', '.join(shown)}{near}"
+            )
+        if name != DATABASE:
+            check_keys(file, name, section, KEYS)
+    return sections
 
 
-def _section(path: Path, family: str) -> dict[str, str]:
-    # Passwords and paths may hold a per cent sign: no interpolation.
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    except configparser.Error as error:
-        raise ConfigError(" ".join(str(error).split())) from None
-    section = dict(parser[family]) if parser.has_section(family) else dict(parser.defaults())
-    if unknown := sorted(set(section) - set(KEYS)):
-        raise ConfigError(f"{path}: [{family}] {unknown[0]}: unknown key; known are {', '.join(KEYS)}")
-    return section
+def check_keys(file: Path, name: str, section: inifile.Section, table: Mapping[str, Key]) -> None:
+    """Refuse a key that the section does not have.
+
+    Raises:
+        ConfigError: the sentence has its line and the nearest known name.
+    """
+    for key, entry in section.keys.items():
+        if key not in table:
+            near = inifile.nearest(key, table)
+            raise ConfigError(
+                f"{file}: line {entry.line}: [{name}] {key}: unknown key; known are {', '.join(table)}{near}"
+            )

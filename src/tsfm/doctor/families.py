@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import json
 import re
 from collections import Counter
@@ -25,7 +26,8 @@ def check(endpoints: Sequence[Endpoint], units: dict[str, Unit] | None) -> Itera
     shared = Counter(endpoint.port for endpoint in endpoints)
     for endpoint in endpoints:
         unit = (units or {}).get(unit_name(endpoint.family))
-        found = [*_state(endpoint, unit), *_port(endpoint, unit), *_weights(endpoint, unit), *_token(endpoint)]
+        found = [*_state(endpoint, unit), *_port(endpoint, unit), *_weights(endpoint, unit)]
+        found += [*_token(endpoint), *_allow(endpoint)]
         if shared[endpoint.port] > 1:
             text = f"port {endpoint.port} is set for more than one family"
             found.append(finding.broken(endpoint.family, text, f"set port in [{endpoint.family}] of tsfm.ini"))
@@ -61,7 +63,7 @@ def _ready(endpoint: Endpoint, name: str, unit: Unit) -> Finding:
         reason = str(error) or type(error).__name__
     finally:
         connection.close()
-    text = f"{name} runs, but is not ready at {endpoint.host}:{endpoint.port}: {reason}"
+    text = f"{name} runs, but is not ready at {settings.authority(endpoint.host, endpoint.port)}: {reason}"
     return finding.broken(endpoint.family, text, f"after a change of tsfm.ini run: systemctl restart {name}")
 
 
@@ -98,3 +100,11 @@ def _token(endpoint: Endpoint) -> Iterator[Finding]:
     if settings.read(endpoint.family, {}).token_file:
         text = "asks for a token, which TDgpt cannot send: SQL gets 401"
         yield finding.warning(endpoint.family, text, "take token_file out of tsfm.ini and use allow instead")
+
+
+def _allow(endpoint: Endpoint) -> Iterator[Finding]:
+    # Who connects to an address of its own host does so from that address.
+    networks = settings.read(endpoint.family, {}).allow
+    if networks and not any(ipaddress.ip_address(endpoint.host) in network for network in networks):
+        text = f"allow shuts this host out: SQL gets 403, as TDgpt here asks from {endpoint.host}"
+        yield finding.warning(endpoint.family, text, f"add {endpoint.host} to allow in tsfm.ini")

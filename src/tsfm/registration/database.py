@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import configparser
 import http.client
 import json
 import os
@@ -18,19 +17,20 @@ from pathlib import Path
 
 from tsfm import settings
 from tsfm.errors import ConfigError, TsfmError
+from tsfm.inifile import Section
 from tsfm.registration.bounded import Deadline, NotInTime, run
-from tsfm.settings import Key, text, whole
+from tsfm.settings import Key, absolute, host_name, text, whole
 
-SECTION = "tdengine"
+SECTION = settings.DATABASE
 LATER = 'taos -s "update all anodes"'
 """What an operator runs when we could not."""
 
 KEYS: dict[str, Key] = {
-    "host": Key(text, "127.0.0.1", "where taosAdapter and taosd are"),
-    "rest_port": Key(whole(1, 65535), "6041", "taosAdapter's port"),
-    "native_port": Key(whole(1, 65535), "6030", "taosd's port, for the taos CLI"),
+    "host": Key(host_name, "127.0.0.1", "where taosAdapter and taosd are"),
+    "rest_port": Key(whole(1, 65535), "6041", "port of taosAdapter"),
+    "native_port": Key(whole(1, 65535), "6030", "port of taosd, for the taos CLI"),
     "user": Key(text, "root", "a user who may update anodes"),
-    "password_file": Key(text, "", "file of mode 0600 that holds the password; empty: TDengine's default one"),
+    "password_file": Key(absolute, "", "file of mode 0600 that holds the password; empty: TDengine's default one"),
 }
 
 
@@ -60,24 +60,14 @@ def read(file: Path | None = None) -> Access:
     Raises:
         ConfigError: a key is wrong, or the password file is missing or open to others.
     """
-    path = file or Path(os.environ.get("TSFM_INI", settings.DEFAULT_FILE))
+    path = file or settings.path()
     # [DEFAULT] speaks of the services (its host is where they listen): here it is a section like others.
-    parser = configparser.ConfigParser(interpolation=None, default_section="")
-    try:
-        parser.read(path, encoding="utf-8")
-    except (configparser.Error, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(" ".join(str(error).split())) from None
-    said = dict(parser[SECTION]) if parser.has_section(SECTION) else {}
-    if unknown := sorted(set(said) - set(KEYS)):
-        raise ConfigError(f"{path}: [{SECTION}] {unknown[0]}: unknown key; known are {', '.join(KEYS)}")
-    values: dict[str, object] = {}
-    for name, key in KEYS.items():
-        try:
-            values[name] = key.read(said.get(name, key.default))
-        except ValueError as error:
-            raise ConfigError(f"{path}: [{SECTION}] {name}: {error}") from None
-    place = str(values.pop("password_file"))
-    password = _password(Path(place)) if place else "taosdata"
+    section = settings.sections_of(path).get(SECTION, Section(0, {}))
+    settings.check_keys(path, SECTION, section, KEYS)
+    texts = {name: section.keys[name].value if name in section.keys else key.default for name, key in KEYS.items()}
+    values = settings.values(KEYS, texts, {name: f"{path}: [{SECTION}] {name}" for name in KEYS})
+    place = values.pop("password_file")
+    password = _password(Path(str(place))) if place else "taosdata"
     return Access(**values, password=password, is_default=not place)  # type: ignore[arg-type]
 
 

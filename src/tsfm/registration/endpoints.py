@@ -45,8 +45,7 @@ class Endpoint:
 
     @property
     def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}{self.path}"
+        return f"http://{settings.authority(self.host, self.port)}{self.path}"
 
 
 def of(family: str) -> Endpoint:

@@ -1,0 +1,33 @@
+"""Whether the device that the settings name is in this machine, and in this torch."""
+
+from __future__ import annotations
+
+from tsfm.errors import ConfigError
+
+
+def check(device: str, source: str) -> None:
+    """Refuse a device that is not there.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:N".
+        source: where the setting stands, for the sentence.
+
+    Raises:
+        ConfigError: no CUDA in this torch, or no such device.
+    """
+    if device == "cpu":
+        return
+    # Only here: a family that computes without torch starts sooner without it.
+    import torch
+
+    count = torch.cuda.device_count()
+    number = int(device.partition(":")[2] or 0)
+    if number < count:
+        return
+    if torch.version.cuda is None:
+        found = f"torch {torch.__version__} is built without CUDA"
+    elif not count:
+        found = "torch finds no CUDA device"
+    else:
+        found = f"the devices are cuda:0 to cuda:{count - 1}"
+    raise ConfigError(f"{source}: expected a device of this machine, got {device!r}, but {found}; cpu always works")

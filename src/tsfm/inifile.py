@@ -1,0 +1,134 @@
+"""tsfm.ini as text: sections with keys, each with its line; what is no such file is refused in words."""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import io
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from tsfm.errors import ConfigError
+
+DEFAULT = "DEFAULT"
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands behind one key, and in which line of the file the key is."""
+
+    value: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """The keys of one section, in lower case, and the line of its header."""
+
+    line: int
+    keys: dict[str, Entry]
+
+
+Sections = dict[str, Section]
+
+
+def read(path: Path) -> Sections:
+    """Every section of the file. A file that does not exist has none.
+
+    The format is ConfigParser's, without interpolation: ``key = value`` or ``key: value``, comments on lines of
+    their own behind # or ;, and a value goes on in the next line where that is indented.
+
+    Raises:
+        ConfigError: the file cannot be read or does not have that form; the sentence names file and line.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    return parse(_decoded(data, path), str(path))
+
+
+def parse(text: str, source: str) -> Sections:
+    """The sections of a text; ``source`` names it in sentences."""
+    return _Reader(source).read(text)
+
+
+def _decoded(data: bytes, path: Path) -> str:
+    # A NUL between ASCII letters is UTF-16 without its mark.
+    if data.startswith(_UTF16) or b"\0" in data:
+        raise ConfigError(f"{path}: cannot be read: it looks like UTF-16 (Notepad's Unicode); save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}: cannot be read: line {line} is not UTF-8; save the file as UTF-8") from None
+
+
+class _Reader:
+    """The place in the text, and what has been read so far."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._sections: Sections = {}
+        self._section = self._key = ""
+        self._indent = self._line = 0
+
+    def read(self, text: str) -> Sections:
+        for self._line, raw in enumerate(io.StringIO(text, newline=None), 1):
+            words = raw.strip()
+            if not words or words[0] in "#;":
+                continue
+            indent = len(raw) - len(raw.lstrip())
+            if self._key and indent > self._indent:
+                self._go_on(words)
+            elif words[0] == "[":
+                self._begin(words)
+            else:
+                self._take(words, indent)
+        return self._sections
+
+    def _begin(self, words: str) -> None:
+        if not words.endswith("]"):
+            raise self._wrong(f"expected a section such as [DEFAULT] alone in its line, got {words!r}")
+        name = words[1:-1]
+        if name in self._sections:
+            raise self._wrong(f"[{name}] already exists, in line {self._sections[name].line}: keep one of them")
+        self._section, self._key = name, ""
+        self._sections[name] = Section(self._line, {})
+
+    def _take(self, words: str, indent: int) -> None:
+        if not self._sections:
+            raise self._wrong(f"File contains no section headers above {words!r}: write [DEFAULT] there")
+        found = re.fullmatch(r"(.*?)\s*[=:]\s*(.*)", words)
+        if not found or not found[1]:
+            raise self._wrong(f"expected key = value, got {words!r}")
+        self._key, self._indent = found[1].lower(), indent
+        keys = self._sections[self._section].keys
+        if self._key in keys:
+            there = f"[{self._section}] {self._key}"
+            raise self._wrong(f"{there} already exists, in line {keys[self._key].line}: keep one of them")
+        keys[self._key] = Entry(found[2], self._line)
+
+    def _go_on(self, words: str) -> None:
+        keys = self._sections[self._section].keys
+        entry = keys[self._key]
+        # A setting or a section that somebody indented would vanish in the value of the line above it.
+        if words[0] == "[" or re.match(r"\w+\s*=", words):
+            what = f"is indented, and so goes on with {self._key} of line {entry.line}: move it to the left"
+            raise self._wrong(f"{words!r} {what}")
+        keys[self._key] = Entry(f"{entry.value}\n{words}", entry.line)
+
+    def _wrong(self, what: str) -> ConfigError:
+        return ConfigError(f"{self._source}: line {self._line}: {what}")
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """The known word that was probably meant, as a question behind a sentence; empty when none is near."""
+    plain = {name.casefold(): name for name in known}
+    found = difflib.get_close_matches(word.strip().casefold(), plain, n=1)
+    return f"; did you mean {plain[found[0]]}?" if found else ""
