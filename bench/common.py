@@ -9,13 +9,14 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+
+from tsfm.exchange import Broken, Unreachable, exchange
 
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build"
@@ -75,11 +76,10 @@ def until_ready(process: subprocess.Popen, port: int, limit_s: float = 180) -> N
     """
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+        with suppress(Unreachable, Broken):
+            if exchange(f"http://127.0.0.1:{port}/readyz").status == 200:
                 return
-        except (urllib.error.HTTPError, OSError):
-            time.sleep(0.02)
+        time.sleep(0.02)
     raise RuntimeError(f"the service did not become ready: exit code {process.poll()}")
 
 

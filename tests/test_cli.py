@@ -83,8 +83,8 @@ def test_forecast_asks_the_service_that_runs(serve, tmp_path):
     assert "starting one" not in said.stderr
     assert png.read_bytes().startswith(b"\x89PNG")
     refused = tsfm(*words, "0", TSFM_INI=str(ini))
-    assert refused.returncode == 1
-    assert refused.stderr == "tsfm: next_len: expected a whole number from 1 to 1024, got 0\n"
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("--horizon: expected a whole number from 1 to 1024, got 0\n")
 
 
 @pytest.mark.parametrize(

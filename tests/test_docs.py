@@ -61,7 +61,7 @@ def test_links_in_the_documents_lead_to_files():
 def test_the_newest_release_of_the_changelog_is_this_version():
     from tsfm import __version__
 
-    first = re.search(r"^## (?!Unreleased)(\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    first = re.search(r"^## (?!Unreleased$)(\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert first
     assert first[1] == __version__
 

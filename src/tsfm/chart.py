@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-HEIGHT, WIDTH = 12, 72
+from tsfm import digits
+
+HEIGHT, WIDTH, LABEL_EVERY = 12, 72, 4
 HISTORY, MEDIAN, INTERVAL = "*", "o", ":"
 
 
@@ -26,7 +28,8 @@ def draw(history: Sequence[float], median: Sequence[float], lower: Sequence[floa
             if math.isfinite(bottom) and math.isfinite(top):
                 for y in range(_row(top, low, high), _row(bottom, low, high) + 1):
                     grid[y][x] = mark
-    return "\n".join(_label(y, low, high) + " |" + "".join(row).rstrip() for y, row in enumerate(grid))
+    labels = _labels(low, high)
+    return "\n".join(label + " |" + "".join(row).rstrip() for label, row in zip(labels, grid, strict=True))
 
 
 def _row(value: float, low: float, high: float) -> int:
@@ -36,6 +39,11 @@ def _row(value: float, low: float, high: float) -> int:
     return round((HEIGHT - 1) * (high / 2 - value / 2) / (high / 2 - low / 2))
 
 
-def _label(row: int, low: float, high: float) -> str:
-    value = high - (high / (HEIGHT - 1) - low / (HEIGHT - 1)) * row
-    return f"{value:>11.5g}" if row % 4 == 0 or row == HEIGHT - 1 else " " * 11
+def _labels(low: float, high: float) -> list[str]:
+    """The values of every fourth row and of the last, with digits enough that they differ; all of one width."""
+    shown = [*range(0, HEIGHT - 1, LABEL_EVERY), HEIGHT - 1]
+    values = {row: high - (high / (HEIGHT - 1) - low / (HEIGHT - 1)) * row for row in shown}
+    form = digits.form(high / (HEIGHT - 1) - low / (HEIGHT - 1), max(abs(low), abs(high)))
+    texts = {row: format(value, form) for row, value in values.items()}
+    width = max(11, *map(len, texts.values()))
+    return [f"{texts.get(row, ''):>{width}}" for row in range(HEIGHT)]

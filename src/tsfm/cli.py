@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 done, 1 failed, 2 the command line is wrong, 75 try later, 78 the configuration is wrong.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names from files, on a terminal without their letters
     words = list(sys.argv[1:] if argv is None else argv)
     known = commands()
     # Only the command that is asked for is imported, so that none makes the others slow.

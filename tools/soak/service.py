@@ -9,8 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
+from contextlib import suppress
 from pathlib import Path
+
+from tsfm.exchange import Broken, Unreachable, exchange
 
 ROOT = Path(__file__).resolve().parents[2]
 # Small bounds, so that they are met.
@@ -55,13 +57,11 @@ class Service:
     def until_ready(self, limit_s: float = 120) -> None:
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=20) as answer:
-                    if answer.status == 200:
-                        self._ready_mib = self._mib()
-                        return
-            except OSError:
-                time.sleep(0.05)
+            with suppress(Unreachable, Broken):
+                if exchange(f"http://127.0.0.1:{self.port}/readyz", timeout_s=20).status == 200:
+                    self._ready_mib = self._mib()
+                    return
+            time.sleep(0.05)
         raise SystemExit(f"the service is not ready after {limit_s} s:\n{self.log.read_text()[-2000:]}")
 
     def disturbed_since(self, moment: float) -> bool:

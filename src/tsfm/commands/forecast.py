@@ -3,87 +3,163 @@
 from __future__ import annotations
 
 import argparse
-import csv
+import math
+import re
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
 
-from tsfm import chart, client, families, settings
+from tsfm import card as cards
+from tsfm import chart, client, digits, families, install, settings, started
 from tsfm.errors import TsfmError, UsageError
+
+if TYPE_CHECKING:  # pandas is in the command line's environment, not in the system's
+    from tsfm.table.column import Column
+
+MOST_STEPS = 1024
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE.csv", help="a CSV file with a header line, oldest row first")
+    parser.add_argument("file", metavar="FILE.csv", help="a table of text, one row a step; - is standard input")
     parser.add_argument("--family", default="fracast", metavar="F", help="default: fracast, which needs no download")
-    parser.add_argument("--horizon", type=int, default=24, metavar="N", help="steps to forecast, default 24")
-    parser.add_argument("--column", metavar="C", help="the column's name; default: the last one")
-    parser.add_argument("--level", type=float, default=0.8, metavar="P", help="the interval's probability, default 0.8")
+    parser.add_argument("--horizon", type=_horizon, default=24, metavar="N", help="steps to forecast, default 24")
+    parser.add_argument(
+        "--column", metavar="C", help="name or number from 1; default: the last one with numbers that change"
+    )
+    parser.add_argument(
+        "--level", type=_level, default=0.8, metavar="P", help="the interval's probability, default 0.8"
+    )
+    parser.add_argument(
+        "--separator", type=_separator, metavar="S", help="between cells: one character, or tab; default: found"
+    )
+    parser.add_argument("--decimal", choices=(".", ","), help="what begins the decimals; default: found")
+    parser.add_argument("--encoding", metavar="E", help="utf-8, gb18030, cp1252 say; default: found")
+    parser.add_argument(
+        "--header", action=argparse.BooleanOptionalAction, help="the first row holds names; default: found"
+    )
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw into a file too; needs matplotlib")
 
 
 def run(args: argparse.Namespace) -> int:
     card = families.find(args.family)
-    values = read_column(args.file, args.column)
-    body: dict[str, object] = {"input": values, "next_len": args.horizon, "conf_interval": args.level}
+    if card.task != "forecast":
+        able = [name for name in cards.names(packaged_only=True) if cards.read(name).task == "forecast"]
+        raise UsageError(f"--family: {card.name} fills gaps and does not forecast; these do: {', '.join(able)}")
     chosen = settings.read(card.name, {})
-    with client.running(card, chosen) as base:
-        answer = client.ask(base + card.paths[0], body, chosen.deadline_s)
-    median, lower, upper = (_floats(answer, name) for name in ("output", "lower", "upper"))
-    history = [float("nan") if value is None else value for value in values]
-    print(f"{'step':>5} {'lower':>12} {'forecast':>12} {'upper':>12}   ({args.level:.0%} interval)")
-    for step, (low, mid, high) in enumerate(zip(lower, median, upper, strict=True), 1):
-        print(f"{step:>5} {low:>12.6g} {mid:>12.6g} {high:>12.6g}")
-    print(chart.draw(history, median, lower, upper))
+    install.enter_command_line()
+    column = _column(args)
+    with started.running(card, chosen) as (service, facts):
+        values = _sendable(args.file, column, args.horizon, facts)
+        body: dict[str, object] = {"input": values, "next_len": args.horizon, "conf_interval": args.level}
+        try:
+            answer = client.forecast(service, body, args.horizon, chosen.deadline_s)
+        except client.Refused as error:
+            raise TsfmError(_in_words(str(error), args.file, column, len(values))) from None
+    history = [math.nan if value is None else value for value in values]
+    print(_table(history, answer, args.level))
+    print(column.summary())
+    print(chart.draw(history, answer.median, answer.lower, answer.upper))
     if args.plot:
-        _plot(args.plot, history, median, lower, upper)
+        _plot(args.plot, history, answer)
     return 0
 
 
-def read_column(path: Path, name: str | None) -> list[float | None]:
-    """One column of numbers; an empty cell is a missing value.
+def _horizon(text: str) -> int:
+    expected = f"expected a whole number from 1 to {MOST_STEPS}, got {text}"
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MOST_STEPS:
+        raise argparse.ArgumentTypeError(expected)
+    return int(text)
 
-    Raises:
-        UsageError: no such file or column, or a cell that is not a number (it is named).
-    """
+
+def _level(text: str) -> float:
+    expected = f"expected a number from 0 to below 1, got {text}"
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: {error}") from None
-    if not rows:
-        raise UsageError(f"{path}: expected a header line and rows, found none")
-    columns = list(rows[0])
-    column = name or columns[-1]
-    if column not in columns:
-        raise UsageError(f"--column: {path} has {', '.join(columns)}; got {column!r}")
-    return [_number(row[column], f"{path}: line {line}, column {column}") for line, row in enumerate(rows, 2)]
-
-
-def _number(cell: str | None, where: str) -> float | None:
-    if not cell or not cell.strip():
-        return None
-    try:
-        return float(cell)
+        value = float(number.replace(",", "."))
     except ValueError:
-        raise UsageError(f"{where}: expected a number, got {cell[:40]!r}") from None
+        raise argparse.ArgumentTypeError(expected) from None
+    if 1 <= value < 100 or (percent and 0 <= value < 100):
+        raise argparse.ArgumentTypeError(f"{expected} (did you mean {value / 100:g}?)")
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(expected)
+    return value
 
 
-def _floats(answer: dict[str, object], name: str) -> list[float]:
-    values = answer.get(name)
-    if not isinstance(values, list):
-        raise TsfmError(f"the service answered without {name}")
-    return values
+def _separator(text: str) -> str:
+    from tsfm.table import rows
+
+    try:
+        return rows.separator(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _plot(path: Path, history: list[float], median: list[float], lower: list[float], upper: list[float]) -> None:
+def _column(args: argparse.Namespace) -> Column:
+    from tsfm.table import column
+
+    options = column.Options(args.column, args.separator, args.decimal, args.encoding, args.header)
+    read = column.read(args.file, options)
+    for note in read.notes:
+        print(f"tsfm: {args.file}: {note}", file=sys.stderr)
+    return read
+
+
+def _sendable(file: str, column: Column, horizon: int, facts: Mapping[str, object]) -> list[float | None]:
+    """The newest values that the service takes, whose limits are among its facts."""
+    limits = facts.get("limits")
+    allowed = limits if isinstance(limits, dict) else {}
+    rows, least = len(column.values), int(allowed.get("min_rows", 1))
+    most, steps = int(allowed.get("max_rows", rows)), int(allowed.get("max_horizon", horizon))
+    if rows < least:
+        raise UsageError(f"{file}: expected at least {least} rows, got {rows}")
+    if horizon > steps:
+        raise UsageError(f"--horizon: expected a whole number from 1 to {steps}, got {horizon}")
+    if rows > most:
+        print(f"tsfm: {file}: of {rows} rows the newest {most} are sent (max_rows in tsfm.ini)", file=sys.stderr)
+    return column.values[-most:]
+
+
+def _in_words(said: str, file: str, column: Column, sent: int) -> str:
+    """The service's sentence with the file's lines and our options in place of HTTP's fields."""
+    if found := re.match(r"input\[(\d+)\]", said):
+        line = column.lines[-sent:][int(found[1])]
+        return f"{file}: line {line}, column {column.name}{said[found.end() :]}"
+    names = {"input": f"{file}: column {column.name}", "next_len": "--horizon", "conf_interval": "--level"}
+    field, colon, rest = said.partition(":")
+    return names.get(field, field) + colon + rest
+
+
+def _table(history: Sequence[float], answer: client.Forecast, level: float) -> str:
+    """One row a step, with as many digits as tell the steps apart."""
+    rows = list(zip(answer.lower, answer.median, answer.upper, strict=True))
+    widths = [high - low for low, _, high in rows]
+    form = digits.form(
+        digits.step([*history, *answer.median], median(widths)), max(abs(v) for row in rows for v in row)
+    )
+    cells = [[format(value, form) for value in row] for row in rows]
+    width = max(12, *(len(cell) for row in cells for cell in row))
+    lines = [f"{'step':>5} {'lower':>{width}} {'forecast':>{width}} {'upper':>{width}}   ({100 * level:.6g}% interval)"]
+    for step, row in enumerate(cells, 1):
+        lines.append(f"{step:>5} " + " ".join(f"{cell:>{width}}" for cell in row))
+    return "\n".join(lines)
+
+
+def _plot(path: Path, history: Sequence[float], answer: client.Forecast) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise UsageError("--plot: needs the Python package matplotlib, which is not installed") from None
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.add_subplot()
-    shown = history[-8 * len(median) :]
-    ahead = range(len(shown), len(shown) + len(median))
+    shown = history[-8 * len(answer.median) :]
+    ahead = range(len(shown), len(shown) + len(answer.median))
     axes.plot(shown, color="black", label="history")
-    axes.plot(ahead, median, color="tab:blue", label="forecast")
-    axes.fill_between(ahead, lower, upper, color="tab:blue", alpha=0.25, label="interval")
+    axes.plot(ahead, answer.median, color="tab:blue", label="forecast")
+    axes.fill_between(ahead, answer.lower, answer.upper, color="tab:blue", alpha=0.25, label="interval")
     axes.legend()
-    figure.savefig(path)
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--plot: {path} cannot be written: {error}") from None
