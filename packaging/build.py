@@ -53,9 +53,10 @@ class Package:
     families: tuple[str, ...] = ()
 
     @property
-    def tree(self) -> Path | None:
-        """The environment it brings."""
-        return venvs.tree(self.family or "runtime") if self.part in ("runtime", "family") else None
+    def trees(self) -> dict[str, Path]:
+        """The environments it brings, by name."""
+        names = {"runtime": venvs.SHARED, "family": (self.family,)}.get(self.part, ())
+        return {name: venvs.tree(name) for name in names}
 
 
 def packages() -> list[Package]:
@@ -129,7 +130,8 @@ def configuration(package: Package) -> str:
         "summary": package.summary,
         "family": package.family,
         "families": ", ".join(package.families),
-        "tree": str(package.tree),
+        "tree": str(package.trees.get(package.family or "runtime")),
+        "cli": str(package.trees.get("cli")),
         "stage": str(STAGE),
         "rpm_docs": "\n  ".join(f"- {entry}" for entry in rpm_documents(package)),
         "scripts": ", ".join(f"{when}: {path}" for when, path in scripts(package).items()),
@@ -187,7 +189,7 @@ def stage_documents(package: Package) -> None:
     folder = STAGE / "doc" / package.name
     folder.mkdir(parents=True)
     (folder / "copyright").write_text(copyright_file(package))
-    (folder / "sbom.cdx.json").write_text(sbom.bill(package.name, VERSION, package.tree))
+    (folder / "sbom.cdx.json").write_text(sbom.bill(package.name, VERSION, *package.trees.values()))
     changelog(folder, package.name, VERSION)
     if package.part == "core":
         for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
@@ -216,9 +218,9 @@ def copyright_file(package: Package) -> str:
     lines = [f"Format: {LICENCES}", "Upstream-Name: taos-tsfm", ""]
     lines += ["Files: *", "Copyright: 2026 The taos-tsfm authors", "License: Apache-2.0"]
     lines += [" On Debian systems the full text is in /usr/share/common-licenses/Apache-2.0.", ""]
-    metadata = sorted(package.tree.rglob("*.dist-info/METADATA")) if package.tree else []
+    metadata = [path for tree in package.trees.values() for path in sorted(tree.rglob("*.dist-info/METADATA"))]
     if metadata:
-        lines += ["Comment:", " The environment holds these Python distributions; where they bring their licences'"]
+        lines += ["Comment:", " The environments hold these Python distributions; where they bring their licences'"]
         lines += [" texts, those lie in the .dist-info folder of each:"]
     for path in metadata:
         facts = HeaderParser().parsestr(path.read_text(encoding="utf-8"))
@@ -242,7 +244,7 @@ def date(folder: Path) -> None:
 def installed_size(package: Package) -> int:
     if package.part == "core":
         return sum(venvs.size(STAGE / name) for name in ("lib", "share", "units"))
-    return venvs.size(package.tree) if package.tree else 0
+    return sum(map(venvs.size, package.trees.values()))
 
 
 def table(sizes: dict[str, dict[str, int]]) -> str:

@@ -1,8 +1,8 @@
-"""Compile packaging/locks/*.txt: pins with hashes, from runtime.in, dev.in and every family's card.
+"""Compile packaging/locks/*.txt: pins with hashes, from runtime.in, cli.in, dev.in and every family's card.
 
-``runtime.txt`` is the base environment, ``<family>.txt`` what the family's venv adds to it, and
-``dev.txt`` everything together. A lock that exists is kept where it still satisfies its input, so
-running this twice changes nothing; ``--upgrade`` takes the newest of everything.
+``runtime.txt`` is the base environment, ``<family>.txt`` what the family's venv adds to it, ``cli.txt`` what the
+command line's does, and ``dev.txt`` everything together. A lock that exists is kept where it still satisfies its
+input, so running this twice changes nothing; ``--upgrade`` takes the newest of everything.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ def main(arguments: list[str]) -> int:
     _compile("runtime", runtime, shared, upgrade)
     base = sorted(pinned("runtime"))
     cards = [card.read(name) for name in card.names(packaged_only=True)]
+    beyond = ["--constraints", str(LOCKS / "runtime.txt"), *(f"--no-emit-package={name}" for name in base)]
+    command_line = _lines("cli.in")
+    _compile("cli", command_line, shared, [*upgrade, *beyond])
     for one in cards:
-        beyond = ["--constraints", str(LOCKS / "runtime.txt"), *(f"--no-emit-package={name}" for name in base)]
         _compile(one.name, one.requirements, [*shared, *one.overrides, *_drops(one.dropped)], [*upgrade, *beyond])
-    wanted = [*runtime, *_lines("dev.in"), *(line for one in cards for line in one.requirements)]
+    wanted = [*runtime, *command_line, *_lines("dev.in"), *(line for one in cards for line in one.requirements)]
     # One family may drop what another, or a development tool, asks for by name.
     asked = {_name(line) for line in wanted}
     dropped = {name for one in cards for name in one.dropped if _name(name) not in asked}

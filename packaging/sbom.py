@@ -1,4 +1,4 @@
-"""A package's bill of materials, CycloneDX 1.6: every Python distribution in its environment.
+"""A package's bill of materials, CycloneDX 1.6: every Python distribution in its environments.
 
 Deterministic, as the packages are: no serial number and no time of making.
 """
@@ -11,9 +11,10 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 
-def bill(name: str, version: str, tree: Path | None = None) -> str:
-    """The bill of the package ``name``, whose environment is ``tree`` (None: it brings none), as JSON."""
-    found = [entry for lib in tree.glob("lib/python3*/site-packages") for entry in _distributions(lib)] if tree else []
+def bill(name: str, version: str, *trees: Path) -> str:
+    """The bill of the package ``name``, which brings the environments ``trees``, as JSON."""
+    libraries = [lib for tree in trees for lib in tree.glob("lib/python3*/site-packages")]
+    found = [entry for lib in libraries for entry in _distributions(lib)]
     document = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",

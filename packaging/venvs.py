@@ -1,4 +1,5 @@
-"""Build the environments that the packages bring: the runtime's, and each family's layer on it.
+"""Build the environments that the packages bring: the runtime's, and the layers on it, of each family and of the
+command line.
 
 A tree is built once per content of its lock, into the cache folder, and is the same bytes wherever and
 whenever it is built: no dates, no build paths, no installer's records. ``build/venvs/<name>`` links to it.
@@ -26,6 +27,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taos
 PAYLOAD = "/usr/lib/taos-tsfm"
 PYTHON = "/usr/bin/python3.11"  # the distribution's own; the packages depend on exactly it
 PACKAGES = Path("lib/python3.11/site-packages")
+SHARED = ("runtime", "cli")  # in the package taos-tsfm-runtime; every other one is a family's
 # Every file is dated so; only a new release needs a new one.
 EPOCH = int(os.environ.get("SOURCE_DATE_EPOCH", "1763856000"))
 
@@ -48,13 +50,13 @@ NO_USE = {".pyi", ".exe", ".c", ".cpp", ".h", ".hpp", ".pyx", ".pxd", ".a", ".li
 
 
 def main(arguments: list[str]) -> int:
-    for name in arguments or ["runtime", *card.names(packaged_only=True)]:
+    for name in arguments or [*SHARED, *card.names(packaged_only=True)]:
         print(f"{name}: {tree(name)}")
     return 0
 
 
 def tree(name: str) -> Path:
-    """The finished environment of "runtime" or of a family; built when its lock is new."""
+    """The finished environment of "runtime", "cli" or of a family; built when its lock is new."""
     finished = CACHE / f"{name}-{_key(name)}"
     if not finished.is_dir():
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,7 @@ def tree(name: str) -> Path:
 
 def place(name: str) -> str:
     """Where the tree lies once installed."""
-    return f"{PAYLOAD}/runtime" if name == "runtime" else f"{PAYLOAD}/venvs/{name}"
+    return f"{PAYLOAD}/{name}" if name in SHARED else f"{PAYLOAD}/venvs/{name}"
 
 
 def size(folder: Path) -> int:
@@ -98,7 +100,7 @@ def _build(name: str, venv: Path) -> None:
     _slim(venv)
     if name != "runtime":
         # site.py takes a relative line as relative to this folder, so the tree can be moved as a whole.
-        up = "../" * len(Path("venvs", name, PACKAGES).parts)
+        up = "../" * len(Path(place(name), PACKAGES).relative_to(PAYLOAD).parts)
         (venv / PACKAGES / "_runtime.pth").write_text(f"{up}runtime/{PACKAGES}\n")
     _forget_the_build(venv)
     _compile(venv, place(name))

@@ -344,6 +344,45 @@ def test_neighbours_differ_in_what_is_shown(base, step):
     assert len({len(line.partition("|")[0]) for line in drawn}) == 1
 
 
+def installed(root: Path, environment: Path | None) -> dict[str, str]:
+    """A tree as the packages make it, with our code and a command line's environment; gives what names it."""
+    payload = root / "usr/lib/taos-tsfm"
+    payload.mkdir(parents=True)
+    (payload / "lib").symlink_to(ROOT / "src")
+    if environment:
+        (payload / "cli").symlink_to(environment)
+    return os.environ | {"TSFM_ROOT": str(root), "PYTHONPATH": str(ROOT / "src")}
+
+
+def by_the_systems_python(folder: Path, env: dict[str, str], *words: object) -> subprocess.CompletedProcess[str]:
+    """The command as /usr/bin/tsfm runs it: by an interpreter without any package."""
+    bare = folder / "bare"
+    if not bare.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    call = [str(bare / "bin/python"), str(ROOT / "packaging/bin/tsfm"), "forecast", *map(str, words)]
+    return subprocess.run(call, env=env, cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+def test_the_command_goes_on_in_the_environment_that_has_pandas(serve, series, ini, tmp_path):
+    live = serve("naive").until_ready()
+    env = installed(tmp_path, Path(sys.prefix)) | ini(f"[naive]\nport = {live.port}\n")
+    (tmp_path / "pandas.py").write_text("raise SystemExit('the working folder is no place for modules')")
+    done = by_the_systems_python(tmp_path, env, series, "--family", "naive", "--horizon", 2)
+    assert done.returncode == 0, done.stderr
+    assert "column val, 40 rows" in done.stdout
+
+
+def test_without_that_environment_the_package_is_named_and_it_is_entered_once(series, tmp_path):
+    env = installed(tmp_path, None)
+    missing = by_the_systems_python(tmp_path, env, series)
+    (tmp_path / "usr/lib/taos-tsfm/cli").symlink_to(tmp_path / "bare")
+    without_pandas = by_the_systems_python(tmp_path, env, series)
+    for done in (missing, without_pandas):
+        assert done.returncode == 1
+        assert "install taos-tsfm-runtime" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
 def test_other_commands_import_nothing_that_reads_tables(tmp_path):
     program = (
         "import sys; from tsfm import cli\n"

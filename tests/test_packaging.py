@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tsfm import card, settings
+from tsfm import card, install, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ROOT / "packaging" / "locks"
 FAMILIES = card.names(packaged_only=True)
+LAYERS = ["cli", *FAMILIES]
 
 
 def pins(lock: str) -> dict[str, str]:
@@ -34,15 +35,33 @@ def test_every_family_has_a_lock_with_what_its_card_asks_for(family: str) -> Non
         assert held.get(re.sub(r"[-_.]+", "-", name.lower())) == version, f"{requirement}: run make locks"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_familys_lock_adds_to_the_runtime_and_repeats_nothing_of_it(family: str) -> None:
-    assert set(pins(family)).isdisjoint(pins("runtime"))
+def test_the_command_lines_lock_holds_what_reads_tables() -> None:
+    wanted = [line for line in (LOCKS / "cli.in").read_text().splitlines() if not line.startswith("#")]
+    assert {name: pins("cli").get(name) for name, _, _ in (line.partition("==") for line in wanted)} == {
+        name: version for name, _, version in (line.partition("==") for line in wanted)
+    }
+    assert "pandas" in pins("cli")
+    assert all("pandas" not in pins(lock) for lock in ("runtime", *FAMILIES)), "no service imports it"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_development_holds_what_the_packages_hold(family: str) -> None:
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layers_lock_adds_to_the_runtime_and_repeats_nothing_of_it(layer: str) -> None:
+    assert set(pins(layer)).isdisjoint(pins("runtime"))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_development_holds_what_the_packages_hold(layer: str) -> None:
     developed = pins("dev")
-    assert {name: developed.get(name) for name in pins(family)} == pins(family)
+    assert {name: developed.get(name) for name in pins(layer)} == pins(layer)
+
+
+def test_every_environment_lies_where_the_command_looks_for_it() -> None:
+    program = "import sys, venvs; print([venvs.place(name) for name in sys.argv[1:]])"
+    command = [sys.executable, "-c", program, "runtime", "cli", "fracast"]
+    said = subprocess.run(command, cwd=ROOT / "packaging", check=True, capture_output=True, text=True).stdout
+    assert said.strip() == str(
+        [str(path) for path in (install.RUNTIME, install.COMMAND_LINE, install.VENVS / "fracast")]
+    )
 
 
 def test_the_shipped_settings_file_explains_every_key_and_sets_none() -> None:

@@ -64,4 +64,4 @@ def enter_command_line() -> None:
     if inside or not python.exists():
         raise TsfmError(f"no pandas in {inside or COMMAND_LINE}, which reads tables: install taos-tsfm-runtime")
     environment = os.environ | {"PYTHONPATH": str(LIB), ENTERED: str(COMMAND_LINE)}
-    os.execve(python, [str(python), "-B", "-m", "tsfm", *sys.argv[1:]], environment)  # noqa: S606
+    os.execve(python, [str(python), "-P", "-B", "-m", "tsfm", *sys.argv[1:]], environment)  # noqa: S606

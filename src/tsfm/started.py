@@ -47,7 +47,7 @@ def running(card: Card, settings: Settings) -> Iterator[tuple[client.Target, dic
 
 @contextlib.contextmanager
 def _child(card: Card, settings: Settings, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "tsfm", "serve", card.name, "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-P", "-m", "tsfm", "serve", card.name, "--host", "127.0.0.1", "--port", str(port)]
     for flag, value in (("--model-folder", settings.model_folder), ("--model-name", settings.checkpoint)):
         command += [flag, value] if value else []
     # sys.path and not just PYTHONPATH: the installed command finds its library by itself.

@@ -93,6 +93,18 @@ def test_the_journal_tells_what_an_operator_needs(host: Host) -> None:
     assert host.out("journalctl --quiet --unit tsfm@fracast --priority warning") == ""
 
 
+def test_forecast_reads_a_table_with_what_the_packages_bring(host: Host) -> None:
+    host.write("/srv/x.csv", "Zeit;Wert\n" + "".join(f"{1 + i:02}.03.2026;{i % 5},5\n" for i in range(28)))
+    said = host.out("cd /srv && tsfm forecast x.csv --horizon 3 2>&1")
+    assert "column Wert, 28 rows, from 01.03.2026 to 28.03.2026" in said
+    assert "starting one" not in said
+    started = host.out(
+        "printf '[fracast]\\nport = 7\\n' >/srv/x.ini; TSFM_INI=/srv/x.ini tsfm forecast /srv/x.csv 2>&1"
+    )
+    assert "starting one" in started
+    assert host.run("pgrep --full 'serve fracast --host 127.0.0.1'", check=False).stdout == ""
+
+
 def test_requests_leave_no_data_in_the_journal(host: Host) -> None:
     host.post(PORT, "/ds_predict", {"input": [31415.9265] * 5 + ["x"]})
     assert "31415" not in host.out("journalctl --unit tsfm@fracast")
