@@ -172,7 +172,7 @@ def test_missing_covariates_are_masked_or_told(served):
     assert model["capabilities"]["covariate_gaps"] == (kind != "moirai")
     filled = {"past_dynamic_real": 5, "dynamic_real": 316} if kind == "moirai" else {}
     assert answer.get("warnings", []) == [
-        f"{field}: moirai cannot mask missing covariates; {count} were filled by the mean of the values before them"
+        f"{field}: moirai cannot mask missing covariates; {count} were filled by the mean of their past"
         for field, count in filled.items()
     ]
     if kind == "chronos-2":  # what is missing is not the last value, held

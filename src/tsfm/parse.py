@@ -114,7 +114,7 @@ def filled_covariates(series: Series, can: Capabilities, family: str) -> tuple[s
     rows = {"past_dynamic_real": series.past_covariates, "dynamic_real": series.future_covariates}
     missing = {field: int(np.isnan(values).sum()) for field, values in rows.items()}
     return tuple(
-        f"{field}: {family} cannot mask missing covariates; {count} were filled by the mean of the values before them"
+        f"{field}: {family} cannot mask missing covariates; {count} were filled by the mean of their past"
         for field, count in missing.items()
         if count
     )

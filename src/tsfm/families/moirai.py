@@ -14,8 +14,8 @@ of the spread in bfloat16 (docs/numerics.md).
 Context, covariates and horizon share the 512 patches of 16 points that the model was trained on. What
 does not fit is cut from the context's old end; a request that would leave less than 128 points is refused.
 
-Gaps hold the mean of what was before them, as in uni2ts's CausalMeanImputation, and count in no scale. Moirai-2
-is told where they are; Moirai-MoE has no input for that.
+Gaps of the target hold the mean of what was before them, gaps of a covariate the mean of its past, and both count in
+no scale. Moirai-2 is told where they are; Moirai-MoE has no input for that.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Series as Moirai's tokens: patches of 16 points of every variate, with a scale of its own for each.
 
 Follows uni2ts 2.0.0 (``MoiraiMoEForecast._convert``, ``PackedStdScaler``, ``CausalMeanValueImputation``):
-the newest point ends a patch; gaps hold the mean of all before them and count as unobserved; a
+the newest point ends a patch; gaps count as unobserved and hold the mean of all before them in the
+target, 0 in a covariate (``AddObservedValuesIndicator``), which is the mean of its past as it comes here; a
 known covariate has tokens behind the context as well, a past one has none there, so nothing is invented.
 """
 
@@ -119,7 +120,7 @@ def patches(batch: Sequence[Series], horizon: int, device: str) -> Patches:
         rows = [series.target, *series.future_covariates, *series.past_covariates]
         for j, row in enumerate(np.asarray(row, np.float64) for row in rows):
             seen = ~np.isnan(row)
-            whole = _causal_mean(row, seen)
+            whole = np.nan_to_num(row) if j else _causal_mean(row, seen)
             values[i, j, -n:], observed[i, j, -n:] = whole[:n], seen[:n]
             if 1 <= j <= known:
                 future[i, j - 1, :horizon], future_observed[i, j - 1, :horizon] = whole[n:], seen[n:]
