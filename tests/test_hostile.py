@@ -379,6 +379,18 @@ def test_expecting_100_continue_is_honoured(live):
         assert client.send(ASK).answer().status == 200
 
 
+def test_who_expects_100_continue_for_too_large_a_body_is_refused_instead(live):
+    with Client(live) as client:
+        client.send(POST + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (64 << 20))
+        assert client.socket.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_beyond_the_limit_that_is_sent_whole_is_told_so(live):
+    with Client(live) as client:
+        client.socket.sendall(LENGTH % (33 << 20) + b" " * (33 << 20))
+        assert client.answer().status == 413
+
+
 def test_pipelined_requests_are_answered_in_order(live):
     bodies = [json.dumps({"input": WALK, "next_len": n}).encode() for n in range(1, 31)]
     with Client(live) as client:

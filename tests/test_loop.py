@@ -5,14 +5,27 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from concurrent.futures import Future
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
 from waitress import create_server
 
 from tsfm import loop
+from tsfm.answer import COMES_BACK, ComeBack
 from tsfm.arrivals import Arrivals
 from tsfm.wire import Channel, comes_back
+
+
+@pytest.fixture
+def running(served):
+    """The same, run, with little patience."""
+    served._server.adj.channel_timeout = 1
+    thread = threading.Thread(target=served.run, daemon=True)
+    thread.start()
+    yield served
+    end(served, thread)
 
 
 @pytest.fixture
@@ -21,14 +34,17 @@ def served():
     made = loop.Loop(Arrivals())
 
     def app(environ, start_response):
-        body = environ["PATH_INFO"].encode()
+        path = environ["PATH_INFO"]
+        if path == "/later" and not environ[COMES_BACK]:
+            raise ComeBack(made.later, lambda: app)
+        body = bytes(20 << 20) if path == "/large" else path.encode()
         start_response("200 OK", [("Content-Length", str(len(body)))])
         return [body]
 
     server = create_server(comes_back(app), map=made.sockets, host="127.0.0.1", port=0, _dispatcher=made)
     server.channel_class, server.last_call, server.body_budget = Channel, False, 1 << 20
     made.attach(server)
-    made.port = server.effective_port
+    made.port, made.later = server.effective_port, Future()
     yield made
     for one in list(made.sockets.values()):
         one.close()
@@ -177,6 +193,107 @@ def test_what_is_done_after_the_end_wakes_nobody(served):
     thread.start()
     end(served, thread)
     served.add_task(Asking("POST", []))
+
+
+def connect(served, receive=None):
+    client = socket.socket()
+    if receive:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+    client.settimeout(20)
+    client.connect(("127.0.0.1", int(served.port)))
+    return client
+
+
+def ended(client) -> bytes:
+    """What comes until the connection ends; TimeoutError if it does not."""
+    got = b""
+    with suppress(ConnectionResetError):
+        while data := client.recv(1 << 20):
+            got += data
+    return got
+
+
+def test_an_answer_that_nobody_reads_holds_nobody_up_and_its_connection_ends(running):
+    """waitress would wait at 16 MiB for its loop to send some of it: on the loop's thread for ever."""
+    with connect(running, 4096) as deaf, connect(running) as other:
+        deaf.sendall(b"GET /large HTTP/1.1\r\n\r\n" * 10)
+        other.sendall(b"GET /a HTTP/1.0\r\n\r\n")
+        assert ended(other).endswith(b"/a")
+        assert running.healthy(10)
+        until(lambda: not running._server.active_channels)
+        assert len(ended(deaf)) < 20 << 20
+
+
+def test_a_large_answer_arrives_whole(running):
+    with connect(running) as client:
+        client.sendall(b"GET /large HTTP/1.1\r\n\r\nGET /a HTTP/1.0\r\n\r\n")
+        got = ended(client)
+    assert len(got) > 20 << 20
+    assert got.endswith(b"/a")
+
+
+def test_of_a_pipeline_no_more_is_read_than_one_request_ahead(served):
+    ask = b"GET /a HTTP/1.1\r\n\r\n"
+    with connect(served) as client:
+        client.sendall(ask * 1000)
+        served.accept()
+        (channel,) = served._server.active_channels.values()
+        while channel.readable():
+            channel.handle_read()
+        assert [request.path for request in channel.requests] == ["/a", "/a"]
+        assert channel.request is None
+        thread = threading.Thread(target=served.run, daemon=True)
+        thread.start()
+        got = b""
+        while got.count(b"/a") < 1000:
+            got += client.recv(1 << 16)
+    end(served, thread)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"POST /a HTTP/1.1\r\nContent-",
+        b"POST /a HTTP/1.1\r\nContent-Length: 200000\r\n\r\n" + b" " * 100_000,
+        b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n\r\nPOST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\n",
+    ],
+    ids=["nothing", "head", "length", "chunked", "expects", "second"],
+)
+@pytest.mark.parametrize("drips", [False, True])
+def test_a_request_that_does_not_come_to_its_end_ends_with_its_connection(running, head, drips):
+    stop = threading.Event()
+
+    def drip():
+        with suppress(OSError):
+            while not stop.wait(0.2):
+                client.sendall(b"\r\n"[:1] if not head else b"1")
+
+    with connect(running) as client:
+        client.sendall(head)
+        thread = threading.Thread(target=drip if drips else stop.wait)
+        thread.start()
+        try:
+            said = ended(client)
+        finally:
+            stop.set()
+            thread.join(10)
+        assert b"500" not in said
+    until(lambda: not running._server.active_channels)
+
+
+def test_a_client_that_waits_for_the_model_is_not_ended(running):
+    with connect(running) as client:
+        client.sendall(b"POST /later HTTP/1.0\r\n\r\n")
+        until(lambda: any(channel.requests for channel in running._server.active_channels.values()))
+        client.settimeout(3.5)
+        with pytest.raises(TimeoutError):  # for longer than any client may take over anything
+            client.recv(1)
+        running.later.set_result(None)
+        client.settimeout(20)
+        assert ended(client).endswith(b"/later")
 
 
 def until(true):

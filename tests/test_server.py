@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from conftest import HERE, free_port
 
+from tsfm import server
+
 WALK = [3.0, 4.0, 2.0, 5.0, 4.0, 6.0, 5.5, 7.0, 6.0, 8.0, 7.5, 9.0]
 
 
@@ -210,6 +212,67 @@ def test_a_hung_model_does_not_hold_up_the_stop(serve, tmp_path):
     assert live.process.wait(20) == 0  # systemd would kill it after 30 s
 
 
+def test_every_lane_hung_does_not_hold_up_the_stop(serve, tmp_path):
+    """Whatever number of CPUs this host has: systemd would kill it after TimeoutStopSec=30."""
+    ini = tmp_path / "tsfm.ini"
+    ini.write_text("[naive]\ndeadline_s = 1\n")
+    live = troubled(serve, tmp_path, hang_above=5)("--threads", "4", env={"TSFM_INI": str(ini)}).until_ready()
+    hangs = {"input": [0] * 40 + [1]}
+    with ThreadPoolExecutor(8) as pool:
+        posts = [pool.submit(live.post, "/ds_predict", hangs | {"next_len": 1 + n}) for n in range(8)]
+        assert {post.result().status for post in posts} == {504}
+    live.process.send_signal(signal.SIGTERM)
+    assert live.process.wait(server.CLOSE_S + server.FLUSH_S + 5) == 0
+
+
+def test_the_parts_of_the_drain_are_together_below_the_units_limit():
+    unit = (HERE.parent / "packaging/systemd/tsfm@.service").read_text()
+    limit = int(unit.split("TimeoutStopSec=")[1].split()[0])
+    assert limit - 4 >= server.DRAIN_S + server.CLOSE_S + server.FLUSH_S
+
+
+def test_a_signal_is_heeded_whatever_lock_it_interrupts(tmp_path):
+    """A thread that is just being started holds a lock which starting another one needs."""
+    code = (
+        "import os, signal, sys, threading\n"
+        "from tsfm import card, server, settings\n"
+        f"chosen = settings.read('naive', {{'port': '{free_port()}'}})\n"
+        "process = server.Process(card.read('naive'), chosen, None)\n"
+        "def interrupted():\n"
+        "    with threading._active_limbo_lock:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        assert process._stopping.wait(20)\n"
+        "run = process._loop.run\n"
+        "process._loop.run = lambda: (interrupted(), run())\n"
+        "sys.exit(process.run())\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_readyz_says_no_from_the_signal_on_while_what_was_accepted_is_answered(serve, tmp_path):
+    live = troubled(serve, tmp_path, delay_s=2)().until_ready()
+    with ThreadPoolExecutor(1) as pool:
+        post = pool.submit(live.post, "/ds_predict", {"input": WALK})
+        while "tsfm_batch_size_count 2.0" not in live.get("/metrics").body.decode():
+            pass
+        live.process.send_signal(signal.SIGTERM)
+        while (ready := live.get("/readyz")).status == 200:
+            pass
+        assert (ready.status, ready.json["error"]) == (503, "naive is stopping")
+        assert live.get("/healthz").status == 200
+        assert live.post("/ds_predict", {"input": WALK}).status == 503
+        assert post.result().status == 200
+    assert live.process.wait(30) == 0
+
+
+def test_a_model_that_ends_the_loading_thread_is_a_failed_start(serve, tmp_path):
+    live = troubled(serve, tmp_path, exit_at_load="no licence")()
+    assert live.process.wait(60) == 1
+    assert live.log.read_text().splitlines()[-1] == "tsfm: naive could not be loaded: SystemExit: no licence"
+
+
 def test_the_service_describes_itself_with_its_limits(naive):
     described = naive.get("/openapi.json").json
     assert described["openapi"] == "3.1.0"
@@ -256,7 +319,10 @@ def test_sigterm_answers_what_was_accepted_and_exits_0(serve, tmp_path):
     live = troubled(serve, tmp_path, delay_s=1)("--threads", "1").until_ready()
     with ThreadPoolExecutor(3) as pool:
         posts = [pool.submit(live.post, "/ds_predict", {"input": WALK, "next_len": n}) for n in (1, 2, 3)]
-        while "tsfm_queue_length 2.0" not in live.get("/metrics").body.decode():
+        accepted = {"tsfm_queue_length 2.0", "tsfm_batch_size_count 2.0"}  # two wait, and one runs after the trial
+        while not {"tsfm_queue_length 2.0", "tsfm_batch_size_count 2.0"} <= set(
+            live.get("/metrics").body.decode().split("\n")
+        ):
             pass
         live.process.send_signal(signal.SIGTERM)
         assert [post.result().status for post in posts] == [200] * 3

@@ -1,48 +1,83 @@
-"""Who may ask: networks and a bearer token, for a service that listens beyond loopback."""
+"""Who may ask: networks and a bearer token, for a service that listens beyond loopback.
+
+Both are decided when a request's headers are in: what a stranger sends after them is never stored.
+"""
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from flask import request
-
-from tsfm.errors import ConfigError, Forbidden, Unauthorized
-from tsfm.settings import Settings
+from tsfm.errors import ConfigError, Forbidden, RequestError, Unauthorized
+from tsfm.logs import ESCAPES
+from tsfm.settings import IPNetwork, Settings
 
 log = logging.getLogger(__name__)
 # A probe may learn from anywhere, and without a secret, that the process lives.
 OPEN_PATHS = ("/healthz", "/readyz")
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is known of a request when its headers are in."""
+
+    address: str
+    method: str
+    path: str
+    authorization: str
+    has_body: bool
+
+
 class Access:
-    """Checks each request; with neither setting, everyone who reaches the port may ask.
+    """The rules of one service; with neither networks nor a token, everyone who reaches the port may ask.
+
+    Attributes:
+        on_refusal: told the method and the status of what was refused.
 
     Raises:
         ConfigError: the token's file cannot be read or is empty.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._networks = settings.allow or ()
+        self._networks: tuple[IPNetwork, ...] = settings.allow or ()
         self._token = _token(settings.token_file, settings.sources["token_file"]) if settings.token_file else None
+        self.on_refusal: Callable[[str, int], object] = lambda method, status: None
         if not ipaddress.ip_address(settings.host).is_loopback and not self._networks and not self._token:
             log.warning("listening on %s for everyone: set allow or token_file in tsfm.ini", settings.host)
 
-    def check(self) -> None:
-        """Refuse the present request if it comes from elsewhere or without the token."""
-        if request.path in OPEN_PATHS:
+    def knows(self, address: str) -> bool:
+        """The address is in one of the networks that may ask."""
+        return not self._networks or any(_plain(address) in network for network in self._networks)
+
+    def check(self, asked: Asked) -> None:
+        """Refuse a request that comes from elsewhere or without the token; probes are open, but need no body.
+
+        Raises:
+            Forbidden, Unauthorized
+        """
+        try:
+            self._check(asked)
+        except RequestError as error:
+            log.info("%s %s: %d %s", asked.method[:20], asked.path[:80].translate(ESCAPES), error.status, error)
+            self.on_refusal(asked.method, error.status)
+            raise
+
+    def _check(self, asked: Asked) -> None:
+        if asked.path in OPEN_PATHS and not asked.has_body:
             return
-        if self._networks:
-            sender = ipaddress.ip_address(request.remote_addr or "0.0.0.0")  # noqa: S104  matches no network
-            mapped = getattr(sender, "ipv4_mapped", None)
-            if not any((mapped or sender) in network for network in self._networks):
-                raise Forbidden(f"{mapped or sender} is in none of the networks that may ask")
-        if self._token:
-            given = request.headers.get("Authorization", "").encode()
-            if not hmac.compare_digest(given, b"Bearer " + self._token):
-                raise Unauthorized("Authorization: expected Bearer and the token of token_file")
+        if not self.knows(asked.address):
+            raise Forbidden(f"{_plain(asked.address)} is in none of the networks that may ask")
+        if self._token and not hmac.compare_digest(asked.authorization.encode("latin-1"), b"Bearer " + self._token):
+            raise Unauthorized("Authorization: expected Bearer and the token of token_file")
+
+
+def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    sender = ipaddress.ip_address(address)
+    return getattr(sender, "ipv4_mapped", None) or sender
 
 
 def _token(file: str, source: str) -> bytes:

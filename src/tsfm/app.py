@@ -13,7 +13,6 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException
 
 from tsfm import imputation, openapi, parse
-from tsfm.access import Access
 from tsfm.answer import COMES_BACK, Answer, ComeBack
 from tsfm.errors import Encoded, NotReady, RequestError
 from tsfm.exact import placed
@@ -33,8 +32,6 @@ def create_app(service: Service) -> Flask:
     # Both would be answered in HTML.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
-
-    app.before_request(Access(service.settings).check)
 
     def infer() -> Response:
         began, asked = time.monotonic(), _asked()

@@ -18,12 +18,17 @@ from waitress.wasyncore import poll2
 from tsfm.arrivals import Arrivals
 
 if TYPE_CHECKING:
+    from tsfm.access import Access
     from tsfm.wire import Channel
 
 log = logging.getLogger(__name__)
 # So long POSTs may be run without a look for what else has come, above all for a GET.
 TURN_S = 0.002
-IDLE_S = 1.0  # waitress looks that often for connections that it should close
+IDLE_S = 1.0  # connections that are overdue are looked for that often
+# When there may be no further connection, those that keep their places with nothing to do have less time.
+PRESSED_S = 5.0
+# From networks that may ask for nothing but the open paths: a probe is done in a moment.
+STRANGERS, STRANGER_S = 32, 5.0
 
 
 class Loop:
@@ -31,12 +36,13 @@ class Loop:
 
     Args:
         arrivals: told which POSTs are left to be run.
+        access: who may ask; None: everyone.
 
     Attributes:
         sockets: for waitress's ``map``; without any the loop ends.
     """
 
-    def __init__(self, arrivals: Arrivals) -> None:
+    def __init__(self, arrivals: Arrivals, access: Access | None = None) -> None:
         self.sockets: dict[int, object] = {}
         self._arrivals = arrivals
         self._quick: deque[Channel] = deque()  # all but POSTs take next to nothing and go first
@@ -44,17 +50,22 @@ class Loop:
         arrivals.queued = self._posts
         self._thread = 0
         self._woken = False
+        self._access = access
+        self._looked_s = 0.0
 
     def attach(self, server: BaseWSGIServer) -> None:
         """The server whose sockets these are; it was made with this loop as its dispatcher."""
         self._server = server
         server.pull_trigger = self.wake  # a channel says so that it has changed
         server.handle_accept = self.accept
+        server.maintenance = lambda now: None  # in the midst of poll2, where no connection can be closed at once
+        server.access = self._access
 
     def run(self) -> None:
         """Serve on the calling thread until no socket is left."""
         self._thread = threading.get_ident()
         while self.sockets:
+            self._end_overdue()
             # What can be read by now belongs to what was run just before: ask once more, without waiting.
             poll2(0 if self._arrivals.busy or self._quick else IDLE_S, self.sockets)
             self._woken = False
@@ -78,6 +89,10 @@ class Loop:
         while before < len(channels) < self._server.adj.connection_limit:
             before = len(channels)
             BaseWSGIServer.handle_accept(self._server)
+        if self._access:
+            strangers = [channel for channel in channels.values() if channel.stranger]
+            for channel in strangers[:-STRANGERS]:  # the oldest ones
+                channel.handle_close()
 
     def add_task(self, channel: Channel) -> None:
         """A channel has a request to be run, or to be run on; from any thread."""
@@ -98,6 +113,18 @@ class Loop:
         round_come = threading.Event()
         self._server.trigger.pull_trigger(round_come.set)
         return round_come.wait(timeout_s)
+
+    def _end_overdue(self) -> None:
+        """Close, once a second, each connection whose client keeps it in one state for too long."""
+        now, adj = time.monotonic(), self._server.adj
+        if now - self._looked_s < IDLE_S:
+            return
+        self._looked_s = now
+        full = len(self.sockets) >= adj.connection_limit
+        for channel in list(self._server.active_channels.values()):
+            limit_s = STRANGER_S if channel.stranger else PRESSED_S if full else adj.channel_timeout
+            if channel.overdue(now, min(limit_s, adj.channel_timeout)):
+                channel.handle_close()
 
     @staticmethod
     def _serve(channel: Channel) -> None:

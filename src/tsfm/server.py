@@ -7,15 +7,17 @@ import logging
 import os
 import resource
 import signal
+import socket
 import threading
+import time
 from pathlib import Path
-from types import FrameType
 
 from waitress import create_server
 from waitress.server import BaseWSGIServer
 from waitress.wasyncore import close_all, dispatcher
 
 from tsfm import __version__, checkpoints, devices, ports, preload
+from tsfm.access import Access
 from tsfm.app import create_app
 from tsfm.card import Card
 from tsfm.errors import ConfigError, TsfmError
@@ -28,8 +30,10 @@ from tsfm.settings import Settings, authority
 from tsfm.wire import Channel, comes_back
 
 log = logging.getLogger(__name__)
-DRAIN_S = 20  # together below the unit's TimeoutStopSec
-CLOSE_S = 3  # for an inference thread that nobody waits for any more
+# The drain's three parts; together below the unit's TimeoutStopSec=30, whatever hangs.
+DRAIN_S = 18  # for what was accepted
+CLOSE_S = 3  # for all inference threads, for which nobody waits any more
+FLUSH_S = 5  # for clients to take their answers
 OUTBUF_LIMIT = 64 << 20  # more than any answer has
 # Weights, libraries and threads keep these open; the rest of what the process may open is for connections.
 FILES_OF_OUR_OWN = 100
@@ -54,14 +58,22 @@ class Process:
         self._folder = folder
         self._service = Service(card, settings)
         self._stopping = threading.Event()
+        self._signals, self._signalled = socket.socketpair()
         self._failure: TsfmError | None = None
-        self._loop = Loop(self._service.arrivals)
+        access = Access(settings)
+        access.on_refusal = self._service.refused
+        self._loop = Loop(self._service.arrivals, access)
         self._server = self._bind()
 
     def run(self) -> int:
         """Serve; the socket answers from the first moment, the model when it is loaded."""
+        threading.Thread(target=self._drain, name="drain", daemon=True).start()
+        self._signalled.setblocking(False)
+        signal.set_wakeup_fd(self._signalled.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+            # The handler takes no lock: the line that it interrupts may hold it. Python writes the signal's number into
+            # the socket, and the drain begins on its own thread.
+            signal.signal(number, lambda number, frame: self._service.stop_accepting())
         threading.Thread(target=self._load, name="load", daemon=True).start()
         self._loop.run()  # until _end_loop leaves it no socket
         if self._failure:
@@ -85,7 +97,6 @@ class Process:
                 # Nothing is ever put into a file: the channel bounds what all bodies hold in memory.
                 inbuf_overflow=settings.max_body_mib << 20,
                 outbuf_overflow=OUTBUF_LIMIT,
-                channel_request_lookahead=1,  # so that a client that left is noticed while it waits
                 clear_untrusted_proxy_headers=False,  # nobody here looks at them
                 ident="tsfm",
             )
@@ -113,7 +124,7 @@ class Process:
             keep_watchdog_fed(self._healthy, self._stopping)
         except TsfmError as error:
             self._fail(error)
-        except Exception as error:
+        except BaseException as error:  # sys.exit in a model package, too
             log.error("%s could not be loaded", self._card.name, exc_info=error)
             self._fail(TsfmError(f"{self._card.name} could not be loaded: {type(error).__name__}: {error}"))
 
@@ -124,22 +135,22 @@ class Process:
         self._failure = error
         self._end_loop()
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if not self._stopping.is_set():
-            self._stopping.set()
-            log.info("%s: answering what was accepted, then stopping", signal.Signals(number).name)
-            threading.Thread(target=self._drain, name="drain", daemon=True).start()
-
     def _drain(self) -> None:
-        notify("STOPPING=1", "STATUS=answering what was accepted")
+        """On a thread that waits from the start: at the first signal, answer what was accepted, then end the loop."""
+        (number,) = self._signals.recv(1)
+        self._stopping.set()
         self._service.stop_accepting()
-        if self._service.wait_until_empty(DRAIN_S):
-            self._service.close(CLOSE_S)
-            self._server.trigger.pull_trigger(self._last_call)
-            self._flush()
-        else:
-            log.warning("requests were still running after %d s", DRAIN_S)
-        self._end_loop()
+        log.info("%s: answering what was accepted, then stopping", signal.Signals(number).name)
+        notify("STOPPING=1", "STATUS=answering what was accepted")
+        try:
+            if self._service.wait_until_empty(DRAIN_S):
+                self._service.close(CLOSE_S)
+                self._server.trigger.pull_trigger(self._last_call)
+                self._flush()
+            else:
+                log.warning("requests were still running after %d s", DRAIN_S)
+        finally:
+            self._end_loop()
 
     def _last_call(self) -> None:
         """On the network loop: take in who has connected already, then listen no more.
@@ -153,12 +164,12 @@ class Process:
 
     def _flush(self) -> None:
         """Let the network loop answer who is connected and send what is left in its buffers."""
-        pause = threading.Event()
-        for turn in range(100):  # at most 5 s: a client that does not read is not waited for
+        pause, began = threading.Event(), time.monotonic()
+        while (past_s := time.monotonic() - began) < FLUSH_S:  # a client that does not read is not waited for
             channels = list(self._server.active_channels.values())
             busy = any(channel.requests or channel.total_outbufs_len for channel in channels)
             # For half a second those who are connected may still begin to speak.
-            if self._server.last_call and not busy and (turn > 10 or not channels):
+            if self._server.last_call and not busy and (past_s > 0.5 or not channels):
                 return
             pause.wait(0.05)
 

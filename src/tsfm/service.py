@@ -36,7 +36,8 @@ class Service:
     def __init__(self, card: Card, settings: Settings) -> None:
         self.card = card
         self.settings = settings
-        self.state = LOADING
+        self._loaded_and_tried = False
+        self._stopping = False
         self.arrivals = Arrivals()
         self.metrics = Metrics(lambda: self.waiting, lambda: self.ready)
         self._model: Model | None = None
@@ -71,15 +72,12 @@ class Service:
             raise ConfigError(f"{self._weights()}: expected weights that answer one request, but {error}") from error
         gc.freeze()  # what is here now stays: looking through all of torch for garbage stopped everything for 85 ms
         self.metrics.info.info({k: str(v) for k, v in self.describe().items() if isinstance(v, str)})
-        with self._left:
-            if self.state == LOADING:
-                self.state = READY
+        self._loaded_and_tried = True
         log.info("ready after %.1f s: %s", time.monotonic() - began, self.summary())
 
     def stop_accepting(self) -> None:
-        """From now on new requests get 503; those inside are answered."""
-        with self._left:
-            self.state = STOPPING
+        """From now on new requests get 503; those inside are answered. Takes no lock: signal handlers may call it."""
+        self._stopping = True
 
     def wait_until_empty(self, timeout_s: float) -> bool:
         """Wait for the requests inside; True when none is left."""
@@ -91,6 +89,12 @@ class Service:
         if self._batcher:
             self._batcher.close(timeout_s)
         self._deadlines.close()
+
+    @property
+    def state(self) -> str:
+        if self._stopping:
+            return STOPPING
+        return READY if self._loaded_and_tried else LOADING
 
     @property
     def ready(self) -> bool:
@@ -179,6 +183,11 @@ class Service:
             return f"the weights in the package of {self.card.name}"
         names = [checkpoint.files[-1] for checkpoint in self.card.checkpoints]
         return str(self._folder / next((name for name in names if (self._folder / name).exists()), ""))
+
+    def refused(self, method: str, status: int) -> None:
+        """Count a request that was refused before it was read."""
+        if method == "POST":
+            self.metrics.requests.labels(str(status)).inc()
 
     # Work
 

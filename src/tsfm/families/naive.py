@@ -2,7 +2,8 @@
 
 A folder with ``naive.json`` makes it misbehave on purpose, for the tests of everything around it:
 ``{"delay_s": 0.1, "hang_above": 5, "fail_above": 2, "exit_above": 7}`` waits before each batch, hangs on,
-raises on, or ends its thread on, a standardised last value above the number, as a broken model would.
+raises on, or ends its thread on, a standardised last value above the number, as a broken model would;
+``{"exit_at_load": "no licence"}`` ends the thread that loads it.
 """
 
 from __future__ import annotations
@@ -32,8 +33,11 @@ CARD = {
 
 
 def load(folder: Path | None, runtime: Runtime) -> Naive:
-    trouble = folder / "naive.json" if folder else None
-    return Naive(json.loads(trouble.read_text()) if trouble and trouble.exists() else {})
+    file = folder / "naive.json" if folder else None
+    trouble = json.loads(file.read_text()) if file and file.exists() else {}
+    if "exit_at_load" in trouble:
+        sys.exit(trouble["exit_at_load"])
+    return Naive(trouble)
 
 
 class Naive:
