@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tsfm import install
+from tsfm.registration import trust
 
 HERE = Path(__file__).parent
 SAMPLES = HERE / "samples"
@@ -82,7 +86,22 @@ class Host:
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     """The host, which code in this process sees as well."""
-    here = Host(tmp_path)
+    return stand_on(Host(tmp_path), monkeypatch)
+
+
+@pytest.fixture
+def own_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    """A host that nobody else can change: not below /tmp, where everybody may write."""
+    home = pwd.getpwuid(os.geteuid()).pw_dir
+    with tempfile.TemporaryDirectory(prefix=".tsfm-test-", dir=home) as folder:
+        found = trust.walk(Path(folder))
+        os.close(found.descriptor)
+        if found.foreign:
+            pytest.skip(f"no folder of one's own on this machine: {found.foreign}")
+        yield stand_on(Host(Path(folder)), monkeypatch)
+
+
+def stand_on(here: Host, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setenv("TSFM_INI", str(here.settings))
     monkeypatch.setenv("PATH", f"{here.bin}:{os.environ['PATH']}")
     payload = here.root / "usr/lib/taos-tsfm"

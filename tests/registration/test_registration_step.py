@@ -14,7 +14,7 @@ import pytest
 from anode import configuration
 
 from tsfm.errors import ConfigError
-from tsfm.registration import adapters, endpoints, files, marks, step, tdgpt
+from tsfm.registration import adapters, endpoints, files, marks, step, tdgpt, trust
 
 from .conftest import SAMPLES, Host
 
@@ -309,7 +309,8 @@ def test_an_algorithm_of_tdgpts_own_with_the_name_is_left_alone(host: Host) -> N
     assert theirs.read_text() == "# comes with TDgpt\n"
 
 
-def test_an_adapter_that_tdgpts_interpreter_does_not_compile_is_not_placed(host: Host) -> None:
+def test_an_adapter_that_tdgpts_interpreter_does_not_compile_is_not_placed(own_host: Host) -> None:
+    host = own_host
     host.tdgpt("G1")
     python = host.tree / "venv/bin/python3"
     python.parent.mkdir(parents=True)
@@ -323,19 +324,82 @@ def test_an_adapter_that_tdgpts_interpreter_does_not_compile_is_not_placed(host:
     assert adapters.ours(host.code) == []
     python.unlink()
     python.symlink_to(sys.executable)
-    assert step.register().refused == []
+    outcome = step.register()
+    assert (outcome.refused, outcome.notes) == ([], [])
     assert adapters.ours(host.code) != []
 
 
-def test_an_interpreter_that_anybody_could_have_put_there_is_not_run(host: Host) -> None:
+def trapped(host: Host) -> Path:
+    """TDgpt's interpreter, which leaves a trace when it is run, behind a link and in an installation of its own."""
     host.tdgpt("G1")
-    python = host.tree / "venv/bin/python3"
-    python.parent.mkdir(parents=True)
+    python = host.root / "opt/python/bin/python3.10"
+    (host.root / "opt/python/lib/python3.10").mkdir(parents=True)
+    python.parent.mkdir()
     python.write_text(f"#!/bin/sh\ntouch {host.root}/trapped\n")
-    python.chmod(0o777)
+    python.chmod(0o755)
+    link = host.tree / "venv/bin/python3"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(host.root / "opt/alias/bin/python3.10")
+    (host.root / "opt/alias").symlink_to("python")
     host.install("fracast")
-    assert step.register().refused == []
+    return link
+
+
+def test_an_interpreter_that_nobody_else_can_change_is_run(own_host: Host) -> None:
+    trapped(own_host)
+    outcome = step.register()
+    assert (outcome.refused, outcome.notes) == ([], [])
+    assert (own_host.root / "trapped").exists()
+
+
+PLACES = ["usr/local/taos/taosanode", "usr/local/taos/taosanode/venv", "usr/local/taos/taosanode/venv/bin", "opt"]
+PLACES += ["opt/python", "opt/python/bin", "opt/python/bin/python3.10", "opt/python/lib", "opt/python/lib/python3.10"]
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777, 0o2775])
+@pytest.mark.parametrize("place", PLACES)
+def test_an_interpreter_that_others_may_change_is_not_run(place: str, mode: int, own_host: Host) -> None:
+    link = trapped(own_host)
+    (own_host.root / place).chmod(mode)
+    assert_not_run(own_host, link, place)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.parametrize("place", [*PLACES, "usr/local/taos/taosanode/venv/bin/python3", "opt/alias"])
+def test_an_interpreter_below_somebody_elses_folder_or_link_is_not_run(place: str, own_host: Host) -> None:
+    link = trapped(own_host)
+    os.chown(own_host.root / place, 65534, 65534, follow_symlinks=False)
+    assert_not_run(own_host, link, place)
+
+
+def assert_not_run(host: Host, link: Path, place: str) -> None:
+    outcome = step.register()
     assert not (host.root / "trapped").exists()
+    assert outcome.refused == []
+    assert adapters.ours(host.code) != [], "our own grammar takes it"
+    (told,) = outcome.notes
+    assert f"compiled with our own Python only, as TDgpt's {link} is not run: {host.root / place} " in told
+    assert step.register().notes == []
+
+
+def test_an_interpreter_below_tmp_is_not_run(host: Host) -> None:
+    link = trapped(host)
+    outcome = step.register()
+    assert not (host.root / "trapped").exists()
+    assert f"TDgpt's {link} is not run: /tmp may be changed by others" in outcome.notes[
+        0
+    ] or not host.root.is_relative_to("/tmp")
+
+
+def test_a_path_whose_links_go_round_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="symbolic links"):
+        trust.walk(tmp_path / "a")
+    with pytest.raises(FileNotFoundError):
+        trust.walk(tmp_path / "none/x")
+    assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
 def test_a_lock_that_somebody_holds_for_ever_does_not_stop_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

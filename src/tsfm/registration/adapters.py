@@ -5,15 +5,14 @@ TDgpt's upgrade removes both; ``place`` puts back what is missing and says what 
 
 from __future__ import annotations
 
+import ast
 import os
-import stat
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tsfm import install
-from tsfm.registration import files, marks
+from tsfm.registration import files, marks, trust
 from tsfm.registration.endpoints import KNOWN_KEYS, Endpoint
 
 MARK = "# Written by `tsfm register`, which puts it back; `tsfm unregister` takes it out."
@@ -80,37 +79,67 @@ def ours(library: Path) -> list[Path]:
     return placed
 
 
-def check(library: Path, source: bytes, path: Path) -> None:
-    """Compile the adapter with the interpreter that will import it.
+def check(library: Path, source: bytes, path: Path) -> str:
+    """Compile the adapter with the interpreter that will import it, where that is root's alone to change.
+
+    Returns: what to tell of an interpreter that was not run; "" when one was, or there is none.
 
     Raises:
         Refused: it does not compile there. An older TDgpt would not start with such a file.
     """
-    python = _interpreter(library)
+    untold = ""
+    for python in _interpreters(library):
+        try:
+            found = trust.walk(python)
+        except OSError:
+            continue  # no such environment
+        try:
+            foreign = found.foreign or _foreign_library(found.real)
+            if not foreign:
+                _compile(found, source, path)
+                return ""
+            untold = untold or f"{path}: compiled with our own Python only, as TDgpt's {python} is not run: {foreign}"
+        finally:
+            os.close(found.descriptor)
+    # The grammar of the oldest Python that TDgpt has run on.
+    ast.parse(source, feature_version=(3, 7))
+    return untold
+
+
+def _compile(python: trust.Walk, source: bytes, path: Path) -> None:
     code = "import sys; compile(sys.stdin.buffer.read(), 'adapter', 'exec')"
+    words = [str(python.real), "-I", "-S", "-c", code]
+    held = python.descriptor
     try:
-        done = subprocess.run([python, "-I", "-S", "-c", code], input=source, capture_output=True, timeout=5)
+        # What was looked at is what runs, whatever its name leads to by now.
+        done = subprocess.run(
+            words, executable=f"/proc/self/fd/{held}", pass_fds=[held], input=source, capture_output=True, timeout=5
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise marks.Refused(f"{path}: not placed: {python} does not run: {error}") from None
+        raise marks.Refused(f"{path}: not placed: {python.real} does not run: {error}") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-        raise marks.Refused(f"{path}: not placed: {python} does not compile it: {said[-1]}")
+        raise marks.Refused(f"{path}: not placed: {python.real} does not compile it: {said[-1]}")
 
 
-def _interpreter(library: Path) -> str:
+def _foreign_library(python: Path) -> str:
+    """Why what the interpreter loads before anything else is others' to change; "" when it is not."""
+    for folder in (python.parent.parent / "lib", python.parent.parent / "lib64"):
+        for place in (folder, *folder.glob("python3*"), *folder.glob("libpython3*")):
+            try:
+                found = trust.walk(place)
+            except OSError:
+                continue  # no such folder, or a link that leads nowhere
+            os.close(found.descriptor)
+            if found.foreign:
+                return found.foreign
+    return ""
+
+
+def _interpreters(library: Path) -> list[Path]:
     home = library.parent.parent
-    state = install.ROOT / "var/lib/taos/taosanode"
-    for venv in (home / "venv", home / "venvs/venv", state / "venv"):
-        for name in ("python3", "python"):
-            # What the link leads to: TDgpt's installer lets everybody write into its environment.
-            python = (venv / "bin" / name).resolve()
-            if python.exists() and _is_trusted(python.stat()):
-                return str(python)
-    return sys.executable
-
-
-def _is_trusted(facts: os.stat_result) -> bool:
-    return facts.st_uid in (0, os.geteuid()) and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    venvs = (home / "venv", home / "venvs/venv", install.ROOT / "var/lib/taos/taosanode/venv")
+    return [venv / "bin" / name for venv in venvs for name in ("python3", "python")]
 
 
 def _has_base_class(library: Path) -> bool:

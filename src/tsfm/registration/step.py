@@ -7,7 +7,7 @@ import difflib
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from tsfm.registration.endpoints import Endpoint
 from tsfm.registration.tdgpt import Tdgpt
 
 _LOCK_S = 3.0
+_TRIES = 5
+"""How often a file is edited that somebody else writes at the same time."""
 
 
 @dataclass
@@ -125,29 +127,47 @@ def _refusal(outcome: Outcome) -> Iterator[None]:
 
 
 def _edit(outcome: Outcome, path: Path, wanted: Sequence[Endpoint]) -> None:
-    data = files.load(path) or b""
-    bom, text = files.decode(data)
-    kind = pyconf if path.name == tdgpt.CONFIG else ini
-    edit = kind.register(text, wanted, str(path))
-    outcome.notes += edit.notes
-    readable = not bom or kind is pyconf
-    if not readable:
-        outcome.notes.append(f"{path}: begins with a byte order mark, at which TDgpt stops: save it without")
-    new = files.encode(bom + edit.text)
-    if new == data:
-        return
+    kind = pyconf if path.suffix == ".py" else ini
+
+    def new(data: bytes) -> tuple[bytes, list[str], bool]:
+        bom, text = files.decode(data)
+        edit = kind.register(text, wanted, str(path))
+        readable = not bom or kind is pyconf
+        if not readable:
+            edit.notes.append(f"{path}: begins with a byte order mark, at which TDgpt stops: save it without")
+        return files.encode(bom + edit.text), edit.notes, readable
+
     keys = ", ".join(endpoint.key for endpoint in wanted) or "nothing"
-    _change(outcome, path, data, new, f"registers {keys}")
-    outcome.stale |= readable
+    _change(outcome, path, new, f"registers {keys}")
 
 
-def _change(outcome: Outcome, path: Path, old: bytes, new: bytes, what: str) -> None:
+def _change(outcome: Outcome, path: Path, edited: Callable[[bytes], tuple[bytes, list[str], bool]], what: str) -> None:
+    """Edit a file of TDgpt's; when somebody else writes it meanwhile, what they wrote is edited.
+
+    Args:
+        edited: gives for a file's bytes (what they become, notes, whether TDgpt reads that).
+    """
+    for tries in reversed(range(_TRIES)):
+        old = files.load(path)
+        if old is None:
+            return  # removed meanwhile
+        new, notes, readable = edited(old)
+        if new == old:
+            outcome.notes += notes
+            return
+        try:
+            if not outcome.dry:
+                files.replace(path, old, new)
+            break
+        except files.Changed:
+            if not tries:
+                raise
+    outcome.notes += notes
     before, after = (files.encode(files.decode(data)[1]).decode(errors="replace") for data in (old, new))
     rows = difflib.unified_diff(before.splitlines(), after.splitlines(), str(path), str(path), lineterm="")
     outcome.diffs.append("\n".join(rows))
-    if not outcome.dry:
-        files.replace(path, new)
     outcome.done.append(f"{path}: {what}")
+    outcome.stale |= readable
 
 
 def _from_template(outcome: Outcome, path: Path, wanted: Sequence[Endpoint]) -> None:
@@ -157,28 +177,30 @@ def _from_template(outcome: Outcome, path: Path, wanted: Sequence[Endpoint]) -> 
         return
     edit = ini.register(template.decode(), wanted, str(path), from_template=True)
     if not outcome.dry:
-        files.create(path, files.encode(edit.text))
+        files.create(path, files.encode(edit.text), anew=True)
     outcome.done.append(f"{path}: made from the template, as there was none")
     outcome.stale = True
 
 
 def _restore(outcome: Outcome, path: Path) -> None:
     data = files.load(path) or b""
-    bom, text = files.decode(data)
-    stripped = marks.strip(text, str(path))
-    old = files.encode(bom + stripped.text)
-    if stripped.from_template and old == files.load(install.SHARE / tdgpt.INI):
+    stripped = marks.strip(files.decode(data)[1], str(path))
+    if stripped.from_template and files.encode(stripped.text) == files.load(install.SHARE / tdgpt.INI):
         _remove(outcome, [path], stale=True)
-    elif old != data:
-        _change(outcome, path, data, old, "our lines are taken out")
-        outcome.stale = True
+        return
+
+    def without(data: bytes) -> tuple[bytes, list[str], bool]:
+        bom, text = files.decode(data)
+        return files.encode(bom + marks.strip(text, str(path)).text), [], True
+
+    _change(outcome, path, without, "our lines are taken out")
 
 
 def _place_scripts(outcome: Outcome, families: Sequence[str]) -> None:
     scripts = adapters.scripts(families)
     if scripts and not outcome.dry:
         with _refusal(outcome):
-            _make_folder(install.SCRIPTS)
+            files.make_folder(install.SCRIPTS)
     _write(outcome, scripts, mode=0o755)
     if scripts or not families:
         _remove(outcome, sorted(set(install.SCRIPTS.glob("*-server.py")) - set(scripts)))
@@ -188,23 +210,14 @@ def _place_scripts(outcome: Outcome, families: Sequence[str]) -> None:
                 folder.rmdir()
 
 
-def _make_folder(path: Path) -> None:
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        for folder in missing:
-            folder.chmod(0o755)  # whatever the umask of who runs us
-    except OSError as error:
-        raise marks.Refused(f"{path}: cannot be made: {error.strerror}; run as root") from None
-
-
 def _place_adapters(outcome: Outcome, library: Path, wanted: Sequence[Endpoint]) -> None:
     found, reasons = adapters.wanted(library, wanted)
     outcome.notes += reasons
     for path, source in found.items():
         with _refusal(outcome):
             if files.load(path) != source:
-                adapters.check(library, source, path)
+                if told := adapters.check(library, source, path):
+                    outcome.notes.append(told)
                 _write(outcome, {path: source}, mode=0o644)
                 outcome.stale = True
     _remove(outcome, [path for path in adapters.ours(library) if path not in found], stale=True)
