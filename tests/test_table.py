@@ -156,6 +156,11 @@ REFUSED = {
         "column val: expected at least one number, got 2 gaps; --column names another: a",
     ),
     "only times": (csv("ts", HOURS), "expected a column of numbers, found only times"),
+    "a header with a comma above decimal commas": ("Load, MW\n1,5\n1,6\n1,7\n", "may hold decimal commas or columns"),
+    "two columns apart by spaces": ("i val\n1 200\n2 300\n", "line 2, column i val: expected a number, got '1 200'"),
+    "a line of names again": (PLAIN + PLAIN, "line 26, column ts: expected a time, got 'ts'"),
+    "a version": ("v\n1.2.3\n", "line 2, column v: expected a number, got '1.2.3'"),
+    "times and numbers apart by spaces": ("ts val\n2026-03-01 1.5\n", "another separator? --separator"),
     "a quote without its end": ('ts,v\n2026-01-01,"1\n2026-01-02,2\n', "line 2: a quoted cell has no right end"),
     "a header alone": ("ts,val\n", "expected a header line and rows, found none"),
     "nothing": ("", "expected a header line and rows, found none"),
@@ -189,7 +194,7 @@ TOLD = {
     "a repeated time": (
         csv("ts,val", HOURS[:3] + HOURS[2:], range(25)),
         None,
-        "1 rows have the time of the row before, the first is line 5",
+        "1 row has the time of the row before, the first is line 5",
     ),
     "missing rows": (
         csv("ts,val", HOURS[:5] + HOURS[9:], range(20)),
@@ -219,7 +224,22 @@ TOLD = {
     "two meters without times": (
         csv("meter,v", ["A"] * 3 + ["B"] * 3, range(6)),
         COUNT[:6],
-        "column meter has 2 words",
+        "column meter has 2 different cells (A, B)",
+    ),
+    "meters in turn, with times of their own": (
+        csv("ts,v,meter", HOURS, range(24), ["A", "B"] * 12),
+        COUNT,
+        "column meter has 2 different cells (A, B)",
+    ),
+    "meters by number": (
+        csv("ts,v,groupid", HOURS, range(24), [1, 2] * 12),
+        COUNT,
+        "column groupid has 2 different cells (1, 2)",
+    ),
+    "a quality that changes": (
+        csv("ts,v,quality", HOURS, range(24), [192] * 20 + [0] * 4),
+        COUNT,
+        "column v is taken; --column names another: quality",
     ),
     "a decimal comma": (csv("t;v", HOURS, comma(TENTHS), sep=";"), TENTHS, "read with decimal commas"),
 }
@@ -247,6 +267,9 @@ ORDERED = {
     "epoch s": [int(day.timestamp()) for day in DAYS],
     "epoch ms": [int(day.timestamp()) * 10**3 for day in DAYS],
     "epoch us": [int(day.timestamp()) * 10**6 for day in DAYS],
+    "epoch s with a fraction": [f"{int(day.timestamp())}.5" for day in DAYS],
+    "epoch ms as pandas floats": [f"{int(day.timestamp()) * 1000}.0" for day in DAYS],
+    "two digits of the year": [day.strftime("%d.%m.%y %H:%M") for day in DAYS],
     "epoch ns": [int(day.timestamp()) * 10**9 for day in DAYS],
     "months": [f"{1950 + i // 12}-{i % 12 + 1:02}" for i in range(24)],
     "days that are months too": [f"{i + 1:02}/03/2026" for i in range(12)] + [f"{i + 1:02}/04/2026" for i in range(12)],
@@ -257,6 +280,7 @@ ORDERED = {
 def test_times_in_every_form_are_seen_to_rise_to_fall_and_to_jump(read, name):
     times = ORDERED[name]
     assert read(csv("ts,val", times, range(24))).notes == []
+    assert read(csv("val,ts", range(24), times)).values == COUNT
     turned = read(csv("ts,val", times[::-1], range(24)))
     assert turned.values == COUNT[::-1]
     assert [turned.times[0], turned.times[-1]] == [str(times[0]), str(times[-1])]

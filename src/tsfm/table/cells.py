@@ -14,8 +14,10 @@ GAPS = (
     | frozenset(("na", "n/a", "n.a.", "<na>", "nan", "-nan", "1.#qnan", "nat"))
     | frozenset(("#n/a", "#na", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!"))
 )
-_SIGN = str.maketrans({"\u2212": "-", "\u2013": "-", "\u2019": "'"})
-_NUMBER = re.compile(r"[+-]?(?:[0-9]|[.,][0-9])[0-9., '_]*(?:[eE][+-]?[0-9]+)?")
+# Special spaces stand between thousands; a plain one may as well stand between two columns.
+_GROUPS = str.maketrans({"\u00a0": "_", "\u202f": "_", "\u2009": "_", "\u2019": "'"})
+_SIGN = str.maketrans({"\u2212": "-", "\u2013": "-"})
+_NUMBER = re.compile(r"[+-]?(?:[0-9]|[.,][0-9])[0-9.,'_]*(?:[eE][+-]?[0-9]+)?")
 _DATE = re.compile(
     r"(?:\d{4}\s*[-/.年]\s*\d{1,2}(?:\s*[-/.月]\s*\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})|"
     r"(?:[A-Za-z]{3,9},?\s+)?\d{1,2}[-\s.]+[A-Za-z]{3,9}\.?[-\s,]+\d{4}|(?:[A-Za-z]{3,9},?\s+)?[A-Za-z]{3,9}\.?\s+\d{1,2},?\s+\d{4})"
@@ -28,7 +30,10 @@ _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s*[AaPp][Mm])?", r
 def plain(cell: str) -> str:
     """Full-width digits, special spaces and minus signs in their plain form."""
     text = cell.strip()
-    return text if text.isascii() else unicodedata.normalize("NFKC", text).translate(_SIGN).strip()
+    if text.isascii():
+        return text
+    # "21 °C" has such a space too, and is no number in either form.
+    return unicodedata.normalize("NFKC", text.translate(_GROUPS)).translate(_SIGN).strip()
 
 
 def is_gap(cell: str) -> bool:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from tsfm.errors import UsageError
 from tsfm.table import cells, numbers, rows, text, times
 from tsfm.table.rows import Rows
 from tsfm.table.times import Times
+
+# Names of what is no measurement: which series a row is of, and how good its value is.
+SERIES = re.compile(r"(?i)(.*[_ .-])?(id|tbname|tag)|(group|meter|sensor|device|station|node|series|unique)_?id|.*编号")
+STATE = re.compile(
+    rf"{SERIES.pattern}|(.*[_ .-])?(quality|status|state|flags?|valid|qc|qualität|qualidade|zustand|estado)|"
+    r".*(质量|状态)"
+)
 
 
 @dataclass(frozen=True)
@@ -63,10 +71,10 @@ def read(file: str, options: Options) -> Column:
     if all(value is None for value in values):
         remedy = _others(table, found, index)
         raise UsageError(f"{file_name}: column {name}: expected at least one number, got {len(values)} gaps{remedy}")
-    notes = [note for note in (encoding, *table.notes, chosen) if note]
+    notes = [note for note in (encoding, *table.notes, chosen, _series_apart(table, index)) if note]
     if sign == "," and options.decimal is None:
         notes.append(f"column {name} is read with decimal commas; --decimal says otherwise")
-    newest_first, order = times.check(file_name, table, found) if found else (False, _series_apart(table))
+    newest_first, order = times.check(file_name, table, found) if found else (False, [])
     turn = -1 if newest_first else 1
     moments = found.texts[::turn] if found else []
     return Column(name, values[::turn], table.lines[::turn], moments, notes + order)
@@ -83,10 +91,14 @@ def _column(file: str, table: Rows, found: Times | None, wanted: str | None) -> 
         if not times.like(table, i, found) and (_filled(table, i) or not table.names[i].isdecimal())
     ]
     if not kept:
-        raise UsageError(f"{file}: expected a column of numbers, found only times: {', '.join(table.names)}")
+        only = ", ".join(table.names)
+        raise UsageError(
+            f"{file}: expected a column of numbers, found only times: {only}; another separator? --separator"
+        )
     changing = [i for i in kept if _changes(table, i)]
     # A column that holds something like numbers is never passed over: what is wrong with it is told.
     likely = [i for i in kept if not (_is_text(table, i) or _is_constant(table, i))]
+    likely = [i for i in likely if not STATE.fullmatch(table.names[i])] or likely
     index = likely[-1] if changing else kept[-1]
     others = [i for i in kept if i != index and _is_numeric(table, i)]
     if not others or not changing:
@@ -96,14 +108,17 @@ def _column(file: str, table: Rows, found: Times | None, wanted: str | None) -> 
     return index, f"column {table.label(index)} is taken{same}; --column names another: {_labels(table, others)}"
 
 
-def _series_apart(table: Rows) -> list[str]:
-    """A word on a column of few words, which may name several series that no times tell apart."""
+def _series_apart(table: Rows, value: int) -> str:
+    """A word on a column that may name several series, which their times need not tell apart."""
     for index, name in enumerate(table.names):
         words = list(dict.fromkeys(table.column(index)))
-        if _is_text(table, index) and 1 < len(words) <= len(table.cells) / 2:
+        names = SERIES.fullmatch(name) or (_is_text(table, index) and not STATE.fullmatch(name))
+        if index != value and names and 1 < len(words) <= len(table.cells) / 2:
             some = ", ".join(words[:3]) + (", ..." if len(words) > 3 else "")
-            return [f"column {name} has {len(words)} words ({some}): if these are series, leave the rows of one"]
-    return []
+            return (
+                f"column {name} has {len(words)} different cells ({some}): if these are series, leave the rows of one"
+            )
+    return ""
 
 
 def _labels(table: Rows, columns: list[int]) -> str:

@@ -11,9 +11,10 @@ from tsfm.table import cells
 
 PLAIN = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 GROUPED = {
-    sign: re.compile(rf"([+-]?[0-9]{{1,3}}(?:([ '_{other}])[0-9]{{3}})(?:\2[0-9]{{3}})*)({re.escape(sign)}[0-9]*)?")
+    sign: re.compile(rf"([+-]?[0-9]{{1,3}}(?:(['_{other}])[0-9]{{3}})(?:\2[0-9]{{3}})*)({re.escape(sign)}[0-9]*)?")
     for sign, other in ((".", ","), (",", "."))
 }
+SWAPPED = str.maketrans(".,", ",.")
 INFINITE = ("inf", "infinity")
 
 
@@ -42,9 +43,10 @@ def _number(place: str, text: str, sign: str) -> float | None:
     if grouped := GROUPED[sign].fullmatch(text):
         text = re.sub(r"[^0-9+-]", "", grouped[1]) + (grouped[3] or "").replace(sign, ".")
     elif sign == ",":
-        # A point in a column of decimal commas is neither.
-        text = text.replace(",", ".") if "." not in text else "two signs: " + text
+        # A point that is between no thousands is nothing in a column of decimal commas.
+        text = text.translate(SWAPPED)
     if not PLAIN.fullmatch(text):
+        text = text.translate(SWAPPED) if sign == "," else text
         if text.lstrip("+-").casefold() in INFINITE:
             raise UsageError(f"{place}: expected a finite number, got infinity")
         raise UsageError(f"{place}: expected a number, got {text[:40]!r}{_hint(text)}")
@@ -89,11 +91,9 @@ def _decimal(texts: Sequence[str], places: Sequence[str], separator: str) -> str
 def _proves(text: str) -> str | None:
     """The decimal sign that a cell's form allows alone; None where it has no sign or could have either."""
     point, comma = text.count("."), text.count(",")
-    if point and comma:
-        return "." if text.rindex(".") > text.rindex(",") else ","
     if point + comma > 1:
-        return "," if point else "."
-    if not re.fullmatch(r"[+-]?[0-9 '_]*[.,][0-9]*(?:[eE][+-]?[0-9]+)?", text):
+        return next((sign for sign, form in GROUPED.items() if form.fullmatch(text)), None)
+    if not re.fullmatch(r"[+-]?[0-9'_]*[.,][0-9]*(?:[eE][+-]?[0-9]+)?", text):
         return None
     if re.fullmatch(r"[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}", text):
         return None

@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from tsfm.errors import UsageError
 from tsfm.table import cells
@@ -95,8 +95,9 @@ def read(file: str, text: str, given: str | None, decimal: str | None, header: b
     named = _has_header([row for _, row in rows]) if header is None else header
     if not named and header is None:
         notes.append(f"line {rows[0][0]} is taken as a row, no header; --header says otherwise")
-    if not named and given is None and said is None:
-        _no_hidden_decimals(file, rows, chosen)
+    spaced = ", " in _line(text, rows[0][0]) and ", " not in _line(text, rows[-1][0])
+    if given is None and said is None and chosen == "," and (spaced or not named):
+        _no_hidden_decimals(file, rows[1:] if named else rows)
     if chosen == ALONE:
         notes += _blank_lines(text, rows[-1][0])
     first = [cell.strip() for cell in rows[0][1]]
@@ -189,10 +190,8 @@ def _has_header(rows: list[list[str]]) -> bool:
     return False
 
 
-def _no_hidden_decimals(file: str, rows: list[tuple[int, list[str]]], chosen: str) -> None:
-    """Without a header, 1,5 is one number or two: refuse columns of whole numbers side by side."""
-    if chosen != ",":
-        return
+def _no_hidden_decimals(file: str, rows: list[tuple[int, list[str]]]) -> None:
+    """Below no header, or one such as ``Load, MW``, 1,5 is one number or two: refuse whole numbers side by side."""
     whole = [all(re.fullmatch(r"[+-]?\d+", row[i].strip()) for _, row in rows) for i in range(len(rows[0][1]))]
     if any(left and right for left, right in pairwise(whole)):
         line, row = rows[0]
@@ -200,6 +199,10 @@ def _no_hidden_decimals(file: str, rows: list[tuple[int, list[str]]], chosen: st
             f"{file}: line {line}, {','.join(row)[:40]!r}, may hold decimal commas or columns of whole numbers; "
             "say --decimal , or --separator , (or --header where these are names)"
         )
+
+
+def _line(text: str, number: int) -> str:
+    return next(islice(io.StringIO(text, newline=""), number - 1, None), "")
 
 
 def _blank_lines(text: str, last: int) -> list[str]:

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +18,7 @@ from tsfm.table.rows import Rows
 
 NAMED = re.compile(
     r"(?i)_?(ts|t|time|times|timestamp|date|datetime|day|month|year|hour|index|epoch|unix\w*|\w*_(ts|time|date|at)|"
-    r"datum|zeit\w*|uhrzeit|data|hora|fecha|tiempo|时间\w*|日期\w*|时刻|\w*时间|\w*日期|#|no|nr|row)"
+    r"datum|zeit\w*|uhrzeit|data|hora|fecha|tiempo|序号|时间\w*|日期\w*|时刻|\w*时间|\w*日期|#|no|nr|row)"
 )
 COMPACT = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:[0-2]\d[0-5]\d(?:[0-5]\d)?)?", re.ASCII)
 ZONE = re.compile(r"\d\s*(?:Z|UTC|GMT|[+-]\d{2}:?\d{2})$")
@@ -25,7 +26,8 @@ Steps = np.ndarray[tuple[int], np.dtype[np.float64]]
 Positions = np.ndarray[tuple[int], np.dtype[np.intp]]
 SECONDS_DIGITS = 10
 DIGITS = (SECONDS_DIGITS, 13, 16, 19)  # of an epoch in s, ms, us, ns
-EARLIEST, LATEST = 1990, 2100
+WHOLE = re.compile(r"[0-9]{1,19}(?:\.0*)?|[0-9]{10,19}\.[0-9]*")
+EARLIEST, LATEST, YEAR_S = 1990, 2100, 31_556_952
 CLOCK_CHANGE_NS = 3_600_000_000_000
 EVEN = 0.05
 SAMPLE = 500  # rows that tell what a column is; each one is read later
@@ -111,7 +113,7 @@ def _uneven(lines: Sequence[int], times: Times, steps: Steps) -> list[str]:
     again = np.flatnonzero(steps == 0)
     if again.size:
         notes.append(
-            f"column {times.name}: {again.size} rows have the time of the row before, the first is line "
+            f"column {times.name}: {again.size} {_rows(again.size)} the time of the row before, the first is line "
             f"{lines[again[0] + 1]}; every row counts as one step"
         )
     if not forward.size:
@@ -123,10 +125,14 @@ def _uneven(lines: Sequence[int], times: Times, steps: Steps) -> list[str]:
     if jumps.size:
         missing = int(np.round(steps[jumps] / step - 1).sum())
         notes.append(
-            f"column {times.name}: {missing} rows are missing, the first before line {lines[jumps[0] + 1]}; the rows "
-            "are taken as if none were, so write them in with an empty cell"
+            f"column {times.name}: {missing} {_rows(missing, 'are', 'is')} missing, the first before line "
+            f"{lines[jumps[0] + 1]}; the rows are taken as if none were, so write them in with an empty cell"
         )
     return notes
+
+
+def _rows(count: int, many: str = "have", one: str = "has") -> str:
+    return f"rows {many}" if count > 1 else f"row {one}"
 
 
 def _several_series(file: str, rows: Rows, times: Times, steps: Steps) -> None:
@@ -194,8 +200,8 @@ def _counted(rows: Rows) -> Times | None:
         texts = _whole(rows, index)
         if all(map(COMPACT.fullmatch, texts)):
             return Times((index,), rows.names[index], texts, *_steps(texts))
-        steps = [int(b) - int(a) for a, b in pairwise(texts)]
-        scale = 10 ** (9 - 3 * DIGITS.index(len(texts[0]))) if _is_epoch(texts) else 1
+        steps = [float(Decimal(b) - Decimal(a)) for a, b in pairwise(texts)]
+        scale = 10 ** (9 - 3 * DIGITS.index(len(_whole_part(texts[0])))) if _is_epoch(texts) else 1
         return Times((index,), rows.names[index], texts, np.array(steps, dtype=np.float64) * scale)
     return None
 
@@ -210,26 +216,33 @@ def _counts(rows: Rows, index: int) -> bool:
     # A column without a name is the row numbers that pandas writes.
     named = rows.has_header and (name == str(index + 1) or NAMED.fullmatch(name) is not None)
     if _is_epoch(texts):
-        return named or len(texts[0]) > SECONDS_DIGITS or len({int(b) - int(a) for a, b in pairwise(texts)}) == 1
+        even = len({Decimal(b) - Decimal(a) for a, b in pairwise(texts)}) == 1
+        return named or even or len(_whole_part(texts[0])) > SECONDS_DIGITS
     return named and (_rises(texts) or all(map(COMPACT.fullmatch, texts)))
 
 
 def _whole(rows: Rows, index: int) -> list[str]:
-    """A column of whole numbers alone; else nothing."""
+    """A column of whole numbers alone, with a fraction where they are epochs; else nothing."""
     texts = [cells.plain(text) for text in rows.column(index)]
-    return texts if all(re.fullmatch(r"[0-9]{1,19}", text) for text in texts) else []
+    return texts if all(map(WHOLE.fullmatch, texts)) else []
+
+
+def _whole_part(text: str) -> str:
+    return text.partition(".")[0]
 
 
 def _rises(texts: Sequence[str]) -> bool:
-    steps = {(int(b) > int(a)) - (int(b) < int(a)) for a, b in pairwise(texts)}
+    counted = list(map(Decimal, texts))
+    steps = {(b > a) - (b < a) for a, b in pairwise(counted)}
     return len(steps) == 1 and 0 not in steps
 
 
 def _is_epoch(texts: Sequence[str]) -> bool:
-    if len(texts[0]) not in DIGITS or any(len(text) != len(texts[0]) for text in texts):
+    whole = [_whole_part(text) for text in texts]
+    if len(whole[0]) not in DIGITS or any(len(text) != len(whole[0]) for text in whole):
         return False
-    whole = 10 ** (len(texts[0]) - SECONDS_DIGITS)
-    return all(EARLIEST < 1970 + int(text) / whole / 31_556_952 < LATEST for text in texts)
+    per_second = 10 ** (len(whole[0]) - SECONDS_DIGITS)
+    return all(EARLIEST < 1970 + int(text) / per_second / YEAR_S < LATEST for text in whole)
 
 
 def _mostly(texts: Sequence[str], is_one: Callable[[str], bool]) -> bool:
