@@ -165,6 +165,8 @@ def _written(file: str, rows: Rows, columns: tuple[int, ...]) -> Times:
 
 
 def _western(text: str) -> str:
+    if text.isascii():
+        return text
     plain = re.sub(r"\s*[年月]\s*(?=\d)", "-", cells.plain(text))
     plain = re.sub(r"\s*[时分]\s*(?=\d)", ":", re.sub(r"日\s*", " ", plain)).replace("时", ":00")
     return re.sub(r"[月分秒年]", "", plain).strip()
