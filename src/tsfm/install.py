@@ -5,13 +5,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
-import sys
 from pathlib import Path
-
-from tsfm.errors import TsfmError
 
 ROOT = Path(os.environ.get("TSFM_ROOT") or "/")
 PAYLOAD = ROOT / "usr/lib/taos-tsfm"
@@ -25,7 +21,6 @@ SCRIPTS = TDGPT / "tsfm"
 ETC = ROOT / "etc/taos"
 # The name may come from a unit's instance: never let it walk out of the folder.
 _FAMILY = re.compile("[a-z][a-z0-9]*")
-ENTERED = "TSFM_COMMAND_LINE"
 
 
 def installed_families() -> list[str]:
@@ -49,19 +44,3 @@ def venv_python(family: str) -> Path | None:
         return None
     python = VENVS / family / "bin" / "python"
     return python if python.exists() else None
-
-
-def enter_command_line() -> None:
-    """Go on in the environment that holds what a command needs beyond Python itself, pandas; once at most.
-
-    Raises:
-        TsfmError: it is not installed.
-    """
-    python = COMMAND_LINE / "bin" / "python"
-    inside = os.environ.pop(ENTERED, None)
-    if importlib.util.find_spec("pandas"):
-        return
-    if inside or not python.exists():
-        raise TsfmError(f"no pandas in {inside or COMMAND_LINE}, which reads tables: install taos-tsfm-runtime")
-    environment = os.environ | {"PYTHONPATH": str(LIB), ENTERED: str(COMMAND_LINE)}
-    os.execve(python, [str(python), "-P", "-B", "-m", "tsfm", *sys.argv[1:]], environment)  # noqa: S606

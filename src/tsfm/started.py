@@ -52,6 +52,7 @@ def _child(card: Card, settings: Settings, port: int) -> Iterator[subprocess.Pop
         command += [flag, value] if value else []
     # sys.path and not just PYTHONPATH: the installed command finds its library by itself.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment.pop("NOTIFY_SOCKET", None)  # it is no unit's service
     before = signal.signal(signal.SIGTERM, _end)
     process = subprocess.Popen(command, env=environment, preexec_fn=_ends_with(os.getpid()))
     try:

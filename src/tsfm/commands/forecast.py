@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
 import re
 import sys
@@ -12,8 +13,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from tsfm import card as cards
-from tsfm import chart, client, digits, families, install, settings, started
-from tsfm.errors import TsfmError, UsageError
+from tsfm import chart, client, digits, families, handover, install, settings, started
+from tsfm.errors import ConfigError, TsfmError, UsageError
 
 if TYPE_CHECKING:  # pandas is in the command line's environment, not in the system's
     from tsfm.table.column import Column
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         able = [name for name in cards.names(packaged_only=True) if cards.read(name).task == "forecast"]
         raise UsageError(f"--family: {card.name} fills gaps and does not forecast; these do: {', '.join(able)}")
     chosen = settings.read(card.name, {})
-    install.enter_command_line()
+    _enter_environment(args.words)
     column = _column(args)
     with started.running(card, chosen) as (service, facts):
         values = _sendable(args.file, column, args.horizon, facts)
@@ -64,6 +65,16 @@ def run(args: argparse.Namespace) -> int:
     if args.plot:
         _plot(args.plot, history, answer)
     return 0
+
+
+def _enter_environment(words: Sequence[str]) -> None:
+    """Go on where pandas is: in the command line's environment, unless this one has it."""
+    if importlib.util.find_spec("pandas"):
+        return
+    python = install.COMMAND_LINE / "bin" / "python"
+    if python.exists():
+        handover.enter(python, words)
+    raise ConfigError(f"no pandas in {install.COMMAND_LINE}, which reads tables: install taos-tsfm-runtime")
 
 
 def _horizon(text: str) -> int:
