@@ -320,9 +320,7 @@ def test_sigterm_answers_what_was_accepted_and_exits_0(serve, tmp_path):
     with ThreadPoolExecutor(3) as pool:
         posts = [pool.submit(live.post, "/ds_predict", {"input": WALK, "next_len": n}) for n in (1, 2, 3)]
         accepted = {"tsfm_queue_length 2.0", "tsfm_batch_size_count 2.0"}  # two wait, and one runs after the trial
-        while not {"tsfm_queue_length 2.0", "tsfm_batch_size_count 2.0"} <= set(
-            live.get("/metrics").body.decode().split("\n")
-        ):
+        while not accepted <= set(live.get("/metrics").body.decode().split("\n")):
             pass
         live.process.send_signal(signal.SIGTERM)
         assert [post.result().status for post in posts] == [200] * 3

@@ -7,7 +7,8 @@ Command line, registration, packaging and documents all read the ``CARD`` litera
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ class Checkpoint:
         files: what must lie in the folder, the weights last.
         capabilities: names of the fields of ``Capabilities`` that hold for it.
         pullable: False for weights that come by other ways than the hub.
+        revision: the hub's commit that is downloaded; empty: none is known, and the newest is.
+        sha256: of the files at that commit, by name, as far as they are known.
     """
 
     name: str
@@ -33,6 +36,8 @@ class Checkpoint:
     files: tuple[str, ...]
     capabilities: tuple[str, ...]
     pullable: bool = True
+    revision: str = ""
+    sha256: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def folder(self) -> str:

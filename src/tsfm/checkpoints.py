@@ -15,6 +15,7 @@ from tsfm.card import Card, Checkpoint
 from tsfm.errors import ConfigError, TryLater
 from tsfm.settings import MODEL_ROOT
 from tsfm.store import manifest
+from tsfm.store.folder import open_regular
 
 PARTIAL = ".partial-"
 # Files laid by hand carry no name. A card's size and the real one differ by a configuration file
@@ -213,7 +214,7 @@ def _cut_off(path: Path) -> str:
         return ""
     whole = f"has {path.name} that is cut off or no safetensors file"
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             length = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(min(length, 1 << 26)))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]

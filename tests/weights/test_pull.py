@@ -1,4 +1,4 @@
-"""`tsfm pull` with the official client against a hub on loopback that does to it what networks do."""
+"""`tsfm pull` against a hub on loopback that does to it what networks do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import pytest
 from tsfm import card, checkpoints
 from tsfm.errors import ConfigError
 from tsfm.store import hub as hub_module
-from weights.conftest import MODEL, Box, model
+from weights.conftest import COMMAND, MODEL, PRELUDE, Box, model
 from weights.hub import REVISION, Fault, Hub
 
 WEIGHTS = "model.safetensors"
@@ -61,7 +61,7 @@ def test_away_from_a_terminal_there_is_a_line_for_every_tenth(box: Box, hub: Hub
 
 def test_on_a_terminal_there_is_a_bar(box: Box) -> None:
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "tsfm", "pull", "chronos"]
+    command = [sys.executable, "-c", COMMAND, "pull", "chronos"]
     process = subprocess.Popen(command, env=box.env, stdout=subprocess.DEVNULL, stderr=theirs)
     os.close(theirs)
     shown = b""
@@ -348,7 +348,7 @@ def test_a_family_that_brings_its_weights_needs_no_hub(box: Box, hub: Hub) -> No
 def test_ensure_downloads_what_serving_would_load_and_then_leaves_it(make_box: Callable[[str], Box], hub: Hub) -> None:
     box = make_box("script")
     program = (
-        "import sys; from tsfm import card; from tsfm.store.bring import ensure;"
+        f"{PRELUDE} from tsfm.store.bring import ensure;"
         "ensure(card.read('chronos'), sys.argv[1], 'amazon/chronos-bolt-tiny', False)"
     )
     for _ in range(2):
@@ -362,8 +362,12 @@ def test_root_goes_on_as_the_user_whom_the_folder_belongs_to(box: Box) -> None:
     owner = 65534 if os.geteuid() == 0 else os.geteuid()
     box.root.mkdir(parents=True)
     os.chown(box.root, owner, -1)
-    program = "import os, sys, pathlib; from tsfm.store import place; place.step_down(pathlib.Path(sys.argv[1]));"
-    command = [sys.executable, "-c", program + "print(os.getresuid())", box.root]
+    program = (
+        "import os, sys, pathlib; from tsfm.store import reach\n"
+        "with reach.nearest(pathlib.Path(sys.argv[1])) as near: near.step_down()\n"
+        "print(os.getresuid())"
+    )
+    command = [sys.executable, "-c", program, box.root]
     said = subprocess.run(command, env=box.env, check=True, capture_output=True, text=True).stdout
     assert said == f"({owner}, {owner}, {owner})\n"
 

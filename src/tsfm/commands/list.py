@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from tsfm import card, checkpoints, install, settings
+from tsfm.store import pins
 
 TITLES = (
     *("FAMILY", "INSTALLED", "PORT", "KEY IN SQL", "MEMORY", "LICENCE"),
@@ -29,7 +30,9 @@ def run(args: argparse.Namespace) -> int:
 def _facts(c: card.Card, installed: set[str]) -> dict[str, object]:
     here = {entry.checkpoint.name: entry for entry in _weights(c)}
     checkpoints = [
-        asdict(w) | {"status": here[w.name].status, "bytes_here": here[w.name].bytes, "detail": here[w.name].detail}
+        asdict(w)
+        | {"status": here[w.name].status, "bytes_here": here[w.name].bytes, "detail": here[w.name].detail}
+        | {"revision_here": _commit(here[w.name])}
         for w in c.checkpoints
     ]
     return asdict(c) | {"installed": c.name in installed, "checkpoints": checkpoints}
@@ -52,9 +55,19 @@ def _rows(cards: Sequence[card.Card], installed: set[str]) -> list[Sequence[str]
             weights = entry.checkpoint
             can = ", ".join(weights.capabilities).replace("_", " ")
             size, parameters = f"{weights.bytes / 1e6:.0f} MB", f"{weights.parameters / 1e6:.1f} M"
-            rows.append((*head, str(index), weights.name, parameters, size, entry.status, can))
+            rows.append((*head, str(index), weights.name, parameters, size, _status(entry), can))
             head = ("",) * len(head)
     return rows
+
+
+def _status(entry: checkpoints.State) -> str:
+    """Whether they are there, and of which commit where that is not the pinned one."""
+    revision = _commit(entry)
+    return f"{entry.status}, {revision[:8]}" if revision not in ("", entry.checkpoint.revision) else entry.status
+
+
+def _commit(entry: checkpoints.State) -> str:
+    return pins.commit(entry.folder) if entry.folder and entry.status == "complete" else ""
 
 
 def _weights(c: card.Card) -> list[checkpoints.State]:

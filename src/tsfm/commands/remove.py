@@ -6,7 +6,7 @@ import argparse
 
 from tsfm import checkpoints, families, settings
 from tsfm.errors import ConfigError
-from tsfm.store import place
+from tsfm.store import place, reach
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,11 +22,11 @@ def run(args: argparse.Namespace) -> int:
     there = [s for s in checkpoints.state(card, root) if s.status != "missing" and wanted in (None, s.checkpoint)]
     if not there:
         raise ConfigError(f"{root} holds no weights of {wanted.name if wanted else card.name}")
-    with place.locked(root), place.plain_errors(root):
+    with reach.nearest(root) as near, near.as_owner(), place.locked(near) as held, place.plain_errors(root):
         for state in there:
             name = state.checkpoint.name
             if not (state.checkpoint.pullable or wanted):
                 raise ConfigError(f"{name} cannot be downloaded again; if you mean it: tsfm remove {card.name} {name}")
-            freed = place.remove(root, state.checkpoint, flat=state.folder == root)
+            freed = place.remove(held, state.checkpoint, flat=state.folder == root)
             print(f"{name}: {place.megabytes(freed)} freed in {root}")
     return 0

@@ -11,7 +11,7 @@ from tsfm import checkpoints, families, settings
 from tsfm.card import Card
 from tsfm.checkpoints import State
 from tsfm.errors import ConfigError, UsageError
-from tsfm.store import manifest, place, progress
+from tsfm.store import manifest, pins, place, progress, reach
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +44,16 @@ def _verify(card: Card, state: State, root: Path) -> bool:
     if state.status == "damaged":
         wrong = [state.detail]
     elif state.folder and (listed := manifest.read(state.folder)):
-        with progress.showing(state.checkpoint.folder, listed.bytes) as shown:
-            wrong = manifest.differences(state.folder, listed, shown.add)
+        # What lies in somebody else's folder is read as he may, wherever his links lead.
+        with (
+            reach.nearest(state.folder) as near,
+            near.as_owner(),
+            near.make() as held,
+            progress.showing(state.checkpoint.folder, listed.bytes) as shown,
+        ):
+            wrong = manifest.differences(held.here, listed, shown.add)
+        wrong += pins.differences(state.checkpoint, listed.revision, listed.files)
+        print(f"{name}: {pins.standing(state.checkpoint, listed.revision)}", file=sys.stderr)
     else:
         print(f"{name}: complete in {state.folder}, but without recorded hashes to compare with")
         return False

@@ -10,8 +10,12 @@ from pathlib import Path
 from tsfm import checkpoints, settings
 from tsfm.card import Card, Checkpoint
 from tsfm.errors import ConfigError, TsfmError
-from tsfm.store import hub, manifest, place, progress
+from tsfm.store import fetch, hub, manifest, pins, place, progress, reach
+from tsfm.store.folder import Folder
+from tsfm.store.http import Unreachable
+from tsfm.store.hub import Offer
 from tsfm.store.manifest import Manifest
+from tsfm.store.reach import Nearest
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +35,8 @@ def ensure(card: Card, model_folder: str | None, name: str | None, mirror: bool)
     if not card.checkpoints or checkpoints.find(card, model_folder, name):
         return
     configured = str(settings.read(card.name, {}).mirror)
-    checkpoint = wanted(card, name)
-    pull(card, checkpoint, checkpoints.family_folder(card, model_folder), hub.endpoint(mirror, configured))
+    with reach.nearest(checkpoints.family_folder(card, model_folder)) as near:
+        pull(card, wanted(card, name), near, hub.endpoint(mirror, configured))
 
 
 def wanted(card: Card, name: str | None) -> Checkpoint:
@@ -42,8 +46,11 @@ def wanted(card: Card, name: str | None) -> Checkpoint:
     return checkpoints.named(card, name) if name else card.checkpoints[0]
 
 
-def pull(card: Card, checkpoint: Checkpoint, root: Path, address: str) -> Path:
-    """Download the checkpoint into a folder of its own below ``root``, unless it is there.
+def pull(card: Card, checkpoint: Checkpoint, near: Nearest, address: str, revision: str | None = None) -> Path:
+    """Download the checkpoint into a folder of its own below ``near``, unless it is there.
+
+    Args:
+        revision: a commit, a branch or a tag; None: the one that the card pins.
 
     Returns:
         The folder, complete and checked.
@@ -52,39 +59,39 @@ def pull(card: Card, checkpoint: Checkpoint, root: Path, address: str) -> Path:
         ConfigError: it is not on the hub.
         TsfmError: it could not be downloaded; what has arrived is kept for the next time.
     """
-    if not checkpoint.pullable:
-        raise ConfigError(f"{checkpoint.name}: {checkpoints.remedy(card, checkpoint, root)}")
-    with place.locked(root), place.noted(root, checkpoint), place.plain_errors(root):
-        target = root / checkpoint.folder
-        if not checkpoints.problems(target, checkpoint):
-            return target  # whoever held the lock brought it
-        try:
-            return _download(card, checkpoint, root, address)
-        except hub.Unreachable as error:
-            raise TsfmError(f"{error}; {_other_ways(card, checkpoint, root, address)}") from error
+    return _pull(card, checkpoint, near, address, revision, _other_ways(card, checkpoint, near.path, address))
 
 
-def export(card: Card, checkpoint: Checkpoint, to: Path, address: str) -> Path:
-    """Download the checkpoint to carry it: into a folder, or a tar file when ``to`` ends with .tar.
+def export(
+    card: Card, checkpoint: Checkpoint, near: Nearest, file: str, address: str, revision: str | None = None
+) -> Path:
+    """Download the checkpoint to carry it: into the folder ``near``, or into the tar ``file`` in it.
 
     Returns:
         The folder or file to give to ``tsfm import``.
     """
-    if to.suffix != ".tar":
-        return pull(card, checkpoint, to, address)
-    beside = to.with_name(f"{checkpoints.PARTIAL}{to.name}")
-    with place.plain_errors(to.parent):
-        folder = pull(card, checkpoint, beside, address)
-        listed = manifest.read(folder)
-        assert listed is not None  # noqa: S101  # pull has just written it
-        place.require_space(to.parent, listed.bytes)
-        packed = beside / to.name
-        with tarfile.open(packed, "w") as tar:
-            for name in (manifest.NAME, *(file.name for file in listed.files)):
-                tar.add(folder / name, f"{folder.name}/{name}", filter=_nobodys)
-        packed.rename(to)
-        shutil.rmtree(beside)
-    return to
+    advice = _other_exports(card, checkpoint, near.path / file, address)
+    if not file:
+        return _pull(card, checkpoint, near, address, revision, advice)
+    with place.plain_errors(near.path), near.make() as parent:
+        parent.own(file)
+        with parent.child(f"{checkpoints.PARTIAL}{file}") as beside:
+            inner = Nearest(beside.descriptor, beside.path)
+            folder = _pull(card, checkpoint, inner, address, revision, advice).name
+            _pack(beside, folder, file)
+            beside.move(file, parent, file)
+        parent.remove(beside.path.name)
+    return near.path / file
+
+
+def _pack(beside: Folder, folder: str, file: str) -> None:
+    with beside.child(folder) as source:
+        listed = manifest.read(source.here)
+        assert listed is not None  # noqa: S101  # the download has just written it
+        place.require_space(beside, listed.bytes)
+        with beside.create(file) as out, tarfile.open(fileobj=out, mode="w") as tar:
+            for name in (manifest.NAME, *(each.name for each in listed.files)):
+                tar.add(source.here / name, f"{folder}/{name}", filter=_nobodys)
 
 
 def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -95,31 +102,60 @@ def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-def _download(card: Card, checkpoint: Checkpoint, root: Path, address: str) -> Path:
-    offered = hub.offer(address, checkpoint)
-    folder = place.staging(root, checkpoint)
-    there = min(checkpoints.bytes_below(folder), offered.bytes)
-    log.info(
-        "%s from %s, commit %s: %s to download, %s on the disk of %s",
-        checkpoint.name,
-        address,
-        offered.revision[:12],
-        place.megabytes(offered.bytes - there),
-        place.megabytes(shutil.disk_usage(root).free),
-        root,
-    )
-    place.require_space(root, offered.bytes - there)
-    with progress.watching(checkpoint.folder, offered.bytes, lambda: checkpoints.bytes_below(folder)):
-        files = hub.fetch(offered, folder)
-    place.settle(folder, root / checkpoint.folder, Manifest(card.name, checkpoint.name, offered.revision, files))
-    return root / checkpoint.folder
+def _pull(card: Card, checkpoint: Checkpoint, near: Nearest, address: str, revision: str | None, advice: str) -> Path:
+    if not checkpoint.pullable:
+        raise ConfigError(f"{checkpoint.name}: {checkpoints.remedy(card, checkpoint, near.path)}")
+    target = near.path / checkpoint.folder
+    with place.locked(near) as root, place.noted(root, checkpoint), place.plain_errors(root.path):
+        there = root.here / checkpoint.folder
+        complete = not checkpoints.problems(there, checkpoint)
+        if complete and (revision is None or pins.commit(there) == revision):
+            return target  # whoever held the lock brought it
+        try:
+            offered = hub.offer(address, checkpoint, revision or checkpoint.revision or hub.NEWEST)
+            if not (complete and pins.commit(there) == offered.revision):
+                _download(card, offered, root)
+        except Unreachable as error:
+            raise TsfmError(f"{error}; {advice}") from error
+    return target
+
+
+def _download(card: Card, offered: Offer, root: Folder) -> None:
+    checkpoint = offered.checkpoint
+    with place.staging(root, checkpoint) as folder:
+        there = min(checkpoints.bytes_below(folder.here), offered.bytes)
+        log.info(
+            "%s from %s, commit %s: %s to download, %s on the disk of %s",
+            checkpoint.name,
+            offered.endpoint,
+            offered.revision,
+            place.megabytes(offered.bytes - there),
+            place.megabytes(shutil.disk_usage(root.descriptor).free),
+            root.path,
+        )
+        if note := pins.unpinned(checkpoint, offered.revision):
+            log.warning("%s: %s", checkpoint.name, note)
+        place.require_space(root, offered.bytes - there)
+        with progress.showing(checkpoint.folder, offered.bytes, there) as shown:
+            files = fetch.fetch(offered, folder, pins.hashes(checkpoint, offered.revision), shown.at)
+            shown.at(offered.bytes)
+        place.settle(root, folder, checkpoint, Manifest(card.name, checkpoint.name, offered.revision, files))
 
 
 def _other_ways(card: Card, checkpoint: Checkpoint, root: Path, address: str) -> str:
     pull = f"tsfm pull {card.name} {checkpoint.name}"
     here = "" if root == settings.MODEL_ROOT / card.name else f" --folder {root}"
-    instead = {
-        hub.HUB: f"try the mirror: {pull} --mirror{here}; or ",
-        settings.MIRROR: "",
-    }.get(address, "check HF_ENDPOINT, and mirror in tsfm.ini; or ")
+    instead = _instead(f"{pull} --mirror{here}", address)
     return f"{instead}on a machine with internet: {pull} --to DIR, and then here: tsfm import DIR{here}"
+
+
+def _other_exports(card: Card, checkpoint: Checkpoint, to: Path, address: str) -> str:
+    pull = f"tsfm pull {card.name} {checkpoint.name}"
+    instead = _instead(f"{pull} --mirror --to {to}", address)
+    return f"{instead}run {pull} --to {to.name} on another machine with internet"
+
+
+def _instead(mirrored: str, address: str) -> str:
+    return {hub.HUB: f"try the mirror: {mirrored}; or ", settings.MIRROR: ""}.get(
+        address, "check HF_ENDPOINT, and mirror in tsfm.ini; or "
+    )

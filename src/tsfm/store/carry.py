@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 from typing import BinaryIO, Protocol
 
 from tsfm import card as cards
 from tsfm import checkpoints
 from tsfm.card import Card, Checkpoint
 from tsfm.errors import ConfigError, TsfmError, UsageError
-from tsfm.store import manifest, place, progress
+from tsfm.store import manifest, pins, place, progress, reach
+from tsfm.store.folder import Folder
 from tsfm.store.manifest import File, Manifest
+from tsfm.store.reach import Nearest
 
 _BLOCK = 1 << 20
 
@@ -32,16 +37,24 @@ class Source(Protocol):
 
 
 class _Folder:
-    def __init__(self, path: Path) -> None:
-        self.label = str(path)
-        self._path = path
+    # Opened by whoever was told to import it; its files are opened before anybody steps down.
+    def __init__(self, folder: Folder) -> None:
+        self.label = str(folder.path)
+        self._folder = folder
 
     def size(self, name: str) -> int | None:
-        path = self._path / name
-        return path.stat().st_size if path.is_file() else None
+        try:
+            with self.open(name) as stream:
+                return os.fstat(stream.fileno()).st_size
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # a folder, a pipe
+                return None
+            raise TsfmError(f"{self.label}/{name}: cannot be read: {error.strerror}") from None
 
     def open(self, name: str) -> BinaryIO:
-        return (self._path / name).open("rb")
+        return reach.open_found(self._folder, name)
 
 
 class _Tar:
@@ -68,17 +81,37 @@ def sources(path: Path) -> Iterator[list[Source]]:
     Raises:
         TsfmError: there is nothing that could be weights.
     """
-    if path.is_dir():
-        below = sorted(listed.parent for listed in path.glob(f"[!.]*/{manifest.NAME}"))
-        alone = (path / manifest.NAME).is_file() or not below
-        yield [_Folder(path)] if alone else [_Folder(folder) for folder in below]
-    elif not path.is_file():
-        raise UsageError(f"{path}: expected a folder, a tar file or a file of weights, found nothing")
-    elif tarfile.is_tarfile(path):
-        with _opened(path) as tar:
-            yield _in_tar(tar, str(path))
-    else:
-        yield [_Folder(path.parent)]
+    with reach.nearest(path) as near, ExitStack() as opened:
+        if not near.missing:
+            folder = opened.enter_context(near.make())
+            below = [opened.enter_context(each) for each in _listed_below(folder)]
+            alone = folder.look(manifest.NAME) or not below
+            yield [_Folder(each) for each in ([folder] if alone else below)]
+            return
+        folder = opened.enter_context(Nearest(near.descriptor, path.parent).make())
+        if len(near.missing) > 1 or not (found := folder.look(near.missing[0])) or not S_ISREG(found.st_mode):
+            raise UsageError(f"{path}: expected a folder, a tar file or a file of weights, found nothing")
+        with reach.open_found(folder, near.missing[0]) as stream:
+            packed = tarfile.is_tarfile(stream)
+            stream.seek(0)
+            if packed:
+                with _opened(stream, path) as tar:
+                    yield _in_tar(tar, str(path))
+            else:
+                yield [_Folder(folder)]
+
+
+def _listed_below(folder: Folder) -> Iterator[Folder]:
+    """The folders with a list of hashes directly below."""
+    for name in sorted(os.listdir(folder.descriptor)):
+        if name.startswith("."):
+            continue
+        with reach.nearest(folder.path / name, folder, name) as near:
+            if not near.missing and (found := near.make()):
+                if found.look(manifest.NAME):
+                    yield found
+                else:
+                    found.close()
 
 
 def identify(source: Source, family: str | None, name: str | None) -> tuple[Card, Checkpoint]:
@@ -105,32 +138,45 @@ def take_in(source: Source, card: Card, checkpoint: Checkpoint, folder: str | No
         TsfmError: a hash differs, or the disk is full; nothing was put in place.
     """
     listed = _manifest(source)
-    root = checkpoints.family_folder(card, folder)
     sizes = {file: source.size(file) for file in checkpoint.files}
     if lacking := [file for file, size in sizes.items() if size is None]:
         raise ConfigError(f"{source.label}: {checkpoint.name} needs {', '.join(lacking)}, which is not there")
     total = sum(size or 0 for size in sizes.values())
-    # What comes with TDgpt lies where TDgpt looks for it: directly in the family's folder.
-    target, settle = (root / checkpoint.folder, place.settle) if checkpoint.pullable else (root, place.settle_flat)
-    with place.locked(root), place.plain_errors(root):
-        staging = place.staging(root, checkpoint)
+    with ExitStack() as opened:
+        streams = {file: opened.enter_context(source.open(file)) for file in checkpoint.files}
+        near = opened.enter_context(reach.nearest(checkpoints.family_folder(card, folder)))
+        opened.enter_context(near.as_owner())
+        root = opened.enter_context(place.locked(near))
+        opened.enter_context(place.plain_errors(near.path))
+        staging = opened.enter_context(place.staging(root, checkpoint))
         place.require_space(root, total)
         try:
             with progress.showing(checkpoint.folder, total) as shown:
-                files = tuple(_copy(source, file, staging, listed, shown.add) for file in checkpoint.files)
-            if not listed and (wrong := checkpoints.problems(staging, checkpoint)):
+                files = tuple(_copy(source, streams[file], file, staging, listed, shown.add) for file in streams)
+            if not listed and (wrong := checkpoints.problems(staging.here, checkpoint)):
                 raise TsfmError(f"{source.label} {'; '.join(wrong)}; nothing was put in place")
+            if listed and (wrong := pins.differences(checkpoint, listed.revision, files)):
+                raise TsfmError(f"{source.label}: {'; '.join(wrong)}; nothing was put in place")
         except BaseException:
-            place.forget(staging, checkpoint)
+            place.forget(root, checkpoint)
             raise
-        revision = listed.revision if listed else ""
-        settle(staging, target, Manifest(card.name, checkpoint.name, revision, files))
-    return target
+        # What comes with TDgpt lies where TDgpt looks for it: directly in the family's folder.
+        settle = place.settle if checkpoint.pullable else place.settle_flat
+        revision = listed.revision if listed else pins.recognised(checkpoint, files)
+        settle(root, staging, checkpoint, Manifest(card.name, checkpoint.name, revision, files))
+        return near.path / checkpoint.folder if checkpoint.pullable else near.path
 
 
-def _copy(source: Source, name: str, folder: Path, listed: Manifest | None, on_bytes: Callable[[int], None]) -> File:
+def _copy(
+    source: Source,
+    stream: BinaryIO,
+    name: str,
+    folder: Folder,
+    listed: Manifest | None,
+    on_bytes: Callable[[int], None],
+) -> File:
     sha256 = hashlib.sha256()
-    with source.open(name) as stream, (folder / name).open("wb") as out:
+    with folder.create(name) as out:
         while block := stream.read(_BLOCK):
             out.write(block)
             sha256.update(block)
@@ -190,9 +236,9 @@ def _manifest(source: Source) -> Manifest | None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+def _opened(stream: BinaryIO, path: Path) -> Iterator[tarfile.TarFile]:
     try:
-        with tarfile.open(path) as tar:
+        with tarfile.open(fileobj=stream) as tar:
             yield tar
     except (tarfile.TarError, EOFError) as error:
         raise TsfmError(f"{path}: cannot be read as a tar file: {error}") from error

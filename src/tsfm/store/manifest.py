@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tsfm.errors import ConfigError
+from tsfm.store.folder import open_regular
 
 NAME = "tsfm-manifest.json"
 FORMAT = 1
 _BLOCK = 1 << 20
+_LONGEST = 1 << 20  # a list is some hundred bytes
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def read(folder: Path) -> Manifest | None:
     """
     path = folder / NAME
     try:
-        return parse(path.read_bytes(), str(path))
+        with open_regular(path) as stream:
+            return parse(stream.read(_LONGEST), str(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -100,7 +103,7 @@ def differences(folder: Path, manifest: Manifest, on_bytes: Callable[[int], None
     found = []
     for file in manifest.files:
         try:
-            with (folder / file.name).open("rb") as stream:
+            with open_regular(folder / file.name) as stream:
                 sha256, _ = hash_file(stream, file.size, on_bytes)
         except OSError as error:
             found.append(f"{file.name}: cannot be read: {error.strerror}")

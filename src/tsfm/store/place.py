@@ -6,17 +6,20 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import TextIO
 
 from tsfm.card import Checkpoint
 from tsfm.checkpoints import PARTIAL, bytes_below, failure_note
 from tsfm.errors import TsfmError
 from tsfm.store import manifest
+from tsfm.store.folder import Folder, open_regular, readable
 from tsfm.store.manifest import File, Manifest
+from tsfm.store.reach import Nearest
 
 LOCK = ".tsfm.lock"
 _OLD = ".old-"
@@ -24,42 +27,54 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Hold the family's folder ``root``, made if it is not there; wait for whoever holds it.
+def locked(near: Nearest) -> Iterator[Folder]:
+    """Hold the family's folder, made if it is not there; wait for whoever holds it.
+
+    What a crash left half exchanged is put back first.
 
     Raises:
-        TsfmError: the folder cannot be written.
+        TsfmError: the folder cannot be written, or a name in it is not ours.
     """
-    with plain_errors(root):
-        _make_folder(root)
-        lock = _take(root)
-    with lock:
-        try:
-            yield
-        finally:
-            (root / LOCK).unlink(missing_ok=True)
+    with plain_errors(near.path):
+        root = near.make()
+    with root:
+        with plain_errors(near.path):
+            lock = _take(root)
+        with lock:
+            try:
+                with plain_errors(near.path):
+                    _put_back(root)
+                yield root
+            finally:
+                root.remove(LOCK)
 
 
-def _take(root: Path) -> TextIO:
-    path = root / LOCK
+def _take(root: Folder) -> FileIO:
     while True:
-        lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+")
-        _give(path, root)
+        lock = root.resume(LOCK)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"tsfm: waiting for process {lock.read().strip()}, which is at work in {root}", file=sys.stderr)
+            holder = lock.read(20).decode(errors="replace").strip()
+            print(f"tsfm: waiting for process {holder}, which is at work in {root.path}", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
         # Who held it deleted the file at the end: then this lock is on nothing, and a new file is needed.
-        current = False
-        with suppress(FileNotFoundError):
-            current = os.path.samestat(path.stat(), os.fstat(lock.fileno()))
-        if current:
+        current = root.look(LOCK)
+        if current and os.path.samestat(current, os.fstat(lock.fileno())):
+            readable(lock.fileno(), 0o644)
             lock.seek(0)
             lock.truncate()
-            print(os.getpid(), file=lock, flush=True)
+            lock.write(f"{os.getpid()}\n".encode())
             return lock
         lock.close()
+
+
+def _put_back(root: Folder) -> None:
+    """Undo an exchange of folders that a crash left between its two renames."""
+    for name in os.listdir(root.descriptor):
+        before = name.removeprefix(_OLD)
+        if before != name and root.own(name) and root.look(before) is None:
+            root.move(name, root, before)
 
 
 @contextmanager
@@ -79,30 +94,31 @@ def plain_errors(folder: Path) -> Iterator[None]:
         raise TsfmError(f"{folder}: {error.strerror or error}") from None
 
 
-def staging(root: Path, checkpoint: Checkpoint) -> Path:
+def staging(root: Folder, checkpoint: Checkpoint) -> Folder:
     """The folder in which the checkpoint is put together; what a broken-off download left is in it."""
-    folder = root / f"{PARTIAL}{checkpoint.folder}"
-    _make_folder(folder)
-    return folder
+    root.own(checkpoint.folder)  # what will be replaced; better refused now than after the download
+    return root.child(f"{PARTIAL}{checkpoint.folder}")
 
 
-def forget(folder: Path, checkpoint: Checkpoint) -> None:
+def forget(root: Folder, checkpoint: Checkpoint) -> None:
     """Take the checkpoint's files out of the staging folder; a download's broken-off beginning stays."""
-    for name in checkpoint.files:
-        (folder / name).unlink(missing_ok=True)
-    with suppress(OSError):  # not empty: the beginning of a download
-        folder.rmdir()
+    with staging(root, checkpoint) as folder:
+        for name in checkpoint.files:
+            folder.remove(name)
+        empty = not os.listdir(folder.descriptor)
+    if empty:
+        root.remove(f"{PARTIAL}{checkpoint.folder}")
 
 
-def require_space(folder: Path, needed: int) -> None:
+def require_space(folder: Folder, needed: int) -> None:
     """Refuse what cannot fit.
 
     Raises:
         TsfmError: the disk of ``folder`` has less than ``needed`` bytes free.
     """
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(folder.descriptor).free
     if needed > free:
-        raise TsfmError(f"not enough disk: {megabytes(needed)} are needed in {folder}, {megabytes(free)} are free")
+        raise TsfmError(f"not enough disk: {megabytes(needed)} are needed in {folder.path}, {megabytes(free)} are free")
 
 
 def megabytes(count: int) -> str:
@@ -110,69 +126,64 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
 
 
-def settle(folder: Path, target: Path, listed: Manifest) -> None:
+def settle(root: Folder, folder: Folder, checkpoint: Checkpoint, listed: Manifest) -> None:
     """Make the staging folder, whose files have been checked, the folder of the checkpoint.
 
-    Everything is on the disk before the name is: a power cut leaves the folder complete or absent.
+    Everything is on the disk before the name is: a power cut leaves the folder complete or absent,
+    or between the two renames under its old name, from which ``locked`` puts it back.
     """
-    _finish(folder, target.parent, listed)
-    old = target.with_name(f"{_OLD}{target.name}")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    folder.rename(target)
-    _flush(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
-    failure_note(target.parent, target.name).unlink(missing_ok=True)
+    _finish(folder, listed)
+    name, old = checkpoint.folder, f"{_OLD}{checkpoint.folder}"
+    root.remove(old)
+    if root.own(name):
+        root.move(name, root, old)
+    root.move(folder.path.name, root, name)
+    root.sync()
+    root.remove(old)
+    root.remove(failure_note(root.path, name).name)
 
 
-def settle_flat(folder: Path, root: Path, listed: Manifest) -> None:
+def settle_flat(root: Folder, folder: Folder, _: Checkpoint, listed: Manifest) -> None:
     """Move the files of the staging folder into the family's folder itself, where TDgpt looks for its own.
 
     The manifest goes first and comes last, so that it never speaks of other files than are there.
     """
-    _finish(folder, root, listed)
-    (root / manifest.NAME).unlink(missing_ok=True)
+    _finish(folder, listed)
+    root.remove(manifest.NAME)
     for name in (*(file.name for file in listed.files), manifest.NAME):
-        (folder / name).replace(root / name)
-    _flush(root)
-    shutil.rmtree(folder)
+        folder.move(name, root, name)
+    root.sync()
+    root.remove(folder.path.name)
 
 
-def _finish(folder: Path, root: Path, listed: Manifest) -> None:
-    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes
-    (folder / manifest.NAME).write_text(listed.text(), encoding="utf-8")
-    for path in (*(folder / file.name for file in listed.files), folder / manifest.NAME, folder):
-        _readable(path, 0o755 if path is folder else 0o644)
-        _give(path, root)
-        _flush(path)
+def _finish(folder: Folder, listed: Manifest) -> None:
+    names = [file.name for file in listed.files]
+    for name in {*os.listdir(folder.descriptor)} - {*names}:
+        folder.remove(name)  # what earlier downloads left
+    with folder.create(manifest.NAME) as stream:
+        stream.write(listed.text().encode())
+    for name in (*names, manifest.NAME):
+        folder.publish(name)
+    readable(folder.descriptor, 0o755)
+    folder.sync()
 
 
 @contextmanager
-def noted(root: Path, checkpoint: Checkpoint) -> Iterator[None]:
+def noted(root: Folder, checkpoint: Checkpoint) -> Iterator[None]:
     """Leave a failure's sentence where the service, which will lack the weights, finds it."""
     try:
         yield
     except TsfmError as error:
-        with suppress(OSError):  # no room, or no permission: that is what the sentence says then
-            failure_note(root, checkpoint.folder).write_text(f"{error}\n", encoding="utf-8")
-            _readable(failure_note(root, checkpoint.folder), 0o644)
+        name = failure_note(root.path, checkpoint.folder).name
+        # No room, no permission, a name that is not ours: the sentence itself says it then.
+        with suppress(OSError, TsfmError):
+            with root.create(name) as stream:
+                stream.write(f"{error}\n".encode())
+            root.publish(name)
         raise
 
 
-def step_down(root: Path) -> None:
-    """Go on as the user whom the family's folder belongs to, where that is not root.
-
-    So the downloader is never root where the unit, which is that user, has been at work, and the
-    unit can go on with what this leaves. Nothing comes back up.
-    """
-    if os.geteuid() == 0 and root.is_dir() and (owner := root.stat()).st_uid:
-        os.setgroups([])
-        os.setgid(owner.st_gid)
-        os.setuid(owner.st_uid)
-
-
-def remove(root: Path, checkpoint: Checkpoint, flat: bool) -> int:
+def remove(root: Folder, checkpoint: Checkpoint, flat: bool) -> int:
     """Delete the checkpoint with what a broken-off download left; ``flat``: also directly in ``root``.
 
     Only the files of the checkpoint are deleted from ``root`` itself: it is shared with TDgpt.
@@ -181,51 +192,22 @@ def remove(root: Path, checkpoint: Checkpoint, flat: bool) -> int:
         How many bytes became free.
     """
     freed = 0
-    for folder in (checkpoint.folder, f"{PARTIAL}{checkpoint.folder}", f"{_OLD}{checkpoint.folder}"):
-        if (root / folder).is_dir():
-            freed += bytes_below(root / folder)
-            shutil.rmtree(root / folder)
-    failure_note(root, checkpoint.folder).unlink(missing_ok=True)
+    for name in (checkpoint.folder, f"{PARTIAL}{checkpoint.folder}", f"{_OLD}{checkpoint.folder}"):
+        if root.own(name):
+            freed += bytes_below(root.here / name)
+            root.remove(name)
+    root.remove(failure_note(root.path, checkpoint.folder).name)
     for name in (*checkpoint.files, manifest.NAME) if flat else ():
-        if (root / name).is_file():
-            freed += (root / name).stat().st_size
-            (root / name).unlink()
+        found = root.look(name)
+        if found and not stat.S_ISDIR(found.st_mode):
+            freed += found.st_size
+            root.remove(name)
     return freed
 
 
-def listed_file(folder: Path, name: str) -> tuple[File, str]:
+def listed_file(folder: Folder, name: str) -> tuple[File, str]:
     """A file's entry in the manifest, and its name as a git blob."""
-    path = folder / name
-    size = path.stat().st_size
-    with path.open("rb") as stream:
+    with open_regular(name, folder.descriptor, follow=False) as stream:
+        size = os.fstat(stream.fileno()).st_size
         sha256, blob = manifest.hash_file(stream, size)
     return File(name, size, sha256), blob
-
-
-def _make_folder(folder: Path) -> None:
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    # Under whatever umask this runs, the service's user must be able to read what comes here.
-    folder.mkdir(exist_ok=True)
-    _readable(folder, 0o755)
-
-
-def _give(path: Path, like: Path) -> None:
-    owner = like.stat()
-    if os.geteuid() == 0 and owner.st_uid != path.stat().st_uid:
-        os.chown(path, owner.st_uid, owner.st_gid)
-
-
-def _readable(path: Path, mode: int) -> None:
-    if path.stat().st_mode & mode != mode:
-        with suppress(PermissionError):  # the file system of a USB stick keeps no modes
-            path.chmod(mode)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tsfm import notify
 from tsfm.store.place import megabytes
 
 _WIDTH = 30
-_LOOK_EVERY_S = 0.2
 
 
 class Progress:
@@ -63,23 +61,3 @@ def showing(what: str, total: int, begin: int = 0) -> Iterator[Progress]:
         yield progress
     finally:
         progress.close()
-
-
-@contextmanager
-def watching(what: str, total: int, look: Callable[[], int]) -> Iterator[None]:
-    """Progress of what others write: ``look`` says how many bytes are there."""
-    over = threading.Event()
-    with showing(what, total, look()) as progress:
-
-        def follow() -> None:
-            while not over.wait(_LOOK_EVERY_S):
-                progress.at(look())
-
-        follower = threading.Thread(target=follow, name="progress", daemon=True)
-        follower.start()
-        try:
-            yield
-        finally:
-            over.set()
-            follower.join()
-        progress.at(total)
