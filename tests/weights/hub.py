@@ -9,6 +9,7 @@ OWNER/NAME/FILE, for tests of the units: ``python3 hub.py FOLDER PORT [BYTES_PER
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import threading
 import time
@@ -71,6 +72,7 @@ class Hub:
         self.faults: dict[str, Fault] = {}
         self.requests: list[Request] = []
         self.sent = 0
+        self.commit = ""  # what it says everything is of; empty: what was asked for, REVISION for a name
         self.xet = False  # as the public hub does: offer its own protocol for big files, which needs a package
         self._big = big
         self._servers = [self._serve("127.0.0.1", port), self._serve("127.0.0.2", 0)]
@@ -117,10 +119,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         hub, path = self.hub, unquote(self.path)
         cdn = self.server is hub._servers[1]
-        asked = [self.headers.get(name, "") for name in ("Range", "Authorization")]
-        hub.requests.append(Request(self.command, path, *asked, at_cdn=cdn))
+        fields = [self.headers.get(name, "") for name in ("Range", "Authorization")]
+        hub.requests.append(Request(self.command, path, *fields, at_cdn=cdn))
         model, _, rest = path.strip("/").partition("/resolve/")
-        name = rest.partition("/")[2]
+        revision, _, name = rest.rpartition("/")
         files = hub.models.get(model)
         if not model:
             return self._plain(200)
@@ -133,7 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._plain(fault.status, fault.headers)
         content = files[name]
         size = fault.declared or len(content)
-        facts = {"X-Repo-Commit": REVISION}
+        asked = revision if re.fullmatch("[0-9a-f]{40}", revision) else REVISION
+        facts = {"X-Repo-Commit": hub.commit or asked}
         if hub.is_big(name) and not cdn:
             facts |= {"X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Linked-Size": str(size)}
             if hub.xet:

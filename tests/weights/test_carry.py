@@ -58,16 +58,6 @@ def test_a_folder_carried_over_is_complete_there(factory: Box, stick: Path, hub:
     assert factory.tsfm("verify", "chronos").returncode == 0
 
 
-def test_what_root_takes_in_belongs_to_the_folders_owner_and_all_can_read_it(factory: Box, stick: Path) -> None:
-    owner = 65534 if os.geteuid() == 0 else os.geteuid()
-    factory.root.mkdir(parents=True)
-    os.chown(factory.root, owner, -1)
-    assert factory.tsfm("import", stick, umask=0o077).returncode == 0
-    found = [factory.weights, *factory.weights.iterdir()]
-    assert {path.stat().st_uid for path in found} == {owner}
-    assert {path.stat().st_mode & 0o777 for path in found} == {0o755, 0o644}
-
-
 def test_a_tar_carried_over_is_complete_there(box: Box, factory: Box, hub: Hub, tmp_path: Path) -> None:
     packed = tmp_path / "chronos.tar"
     assert box.tsfm("pull", "chronos", "--to", packed).returncode == 0

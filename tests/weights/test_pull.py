@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import pty
@@ -377,3 +378,134 @@ def test_a_read_only_folder_is_named_with_the_way_out(box: Box) -> None:
     assert done.returncode == 1
     assert "/proc/tsfm" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_what_a_crash_left_between_two_renames_is_put_back(box: Box, hub: Hub) -> None:
+    assert box.tsfm("pull", "chronos").returncode == 0
+    box.weights.rename(box.root / ".old-chronos-bolt-tiny")
+    hub.requests.clear()
+    assert box.tsfm("pull", "chronos").returncode == 0
+    assert complete(box, hub)
+    assert hub.requests == []
+
+
+def test_what_a_crash_left_after_both_renames_is_cleared_away(box: Box, hub: Hub) -> None:
+    assert box.tsfm("pull", "chronos").returncode == 0
+    (box.root / ".old-chronos-bolt-tiny").mkdir()
+    (box.root / ".old-chronos-bolt-tiny" / "config.json").write_text("{}")
+    os.truncate(box.weights / WEIGHTS, 1000)
+    assert box.tsfm("pull", "chronos").returncode == 0
+    assert complete(box, hub)
+
+
+def test_a_failed_export_says_how_to_export_and_not_how_to_import(box: Box, tmp_path: Path) -> None:
+    box.env["HF_ENDPOINT"] = "http://127.0.0.1:9"
+    for to in (tmp_path / "x.tar", tmp_path / "stick"):
+        last = box.tsfm("pull", "chronos", "--to", to).stderr.splitlines()[-1]
+        assert f"run tsfm pull chronos {MODEL} --to {to.name} on another machine with internet" in last
+        assert "import" not in last
+        assert ".partial" not in last
+    del box.env["HF_ENDPOINT"]
+    box.env["HTTPS_PROXY"] = "http://127.0.0.1:9"
+    last = box.tsfm("pull", "chronos", "--to", tmp_path / "x.tar").stderr.splitlines()[-1]
+    assert f"try the mirror: tsfm pull chronos {MODEL} --mirror --to {tmp_path}/x.tar; or " in last
+
+
+def test_a_broken_off_export_goes_on_the_next_time(box: Box, hub: Hub, tmp_path: Path) -> None:
+    packed = tmp_path / "x.tar"
+    hub.faults[WEIGHTS] = Fault(cut_after=0)
+    assert box.tsfm("pull", "chronos", "--to", packed).returncode == 1
+    assert [p.name for p in tmp_path.glob("*x.tar")] == [".partial-x.tar"]
+    hub.faults.clear()
+    hub.requests.clear()
+    assert box.tsfm("pull", "chronos", "--to", packed).returncode == 0
+    assert [p.name for p in tmp_path.glob("*x.tar")] == ["x.tar"]
+    assert not hub.gets("config.json")
+
+
+SHA = {name: hashlib.sha256(content).hexdigest() for name, content in model().items() if name != "pytorch_model.bin"}
+OTHER = "1" * 40
+
+
+def test_the_pinned_commit_is_asked_for_and_its_hashes_are_checked(box: Box, hub: Hub) -> None:
+    box.pin(REVISION, SHA)
+    done = box.tsfm("pull", "chronos")
+    assert done.returncode == 0, done.stderr
+    assert complete(box, hub)
+    assert {f"/{MODEL}/resolve/{REVISION}/{name}" for name in SHA} == {asked.path for asked in hub.requests}
+    assert "WARNING" not in done.stderr
+    assert f"{MODEL}: commit {REVISION}, as pinned" in box.tsfm("verify", "chronos").stderr
+    (facts,) = [c for c in json.loads(box.tsfm("list", "--json").stdout) if c["name"] == "chronos"]
+    shown = facts["checkpoints"][0]
+    assert (shown["revision"], shown["revision_here"], shown["sha256"]) == (REVISION, REVISION, SHA)
+
+
+@pytest.mark.parametrize("name", SHA)
+def test_bytes_that_are_not_the_pinned_ones_are_refused_though_the_hub_vouches_for_them(
+    box: Box, hub: Hub, name: str
+) -> None:
+    box.pin(REVISION, SHA | {name: "0" * 64})
+    done = box.tsfm("pull", "chronos")
+    assert done.returncode == 1
+    assert f"{name} of {MODEL}, commit {REVISION}, from {hub.url} is not the file that" in done.stderr
+    assert f"expected SHA-256 {'0' * 64}, got {SHA[name]}" in done.stderr
+    assert not box.weights.exists()
+    if hub.is_big(name):
+        assert not hub.gets(name)  # the hub's own hash was enough to tell
+
+
+def test_a_hub_that_gives_another_commit_than_the_pinned_one_is_refused(box: Box, hub: Hub) -> None:
+    box.pin(OTHER, SHA)
+    hub.commit = REVISION
+    done = box.tsfm("pull", "chronos")
+    assert done.returncode == 1
+    assert f"gives config.json of commit {REVISION} where commit {OTHER} was asked for" in done.stderr
+
+
+@pytest.mark.parametrize("revision", ["main", "refs/pr/7", "v1.0"])
+def test_another_revision_is_taken_when_it_is_asked_for_and_told(box: Box, hub: Hub, revision: str) -> None:
+    box.pin(OTHER, SHA | {WEIGHTS: "0" * 64})  # of the pinned commit, so it says nothing of this one
+    done = box.tsfm("pull", "chronos", "--revision", revision)
+    assert done.returncode == 0, done.stderr
+    assert f"{MODEL}: this is commit {REVISION}, not the pinned {OTHER}" in done.stderr
+    assert hub.requests[0].path == f"/{MODEL}/resolve/{revision}/config.json"
+    assert f"not the pinned {OTHER}" in box.tsfm("verify", "chronos").stderr
+    assert f"complete, {REVISION[:8]}" in box.tsfm("list").stdout
+
+
+def test_where_nothing_is_pinned_the_newest_is_taken_and_the_commit_told(box: Box, hub: Hub) -> None:
+    done = box.tsfm("pull", "chronos")
+    assert f"{MODEL}: no commit is pinned; this is commit {REVISION}" in done.stderr
+    assert hub.requests[0].path == f"/{MODEL}/resolve/main/config.json"
+
+
+def test_another_revision_replaces_what_is_there(box: Box, hub: Hub) -> None:
+    assert box.tsfm("pull", "chronos").returncode == 0
+    hub.models[MODEL] = model(seed=5)
+    hub.commit = OTHER
+    assert box.tsfm("pull", "chronos").returncode == 0
+    assert not complete(box, hub)
+    assert box.tsfm("pull", "chronos", "--revision", OTHER).returncode == 0
+    assert complete(box, hub)
+    hub.requests.clear()
+    assert box.tsfm("pull", "chronos", "--revision", OTHER).returncode == 0
+    assert hub.requests == []
+    assert box.tsfm("pull", "chronos", "--revision", "main").returncode == 0
+    assert not hub.gets(WEIGHTS)
+
+
+def test_weights_said_to_be_of_the_pinned_commit_are_compared_on_import(box: Box, hub: Hub, tmp_path: Path) -> None:
+    assert box.tsfm("pull", "chronos", "--to", tmp_path / "stick").returncode == 0
+    box.pin(REVISION, SHA | {"config.json": "0" * 64})
+    done = box.tsfm("import", tmp_path / "stick")
+    assert done.returncode == 1
+    assert f"config.json: expected SHA-256 {'0' * 64}, as commit {REVISION} has it" in done.stderr
+    assert not box.weights.exists()
+
+
+def test_bare_files_that_are_the_pinned_ones_are_known_by_their_hashes(box: Box, hub: Hub, tmp_path: Path) -> None:
+    box.pin(REVISION, SHA)
+    for name in SHA:
+        (tmp_path / name).write_bytes(hub.models[MODEL][name])
+    assert box.tsfm("import", tmp_path, "chronos", "0").returncode == 0
+    assert f"commit {REVISION}, as pinned" in box.tsfm("verify", "chronos").stderr

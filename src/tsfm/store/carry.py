@@ -104,14 +104,14 @@ def sources(path: Path) -> Iterator[list[Source]]:
 def _listed_below(folder: Folder) -> Iterator[Folder]:
     """The folders with a list of hashes directly below."""
     for name in sorted(os.listdir(folder.descriptor)):
-        if name.startswith("."):
+        if name.startswith(".") or not (folder.here / name).is_dir():
             continue
         with reach.nearest(folder.path / name, folder, name) as near:
-            if not near.missing and (found := near.make()):
-                if found.look(manifest.NAME):
-                    yield found
-                else:
-                    found.close()
+            found = near.make()
+        if found.look(manifest.NAME):
+            yield found
+        else:
+            found.close()
 
 
 def identify(source: Source, family: str | None, name: str | None) -> tuple[Card, Checkpoint]:
