@@ -35,9 +35,15 @@ CARD = {
     "paths": ["/ds_predict"],
     "port": 6038,
     "memory_mib": 320,
+    # Commits and hashes as public projects that know nothing of one another state them: a search for one finds them.
     "checkpoints": [
         {
             "name": "amazon/chronos-bolt-tiny",
+            "revision": "a0e552de83495b5c28c14c71c374f3e33280b340",
+            "sha256": {
+                "config.json": "278f0086733031635fb1c861cb01c1bad6477420c7fcb19381a2993e335785e0",
+                "model.safetensors": "75068728d376d2bec670379eeef4bfb4d24c0cfe24d957451f8d19b447030a32",
+            },
             "parameters": 8652672,
             "bytes": 34622352,
             "files": ["config.json", "model.safetensors"],
@@ -45,6 +51,10 @@ CARD = {
         },
         {
             "name": "amazon/chronos-bolt-mini",
+            "revision": "251268337516a88e253628c43e1d26ec577b376b",
+            "sha256": {
+                "model.safetensors": "1a1a4297f132b808c5c7da24e3cce549d519c01ff5c2661fcad404baba018f24",
+            },
             "parameters": 21236096,
             "bytes": 84956096,
             "files": ["config.json", "model.safetensors"],
@@ -52,6 +62,10 @@ CARD = {
         },
         {
             "name": "amazon/chronos-bolt-small",
+            "revision": "772f3d25d38aec6d914c8949dab4462e2d46f5d8",
+            "sha256": {
+                "model.safetensors": "06a6a19bbe74bc10a9cd193bd4bf2bf638ae07f7e0d51653ae7ab8ea968a21dd",
+            },
             "parameters": 47718016,
             "bytes": 190888824,
             "files": ["config.json", "model.safetensors"],
@@ -59,6 +73,10 @@ CARD = {
         },
         {
             "name": "amazon/chronos-bolt-base",
+            "revision": "5d9f166d69f47aef3401367a7b842e78fe97b121",
+            "sha256": {
+                "model.safetensors": "31f875483a3215bc6880a0837ea608a13ce55f88ad90538c3cdd0b29aeb60b36",
+            },
             "parameters": 205292928,
             "bytes": 821203576,
             "files": ["config.json", "model.safetensors"],
@@ -66,6 +84,11 @@ CARD = {
         },
         {
             "name": "amazon/chronos-2",
+            "revision": "29ec3766d36d6f73f0696f85560a422f50e8498c",
+            "sha256": {
+                "config.json": "ef1143bfdc9c0376d9a056eefca46cb4b1ec3d0ffacd541ff56feb40fb708031",
+                "model.safetensors": "ddcda3c7508bf2528087723e98a20707cc04b7f370ae275a9fd88078ddba4f42",
+            },
             "parameters": 119477664,
             "bytes": 477930472,
             "files": ["config.json", "model.safetensors"],

@@ -49,6 +49,7 @@ CARD = {
     "paths": ["/ds_predict"],
     "port": 6039,
     "memory_mib": 1000,
+    # Commits and hashes as public projects that know nothing of one another state them: a search for one finds them.
     "checkpoints": [
         {
             "name": "Salesforce/moirai-moe-1.0-R-small",
@@ -66,6 +67,11 @@ CARD = {
         },
         {
             "name": "Salesforce/moirai-2.0-R-small",
+            "revision": "30f43ff08c8494f4943ae1521e9d4e94a0fbb389",
+            "sha256": {
+                "config.json": "6b74b03c8ec199fabc352c0203465958142ca468183da68549652734836f853d",
+                "model.safetensors": "fb5652a3db8ea572606221b7cb1e77bb8962b168e4d4cc752cf31ceb04074669",
+            },
             "parameters": 11387208,
             "bytes": 45557824,
             "files": ["config.json", "model.safetensors"],

@@ -44,9 +44,14 @@ CARD = {
     "paths": ["/imputation"],
     "port": 6078,
     "memory_mib": 350,
+    # Commits and hashes as public projects that know nothing of one another state them: a search for one finds them.
     "checkpoints": [
         {
             "name": "AutonLab/MOMENT-1-small",
+            "revision": "411e288267f82cce86296dbe4d6c8bc533cc162f",
+            "sha256": {
+                "model.safetensors": "785e6c6f57ffa7cac7e2a1fff6369618d49f2f441563ddea76c866231e5aa877",
+            },
             "parameters": 35341512,
             "bytes": 151616320,
             "files": ["config.json", "model.safetensors"],
@@ -54,6 +59,11 @@ CARD = {
         },
         {
             "name": "AutonLab/MOMENT-1-base",
+            "revision": "5e44b0ea26376a176360f87831124e018f876d96",
+            "sha256": {
+                "config.json": "f1c66c2bb845229c0ed27a1600dbcc956b85ab21f9e5fd8a1663e6641bed7755",
+                "model.safetensors": "1a436826ffe618273ec62b9656dc4cab8edc470364f104e90542a4ebc14fb825",
+            },
             "parameters": 109641608,
             "bytes": 453941114,
             "files": ["config.json", "model.safetensors"],
@@ -61,6 +71,7 @@ CARD = {
         },
         {
             "name": "AutonLab/MOMENT-1-large",
+            "revision": "ca58581bc7bea2ebed4e80dc0a3e4b8b609c6ecc",
             "parameters": 341248520,
             "bytes": 1385502220,
             "files": ["config.json", "model.safetensors"],

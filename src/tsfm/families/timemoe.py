@@ -31,9 +31,11 @@ CARD = {
     "paths": ["/ds_predict", "/timemoe"],
     "port": 6037,
     "memory_mib": 800,
+    # Commits as the tests of sktime/sktime state them (sktime/forecasting/tests/test_timemoe.py), for code and weights.
     "checkpoints": [
         {
             "name": "Maple728/TimeMoE-50M",
+            "revision": "446753ee48ff3726d0606a81d0092d54acee995e",
             "parameters": 113_352_192,
             "bytes": 226_760_971,
             "files": ["config.json", "model.safetensors"],
@@ -41,6 +43,7 @@ CARD = {
         },
         {
             "name": "Maple728/TimeMoE-200M",
+            "revision": "794591bfeb1225fdf742cec0f4c71f20c3f3b87e",
             "parameters": 453_196_800,
             "bytes": 906_450_811,
             "files": ["config.json", "model.safetensors"],

@@ -41,9 +41,11 @@ CARD = {
     "paths": ["/ds_predict"],
     "port": 6077,
     "memory_mib": 1400,
+    # Commits and hashes as public projects that know nothing of one another state them: a search for one finds them.
     "checkpoints": [
         {
             "name": "google/timesfm-2.0-500m-pytorch",
+            "revision": "dc2443792ce5516872b89b37cf1bc058c3bf0c10",
             "parameters": 498828960,
             "bytes": 1995518881,
             "files": ["torch_model.ckpt"],

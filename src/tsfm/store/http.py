@@ -75,7 +75,7 @@ def ask(
     """
     home, secret = token
     for _ in range(_MOST_REDIRECTS):
-        known = {"Authorization": f"Bearer {secret}"} if secret and _origin(url) == _origin(home) else {}
+        known = {"Authorization": f"Bearer {secret}"} if secret and origin(url) == origin(home) else {}
         known |= {"User-Agent": f"taos-tsfm/{__version__}", "Accept-Encoding": "identity"}
         request = urllib.request.Request(url, None, headers | known, method=method)  # noqa: S310
         with _in_words(url), _opener(urlsplit(url)).open(request, timeout=silence_s()) as response:
@@ -106,7 +106,12 @@ def place(url: str) -> str:
     return f"{split.scheme}://{split.netloc.rpartition('@')[2]}"
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of an address.
+
+    Raises:
+        ConfigError: it is none of a hub.
+    """
     try:
         split = urlsplit(url)
         if split.scheme in ("http", "https") and split.hostname:
@@ -120,7 +125,7 @@ def _next(url: str, location: str) -> str:
     found = urljoin(url, location)
     if urlsplit(found).scheme not in ("http", "https") or (url.startswith("https:") and found.startswith("http:")):
         raise TsfmError(f"{place(url)} redirects to {found[:200]!r}: expected an address with https://")
-    _origin(found)
+    origin(found)
     return found
 
 

@@ -62,8 +62,13 @@ def endpoint(mirror: bool, configured: str) -> str:
     Args:
         mirror: asked for on the command line.
         configured: the setting ``mirror``: an address, or empty for no.
+
+    Raises:
+        ConfigError: what the environment has is no address.
     """
-    return (os.environ.get("HF_ENDPOINT") or configured or (MIRROR if mirror else HUB)).rstrip("/")
+    chosen = os.environ.get("HF_ENDPOINT") or configured or (MIRROR if mirror else HUB)
+    http.origin(chosen)
+    return chosen.rstrip("/")
 
 
 def offer(address: str, checkpoint: Checkpoint, revision: str) -> Offer:
