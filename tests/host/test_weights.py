@@ -9,10 +9,12 @@ import pytest
 from checkpoints import chronos
 from host.conftest import MODELS, ROOT, WORK, Host
 from host.container import until
+from weights.hub import REVISION
 
 CHECKPOINT = "chronos-bolt-tiny"
 FOLDER = f"{MODELS}/chronos/{CHECKPOINT}"
 HUB = "http://127.0.0.1:8099"
+PULL = f"tsfm pull chronos --revision {REVISION}"
 NEEDED = ["config.json", "model.safetensors"]
 
 
@@ -23,7 +25,10 @@ def installed(host: Host) -> None:
     host.out("apt-get -q update && apt-get -q -y -o Dpkg::Use-Pty=0 install taos-tsfm-core taos-tsfm-chronos")
     chronos.make(host.root / "srv/hub/amazon" / CHECKPOINT, "bolt-tiny")  # of the real one's size
     host.write("/srv/hub.py", (ROOT / "tests/weights/hub.py").read_text())
-    host.write("/etc/systemd/system/tsfm-pull@.service.d/hub.conf", f"[Service]\nEnvironment=HF_ENDPOINT={HUB}\n")
+    # The hub here has not the bytes of the pinned commit.
+    command = f"ExecStart=\nExecStart=/usr/bin/tsfm pull %i --revision {REVISION}\n"
+    drop_in = f"[Service]\nEnvironment=HF_ENDPOINT={HUB}\n{command}"
+    host.write("/etc/systemd/system/tsfm-pull@.service.d/hub.conf", drop_in)
     host.out("systemctl daemon-reload")
 
 
@@ -102,10 +107,10 @@ def test_systemctl_status_shows_the_progress(host: Host, hub: Callable[..., None
 @pytest.mark.usefixtures("nothing_there")
 def test_what_root_left_unfinished_the_unit_finishes(host: Host, hub: Callable[..., None]) -> None:
     host.out(f"mkdir -p {MODELS}/chronos && chown tsfm-pull {MODELS}/chronos")
-    failed = host.run("HF_ENDPOINT=http://127.0.0.1:9 tsfm pull chronos", check=False)
+    failed = host.run(f"HF_ENDPOINT=http://127.0.0.1:9 {PULL}", check=False)
     assert failed.returncode == 1
     hub()
-    host.out("HF_ENDPOINT=http://127.0.0.1:8099 timeout --signal KILL 0.5 tsfm pull chronos || true")
+    host.out(f"HF_ENDPOINT={HUB} timeout --signal KILL 0.5 {PULL} || true")
     host.out("systemctl start tsfm@chronos")
     assert host.out(f"ls -A {MODELS}/chronos") == CHECKPOINT
 
@@ -119,7 +124,7 @@ def test_a_family_that_brings_its_weights_passes_by(host: Host) -> None:
 @pytest.mark.usefixtures("nothing_there")
 def test_a_folder_carried_here_is_imported_and_served(host: Host, hub: Callable[..., None]) -> None:
     hub()
-    host.out(f"HF_ENDPOINT={HUB} tsfm pull chronos --to /srv/stick")
+    host.out(f"HF_ENDPOINT={HUB} {PULL} --to /srv/stick")
     host.out("systemctl stop hub")
     host.out("tsfm import /srv/stick && systemctl start tsfm@chronos")
     assert len(host.ask("chronos")["output"]) == 24

@@ -78,9 +78,9 @@ def offer(address: str, checkpoint: Checkpoint, revision: str) -> Offer:
         Unreachable: nobody answers there.
         TsfmError: the hub refuses, or lacks something.
     """
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
-        if os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
-            raise TsfmError(f"{name} is set in the environment, so nothing can be downloaded")
+    said = [name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(name)]
+    if said and _yes(said[0]):
+        raise TsfmError(f"{said[0]} is set in the environment, so nothing can be downloaded")
     files = []
     for name in checkpoint.files:
         commit, remote = patience.patiently(partial(_look, address, checkpoint, revision, name))
@@ -114,7 +114,7 @@ def _url(address: str, checkpoint: Checkpoint, revision: str, name: str) -> str:
 def token() -> str:
     """The user's token, from the environment or from where the hub's own client keeps it; empty: none."""
     given = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")
-    if given or os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if given or _yes("HF_HUB_DISABLE_IMPLICIT_TOKEN"):
         return (given or "").strip()
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
@@ -122,6 +122,10 @@ def token() -> str:
         return Path(os.environ.get("HF_TOKEN_PATH") or f"{home}/token").expanduser().read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError, RuntimeError):
         return ""  # none there, or not for this user
+
+
+def _yes(variable: str) -> bool:
+    return os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def refusal(address: str, checkpoint: Checkpoint, reply: Reply) -> TsfmError:
