@@ -169,8 +169,9 @@ def failure_note(root: Path, folder: str) -> Path:
 
 def _last_failure(root: Path, checkpoint: Checkpoint) -> str:
     try:
-        said = failure_note(root, checkpoint.folder).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        with open_regular(failure_note(root, checkpoint.folder)) as note:
+            said = note.read(4096).decode(errors="replace")
+    except OSError:
         return ""
     return f"; the last download failed: {' '.join(said.split())[:500]}"
 

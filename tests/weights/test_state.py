@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -14,7 +15,7 @@ import pytest
 from tsfm import card as cards
 from tsfm import checkpoints
 from tsfm.card import Card, Checkpoint
-from tsfm.errors import ConfigError
+from tsfm.errors import ConfigError, TsfmError
 from weights.conftest import MODEL, Box, model, safetensors
 from weights.hub import Hub
 
@@ -123,6 +124,22 @@ def test_the_real_cards_sizes_tell_their_checkpoints_apart() -> None:
         sizes = sorted(checkpoint.bytes for checkpoint in cards.read(name).checkpoints)
         for less, more in pairwise(sizes):
             assert more > less * (1 + 2 * checkpoints.SAME_SIZE), name
+
+
+def test_the_pins_of_the_real_cards_are_commits_and_hashes_of_their_files() -> None:
+    pinned = 0
+    for checkpoint in (one for name in cards.names(packaged_only=True) for one in cards.read(name).checkpoints):
+        assert re.fullmatch("|[0-9a-f]{40}", checkpoint.revision), checkpoint
+        assert set(checkpoint.sha256) <= set(checkpoint.files if checkpoint.revision else ()), checkpoint
+        assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in checkpoint.sha256.values()), checkpoint
+        pinned += bool(checkpoint.revision)
+    assert pinned >= 12
+
+
+def test_a_failure_note_that_is_a_pipe_holds_the_service_up_for_nothing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".failed-small")
+    with pytest.raises(TsfmError, match=r"lacks config\.json"):
+        checkpoints.resolve(CARD, str(tmp_path), None)
 
 
 def test_verify_reads_every_byte_and_remove_frees_the_disk(box: Box) -> None:

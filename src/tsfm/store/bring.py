@@ -35,7 +35,7 @@ def ensure(card: Card, model_folder: str | None, name: str | None, mirror: bool)
     if not card.checkpoints or checkpoints.find(card, model_folder, name):
         return
     configured = str(settings.read(card.name, {}).mirror)
-    with reach.nearest(checkpoints.family_folder(card, model_folder)) as near:
+    with reach.nearest(checkpoints.family_folder(card, model_folder)) as near, near.as_owner():
         pull(card, wanted(card, name), near, hub.endpoint(mirror, configured))
 
 
