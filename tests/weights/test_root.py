@@ -338,3 +338,25 @@ def test_the_download_itself_runs_as_the_owner(box: Box, hub: Hub) -> None:
     _, said = pull.communicate(timeout=60)
     assert pull.returncode == 0, said
     assert [line.split() for line in seen] == [["Uid:", *[str(NOBODY)] * 4], ["Groups:"]]
+
+
+def test_a_source_that_a_user_may_not_read_is_told_in_words(ground: Path, stick: Path, hub: Hub) -> None:
+    theirs = ground / "mine"
+    theirs.mkdir()
+    box = Box(theirs, hub.url)
+    for path in (theirs, *theirs.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+    for source in (stick, stick / FOLDER):
+        done = box.tsfm("import", source, user=NOBODY, group=NOBODY, extra_groups=[])
+        assert done.returncode == 1
+        assert done.stderr.splitlines() == [done.stderr.strip()]
+        assert f"{source} cannot be re" in done.stderr
+        assert "user nobody" in done.stderr
+
+
+def test_a_user_who_downloads_into_another_users_folder_is_told_so(box: Box, hub: Hub) -> None:
+    os.chown(box.root, 0, 0)
+    done = box.tsfm("pull", "chronos", user=NOBODY, group=NOBODY, extra_groups=[])
+    assert done.returncode == 1
+    assert f"{box.root} cannot be written (Permission denied)" in done.stderr
+    assert hub.requests == []

@@ -17,7 +17,7 @@ from tsfm import checkpoints
 from tsfm.card import Card, Checkpoint
 from tsfm.errors import ConfigError, TsfmError, UsageError
 from tsfm.store import manifest, pins, place, progress, reach
-from tsfm.store.folder import Folder
+from tsfm.store.folder import Folder, user
 from tsfm.store.manifest import File, Manifest
 from tsfm.store.reach import Nearest
 
@@ -46,12 +46,10 @@ class _Folder:
         try:
             with self.open(name) as stream:
                 return os.fstat(stream.fileno()).st_size
-        except FileNotFoundError:
-            return None
         except OSError as error:
-            if error.errno == errno.EINVAL:  # a folder, a pipe
+            if error.errno in (errno.ENOENT, errno.EINVAL):  # EINVAL: a folder, a pipe
                 return None
-            raise TsfmError(f"{self.label}/{name}: cannot be read: {error.strerror}") from None
+            raise _unreadable(f"{self.label}/{name}", error) from None
 
     def open(self, name: str) -> BinaryIO:
         return reach.open_found(self._folder, name)
@@ -82,13 +80,16 @@ def sources(path: Path) -> Iterator[list[Source]]:
         TsfmError: there is nothing that could be weights.
     """
     with reach.nearest(path) as near, ExitStack() as opened:
+        try:
+            above = near if not near.missing else Nearest(near.descriptor, path.parent)
+            folder = opened.enter_context(above.make())
+            below = [] if near.missing else [opened.enter_context(each) for each in _listed_below(folder)]
+        except OSError as error:
+            raise _unreadable(str(path), error) from None
         if not near.missing:
-            folder = opened.enter_context(near.make())
-            below = [opened.enter_context(each) for each in _listed_below(folder)]
             alone = folder.look(manifest.NAME) or not below
             yield [_Folder(each) for each in ([folder] if alone else below)]
             return
-        folder = opened.enter_context(Nearest(near.descriptor, path.parent).make())
         if len(near.missing) > 1 or not (found := folder.look(near.missing[0])) or not S_ISREG(found.st_mode):
             raise UsageError(f"{path}: expected a folder, a tar file or a file of weights, found nothing")
         with reach.open_found(folder, near.missing[0]) as stream:
@@ -177,7 +178,7 @@ def _copy(
 ) -> File:
     sha256 = hashlib.sha256()
     with folder.create(name) as out:
-        while block := stream.read(_BLOCK):
+        while block := _read(stream, f"{source.label}/{name}"):
             out.write(block)
             sha256.update(block)
             on_bytes(len(block))
@@ -190,6 +191,17 @@ def _copy(
             f"found {entry.size} bytes with {entry.sha256}; nothing was put in place"
         )
     return entry
+
+
+def _read(stream: BinaryIO, label: str) -> bytes:
+    try:
+        return stream.read(_BLOCK)
+    except OSError as error:  # of the stick, and not of the disk that is written
+        raise _unreadable(label, error) from None
+
+
+def _unreadable(label: str, error: OSError) -> TsfmError:
+    return TsfmError(f"{label} cannot be read by {user(os.geteuid())}: {error.strerror or error}")
 
 
 def _as_listed(source: Source, listed: Manifest, family: str | None, name: str | None) -> tuple[Card, Checkpoint]:
@@ -232,7 +244,7 @@ def _manifest(source: Source) -> Manifest | None:
     if source.size(manifest.NAME) is None:
         return None
     with source.open(manifest.NAME) as stream:
-        return manifest.parse(stream.read(), f"{source.label}/{manifest.NAME}")
+        return manifest.parse(stream.read(manifest.LONGEST), f"{source.label}/{manifest.NAME}")
 
 
 @contextmanager

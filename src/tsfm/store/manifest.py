@@ -15,7 +15,7 @@ from tsfm.store.folder import open_regular
 NAME = "tsfm-manifest.json"
 FORMAT = 1
 _BLOCK = 1 << 20
-_LONGEST = 1 << 20  # a list is some hundred bytes
+LONGEST = 1 << 20  # a list is some hundred bytes
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def read(folder: Path) -> Manifest | None:
     path = folder / NAME
     try:
         with open_regular(path) as stream:
-            return parse(stream.read(_LONGEST), str(path))
+            return parse(stream.read(LONGEST), str(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
