@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import select
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -290,3 +293,74 @@ def test_a_timeout_that_is_none_is_refused(box: Box, value: str) -> None:
     done = box.tsfm("pull", "chronos")
     assert done.returncode == 78
     assert f"HF_HUB_DOWNLOAD_TIMEOUT: expected seconds above 0, got {value!r}" in done.stderr
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for localhost that nobody has signed, with its key in the same file."""
+    path = tmp_path / "localhost.pem"
+    words = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command = ["openssl", "req", *words, *names, "-keyout", str(path), "-out", str(tmp_path / "only.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    path.write_bytes(path.read_bytes() + (tmp_path / "only.pem").read_bytes())
+    return path
+
+
+@contextmanager
+def tls(hub: Hub, certificate: Path) -> Iterator[str]:
+    """The hub behind TLS, and the file hosts with it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    for server in hub._servers:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    hub._big = ()  # the other address has another name than the certificate's
+    yield f"https://localhost:{hub._servers[0].server_port}"
+
+
+def test_a_certificate_that_nobody_signed_is_refused_and_one_of_ones_own_can_be_named(
+    box: Box, hub: Hub, certificate: Path
+) -> None:
+    with tls(hub, certificate) as address:
+        box.env["HF_ENDPOINT"] = address
+        refused = box.tsfm("pull", "chronos")
+        box.env["REQUESTS_CA_BUNDLE"] = str(certificate.parent / "only.pem")
+        done = box.tsfm("pull", "chronos")
+        box.env["REQUESTS_CA_BUNDLE"] = str(certificate.parent / "nowhere.pem")
+        lost = box.tsfm("pull", "chronos", "1")
+    assert refused.returncode == 1
+    assert f"{address}: its certificate is not accepted (self-signed certificate)" in refused.stderr
+    assert done.returncode == 0, done.stderr
+    assert (box.weights / WEIGHTS).read_bytes() == hub.models[MODEL][WEIGHTS]
+    assert lost.returncode == 78
+    assert "REQUESTS_CA_BUNDLE" in lost.stderr
+
+
+def test_a_proxy_is_asked_for_a_tunnel_and_sees_no_token(box: Box, hub: Hub, certificate: Path) -> None:
+    asked: list[str] = []
+    heard: list[bytes] = []
+
+    def tunnel(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(handler.requestline)
+        heard.append(bytes(handler.headers))
+        with socket.create_connection(("127.0.0.1", hub._servers[0].server_port)) as there:
+            handler.send_response(200)
+            handler.end_headers()
+            ends = {there: handler.connection, handler.connection: there}
+            while ends:
+                for one in select.select(list(ends), [], [], 30)[0]:
+                    block = one.recv(65536)
+                    heard.append(block)
+                    if not block:
+                        return
+                    ends[one].sendall(block)
+
+    with tls(hub, certificate) as address, serving(tunnel) as proxy:
+        environment = {"HTTPS_PROXY": proxy, "HF_TOKEN": "hf_secret", "NO_PROXY": "example.org"}
+        box.env |= environment | {"HF_ENDPOINT": address, "REQUESTS_CA_BUNDLE": str(certificate.parent / "only.pem")}
+        done = box.tsfm("pull", "chronos")
+    assert done.returncode == 0, done.stderr
+    assert len(asked) == 4
+    assert {line.split()[:2] == ["CONNECT", address.removeprefix("https://")] for line in asked} == {True}
+    assert b"hf_secret" not in b"".join(heard)
+    assert {request.token for request in hub.requests} == {"Bearer hf_secret"}
