@@ -2,7 +2,7 @@
 # Everything that the packages' tests need from the distribution, installed once; quick when it is there.
 set -eu
 needed="systemd-container debootstrap debian-archive-keyring dpkg-dev apt-utils rpm createrepo-c lintian rpmlint
-    binutils zstd make git curl procps util-linux python3 python3-pip python3.11 python3.11-venv"
+    binutils zstd make git curl procps util-linux openssl python3 python3-pip python3.11 python3.11-venv"
 missing=
 for package in $needed; do
     state=$(dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null || :)

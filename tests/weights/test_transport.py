@@ -193,6 +193,14 @@ def test_an_address_that_is_none_is_refused_in_words(box: Box, address: str) -> 
     assert "expected an address" in done.stderr
 
 
+def test_a_password_in_an_address_is_refused_and_not_repeated(box: Box) -> None:
+    box.env["HF_ENDPOINT"] = "https://me:secret@example.org"
+    done = box.tsfm("pull", "chronos")
+    assert done.returncode == 78
+    assert "https://example.org: expected an address without a name and a password" in done.stderr
+    assert "secret" not in done.stderr
+
+
 def test_a_server_that_speaks_no_http_is_told_so(box: Box) -> None:
     def babble(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"220 smtp.example.org ready\r\n")

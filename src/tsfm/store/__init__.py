@@ -1,1 +1,1 @@
-"""Weights on disk: fetched, checked, carried by hand, removed. Only ``hub`` needs more than the standard library."""
+"""Weights on disk: fetched, checked, carried by hand, removed; with the standard library alone."""

@@ -114,6 +114,8 @@ def origin(url: str) -> tuple[str, str, int]:
     """
     try:
         split = urlsplit(url)
+        if split.username is not None:
+            raise ConfigError(f"{place(url)}: expected an address without a name and a password: use HF_TOKEN")
         if split.scheme in ("http", "https") and split.hostname:
             return split.scheme, split.hostname, split.port or {"http": 80, "https": 443}[split.scheme]
     except ValueError as error:
