@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from weights.conftest import MODEL, Box, model
+from weights.conftest import COMMAND, MODEL, Box, model
 from weights.hub import Fault, Hub
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root's rights are what is tried here")
@@ -360,3 +360,17 @@ def test_a_user_who_downloads_into_another_users_folder_is_told_so(box: Box, hub
     assert done.returncode == 1
     assert f"{box.root} cannot be written (Permission denied)" in done.stderr
     assert hub.requests == []
+
+
+def test_root_of_a_container_that_does_not_know_the_owner_is_told_so(box: Box, stick: Path) -> None:
+    words = ["unshare", "--user", "--map-root-user", sys.executable, "-c", COMMAND]
+    if subprocess.run([*words[:3], "true"], capture_output=True).returncode:
+        pytest.skip("no user namespaces here")
+    for command in COMMANDS.values():
+        given = [str(stick) if word == "STICK" else str(box.root) if word == "ROOT" else word for word in command]
+        if "verify" in given or "remove" in given:
+            continue  # nothing is there
+        done = subprocess.run([*words, *given], env=box.env, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert "root cannot go on as that user here" in done.stderr
+        assert "Traceback" not in done.stderr, done.stderr

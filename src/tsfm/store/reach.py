@@ -50,9 +50,10 @@ class Nearest:
         """Go on for good as the user whom the folder belongs to, where root runs this and that is not root."""
         if (uid := self.owner.st_uid) and os.geteuid() == 0:
             gid = _group(self.owner)
-            os.setgroups([])
-            os.setresgid(gid, gid, gid)
-            os.setresuid(uid, uid, uid)
+            with _allowed(uid):
+                os.setgroups([])
+                os.setresgid(gid, gid, gid)
+                os.setresuid(uid, uid, uid)
 
     @contextmanager
     def as_owner(self) -> Iterator[None]:
@@ -68,15 +69,28 @@ def acting(owner: os.stat_result) -> Iterator[None]:
         yield
         return
     groups, gid = os.getgroups(), os.getegid()
-    os.setgroups([])
-    os.setegid(_group(owner))
-    os.seteuid(owner.st_uid)
     try:
+        with _allowed(owner.st_uid):
+            os.setgroups([])
+            os.setegid(_group(owner))
+            os.seteuid(owner.st_uid)
         yield
     finally:
         os.seteuid(0)
         os.setegid(gid)
-        os.setgroups(groups)
+        with suppress(PermissionError):  # then they could not be given up either
+            os.setgroups(groups)
+
+
+@contextmanager
+def _allowed(uid: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # root of a container, who is not root of every user
+        raise TsfmError(
+            f"the folder belongs to {folder.user(uid)}, and root cannot go on as that user here ({error.strerror}): "
+            "run this as that user"
+        ) from None
 
 
 @contextmanager
