@@ -111,7 +111,17 @@ def test_a_day_of_23_hours_is_named_as_a_likely_cause():
     assert refused(body).startswith(
         "ts[6]: expected a whole number of steps of freq (24) after the first timestamp, got"
     )
-    assert "where clocks change, a local day has 23 or 25 hours" in refused(body)
+    assert refused(body).endswith("; where clocks change, a local day has 23 or 25 hours: send days in UTC")
+    seconds = {"ts": [3600 * hour for hour in hours], "precision": "s"}
+    assert "23 or 25 hours" in refused(body | seconds)
+    assert refused(body | {"ts": [10 * hour for hour in hours], "freq": "7h"}).endswith("got 240 behind 0")
+
+
+def test_a_month_that_is_no_freq_is_named_as_a_likely_cause():
+    days = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304]
+    body = {"input": [*range(11)], "ts": days, "precision": "d", "freq": "31d"}
+    assert refused(body).endswith("; months have 28 to 31 days, and no freq is a month")
+    assert refused(body | {"freq": "2d"}).endswith("got 31 behind 0")
 
 
 @pytest.mark.parametrize("precision", imputation.PRECISIONS_NS)

@@ -93,7 +93,7 @@ def parse(body: dict[str, object], limits: Settings) -> ImputationRequest:
     points = (times[-1] - times[0]) // step + 1
     if points - observed > MAX_FILLED:
         raise BadRequest(_too_many(points, observed, times, precision, freq))
-    places = _places(times, step)
+    places = _places(times, step, precision)
     full = np.full(points, np.nan)
     full[places] = target
     return ImputationRequest(
@@ -178,7 +178,7 @@ def _too_many(points: int, observed: int, times: list[int], precision: str, freq
     )
 
 
-def _places(times: list[int], step: int) -> list[int]:
+def _places(times: list[int], step: int, precision: str) -> list[int]:
     """Which point of the grid each row is."""
     places = []
     for at, time in enumerate(times):
@@ -186,10 +186,21 @@ def _places(times: list[int], step: int) -> list[int]:
         if rest:
             raise BadRequest(
                 f"ts[{at}]: expected a whole number of steps of freq ({step}) after the first timestamp, "
-                f"got {time} behind {times[0]}; where clocks change, a local day has 23 or 25 hours: send UTC days"
+                f"got {time} behind {times[0]}{_likely_cause(step, rest, precision)}"
             )
         places.append(place)
     return places
+
+
+def _likely_cause(step: int, rest: int, precision: str) -> str:
+    """Why a timestamp may lie beside its grid of days, in words; of other grids nothing is known."""
+    step, rest = step * PRECISIONS_NS[precision], rest * PRECISIONS_NS[precision]
+    day, half_an_hour = PRECISIONS_NS["d"], PRECISIONS_NS["h"] // 2
+    if step % day or rest % half_an_hour:
+        return ""
+    if rest % day:
+        return "; where clocks change, a local day has 23 or 25 hours: send days in UTC"
+    return "; months have 28 to 31 days, and no freq is a month" if step >= 28 * day else ""
 
 
 def _as_they_came(values: list[Any], places: list[int], points: int) -> list[Any] | None:

@@ -48,6 +48,16 @@ def test_it_gives_the_official_quantiles(ours, official, length, gap, horizon):
 
 
 @pytest.mark.parametrize("horizon", [20, 120])
+@pytest.mark.parametrize("gap", [slice(0, 70), slice(130, 200), slice(270, 300), slice(0, 300, 3)])
+def test_gaps_are_masked_as_the_official_code_does(ours, official, gap, horizon):
+    values = 50 + 10 * season(300)
+    values[gap] = np.nan
+    expected = np.sort(official.forecast_batch(values[None], horizon=horizon), axis=-1)[0].T
+    (answer,) = scaling.forecast(ours, [Series(values)], horizon, NINE)
+    np.testing.assert_allclose(answer.quantiles, expected, atol=1e-3)  # of a spread of 8
+
+
+@pytest.mark.parametrize("horizon", [20, 120])
 def test_a_batch_of_mixed_lengths_answers_as_each_series_alone(ours, horizon):
     batch = [Series(season(length, gap=gap)) for length, gap in ((10, 0), (2048, 300), (70, 5), (512, 0), (2047, 1))]
     for series, answer in zip(batch, ours.forecast(batch, horizon, [0.02, 0.9]), strict=True):
