@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tsfm.errors import UsageError
 from tsfm.table import column, rows
@@ -340,3 +342,34 @@ def test_a_name_that_is_there_twice_is_asked_for_by_number(read):
     with pytest.raises(UsageError, match=r"--column: .* has 'v' more than once; give its number: 1 \(v\), 2 \(v\)"):
         read("v,v\n1,2\n3,4\n", column="v")
     assert read("v,v\n1,2\n3,4\n").name == "2 (v)"
+
+
+TEXTS = """||NULL|1|-2.5|1,5|1,190|1.190|1e999|inf|#|#N/A|-|ts|val|id|Total|12 %|May 2026|1 2026|1772323200000|1772323200.5
+    |2026-03-01|20260301|10:00|2026-13-01T25:61Z|9999-99-99|0000-00-00|31/31/2026|01.03.2026 10:00|2026年3月1日
+    |−1|１|٣|1'0|\x1b[31m|\x1f|\ufeff|\u00a0|"|"a\nb\""""
+CELLS = st.sampled_from(TEXTS.split("|"))
+LINES = st.lists(st.lists(CELLS, max_size=4), max_size=12)
+
+
+@given(LINES, st.sampled_from(",;\t| "), st.sampled_from(["\n", "\r\n", "\r", "\n\n"]))
+def test_whatever_stands_in_a_table_it_is_read_or_refused_in_words(tmp_path_factory, lines, sep, end):
+    file = tmp_path_factory.getbasetemp() / "any.csv"
+    file.write_bytes(end.join(sep.join(line) for line in lines).encode())
+    for options in (Options(), Options(decimal=",", header=True), Options(column="1", separator=sep, header=False)):
+        try:
+            found = column.read(str(file), options)
+        except UsageError as refused:
+            assert str(refused).count("\n") == 0
+        else:
+            assert len(found.values) == len(found.lines) >= 1
+            assert len(found.times) in (0, len(found.values))
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", b"ts,val\n", b"\xff\xfe", b"\x1f\x8b", b"\xd6\xb5\n1\n"]))
+def test_whatever_bytes_a_file_has_it_is_read_or_refused_in_words(tmp_path_factory, data, start):
+    file = tmp_path_factory.getbasetemp() / "any.csv"
+    file.write_bytes(start + data)
+    try:
+        assert column.read(str(file), Options()).values
+    except UsageError as refused:
+        assert "any.csv" in str(refused)

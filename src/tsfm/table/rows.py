@@ -100,7 +100,7 @@ def read(file: str, text: str, given: str | None, decimal: str | None, header: b
         _no_hidden_decimals(file, rows[1:] if named else rows)
     if chosen == ALONE:
         notes += _blank_lines(text, rows[-1][0])
-    first = [cell.strip() for cell in rows[0][1]]
+    first = [_name(cell) for cell in rows[0][1]]
     names = [(named and name) or str(i) for i, name in enumerate(first, 1)]
     body = rows[1:] if named else rows
     if not body:
@@ -199,6 +199,11 @@ def _no_hidden_decimals(file: str, rows: list[tuple[int, list[str]]]) -> None:
             f"{file}: line {line}, {','.join(row)[:40]!r}, may hold decimal commas or columns of whole numbers; "
             "say --decimal , or --separator , (or --header where these are names)"
         )
+
+
+def _name(cell: str) -> str:
+    """A name on one line, without what would steer a terminal."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in cell).split())
 
 
 def _line(text: str, number: int) -> str:
