@@ -175,6 +175,7 @@ def test_a_service_that_shuts_this_host_out_says_so(serve, series, ini):
         ({"any": [(200, JSON, "{")]}, 78, "is no service of taos-tsfm"),
         ({"any": [(200, JSON, "[" * 100_000)]}, 78, "is no service of taos-tsfm"),
         ({"any": [(200, JSON + "!", "{}")]}, 78, "the answer broke off before its end"),
+        ({"models": [(200, JSON, '{"models": [{"family": ["x"], "limits": 3}]}')]}, 78, "serves ['x'], not naive"),
         ({"models": [models(family="fracast")]}, 78, "serves fracast, not naive"),
         ({"ds_predict": [(200, HTML, "<html>")]}, 1, "expected 2 numbers as output in the answer"),
         ({"ds_predict": [(200, JSON + "!", "{}")]}, 1, "the answer broke off before its end"),
@@ -207,12 +208,17 @@ def test_a_model_that_loads_is_waited_for_and_no_second_is_started(series, ini, 
     server = peer(
         models=[models("loading"), models("loading"), models()],
         readyz=[LOADING, LOADING, READY],
-        ds_predict=[(503, JSON, '{"error": "naive is loading"}'), (429, JSON, '{"error": "full"}'), answer()],
+        ds_predict=[
+            (503, JSON, '{"error": "naive is loading"}'),
+            (429, JSON, '{"error": "full"}'),
+            answer(warnings=["a field is ignored"]),
+        ],
     )
     done = forecast(series, "--family", "naive", "--horizon", 2, **ini(f"[naive]\nport = {server.port}\n"))
     assert done.returncode == 0, done.stderr
     assert "naive is loading; waiting, 0 of 300 s" in done.stderr
     assert "naive is loading; asking again" in done.stderr
+    assert "tsfm: a field is ignored\n" in done.stderr
     assert "starting one" not in done.stderr
 
 

@@ -23,11 +23,12 @@ ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared with, n
 
 @dataclass(frozen=True)
 class Forecast:
-    """The checked answer: ``horizon`` finite numbers each."""
+    """The checked answer: ``horizon`` finite numbers each, and what the service tells with them."""
 
     median: list[float]
     lower: list[float]
     upper: list[float]
+    warnings: list[str]
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,9 @@ def forecast(service: Target, fields: dict[str, object], horizon: int, timeout_s
     if reply.status != 200:
         raise Refused(sentence(reply))
     answer = _fields(reply)
-    return Forecast(*(_numbers(service.base, answer, name, horizon) for name in ("output", "lower", "upper")))
+    median, lower, upper = (_numbers(service.base, answer, name, horizon) for name in ("output", "lower", "upper"))
+    told = answer.get("warnings")
+    return Forecast(median, lower, upper, [str(one) for one in told] if isinstance(told, list) else [])
 
 
 class Refused(TsfmError):

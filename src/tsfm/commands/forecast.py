@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
             answer = client.forecast(service, body, args.horizon, chosen.deadline_s)
         except client.Refused as error:
             raise TsfmError(_in_words(str(error), args.file, column, len(values))) from None
+    for warning in answer.warnings:
+        print(f"tsfm: {warning}", file=sys.stderr)
     history = [math.nan if value is None else value for value in values]
     print(_table(history, answer, args.level))
     print(column.summary())
@@ -119,10 +121,10 @@ def _column(args: argparse.Namespace) -> Column:
 
 def _sendable(file: str, column: Column, horizon: int, facts: Mapping[str, object]) -> list[float | None]:
     """The newest values that the service takes, whose limits are among its facts."""
-    limits = facts.get("limits")
-    allowed = limits if isinstance(limits, dict) else {}
-    rows, least = len(column.values), int(allowed.get("min_rows", 1))
-    most, steps = int(allowed.get("max_rows", rows)), int(allowed.get("max_horizon", horizon))
+    said = facts.get("limits")
+    limits = {key: value for key, value in said.items() if type(value) is int} if isinstance(said, dict) else {}
+    rows, least = len(column.values), limits.get("min_rows", 1)
+    most, steps = limits.get("max_rows", rows), limits.get("max_horizon", horizon)
     if rows < least:
         raise UsageError(f"{file}: expected at least {least} rows, got {rows}")
     if horizon > steps:
