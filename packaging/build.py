@@ -39,6 +39,7 @@ OUT = Path(os.environ.get("OUT") or ROOT / "dist").resolve()
 MAINTAINER = "taos-tsfm maintainers <maintainers@taos-tsfm.invalid>"
 # What "apt install taos-tsfm" brings: the families that need no large packages of their own.
 SMALL = ("fracast", "timemoe", "tdtsfm")
+RPM_ONLY = ("posttrans",)  # scripts that dpkg does not have
 LICENCES = "https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/"
 
 
@@ -122,6 +123,7 @@ def configuration(package: Package) -> str:
     """nfpm's configuration for one package: the first part and its own, filled in."""
     first, *parts = re.split(r"^--- # ", (venvs.HERE / "nfpm.yaml").read_text(), flags=re.MULTILINE)
     part = next(part.partition("\n")[2] for part in parts if part.startswith(package.part))
+    found = scripts(package)
     needs = [f"taos-tsfm-{name}" for name in ("core", "runtime", *package.families)]
     values = {
         "name": package.name,
@@ -134,7 +136,8 @@ def configuration(package: Package) -> str:
         "cli": str(package.trees.get("cli")),
         "stage": str(STAGE),
         "rpm_docs": "\n  ".join(f"- {entry}" for entry in rpm_documents(package)),
-        "scripts": ", ".join(f"{when}: {path}" for when, path in scripts(package).items()),
+        "scripts": ", ".join(f"{when}: {path}" for when, path in found.items() if when not in RPM_ONLY),
+        "rpm_scripts": ", ".join(f"{when}: {path}" for when, path in found.items() if when in RPM_ONLY),
         "deb_depends": ", ".join(f'"{name} (= {VERSION}-1)"' for name in needs),
         "rpm_depends": ", ".join(f'"{name} = {VERSION}-1"' for name in needs),
     }

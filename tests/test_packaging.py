@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tsfm import card, install, settings
+from tsfm.commands import serve
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ROOT / "packaging" / "locks"
@@ -102,3 +103,18 @@ def test_the_template_of_tdgpts_file_is_one_that_its_reader_takes() -> None:
 @pytest.mark.parametrize("script", sorted((ROOT / "packaging").glob("**/*.sh")), ids=lambda path: path.name)
 def test_every_shell_script_is_plain_sh(script: Path) -> None:
     subprocess.run(["dash" if Path("/bin/dash").exists() else "sh", "-n", str(script)], check=True)
+
+
+def test_a_service_that_waits_never_comes_to_the_limit_of_its_starts() -> None:
+    unit = (ROOT / "packaging/systemd/tsfm@.service").read_text()
+    found = {name: re.search(rf"^{name}=(\d+)", unit, re.MULTILINE) for name in ("StartLimitBurst", "RestartSec")}
+    assert re.search(r"^StartLimitIntervalSec=2min$", unit, re.MULTILINE)
+    assert found["StartLimitBurst"]
+    assert found["RestartSec"]
+    assert int(found["StartLimitBurst"][1]) * (serve.PATIENCE_S + int(found["RestartSec"][1])) > 120
+
+
+@pytest.mark.parametrize("unit", sorted((ROOT / "packaging/systemd").glob("*.service")), ids=lambda path: path.name)
+def test_no_unit_takes_a_folder_from_its_owner(unit: Path) -> None:
+    taken = r"^(State|Cache|Logs|Configuration)Directory="
+    assert not re.search(taken, unit.read_text(), re.MULTILINE)

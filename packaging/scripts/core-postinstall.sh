@@ -13,7 +13,8 @@ case "$what" in
             systemctl daemon-reload || :
             systemctl start tsfm.target tsfm-register.path || :
         fi
-        tell_tdgpt register
+        # Families come after this: dpkg's trigger, or rpm's posttrans, registers once for all.
+        if [ "$format" = deb ]; then dpkg-trigger --no-await /usr/lib/taos-tsfm/venvs || tell_tdgpt register; fi
         ;;
     triggered) tell_tdgpt register ;;
 esac

@@ -5,12 +5,15 @@ case "$what" in
             for unit in tsfm.target tsfm-register.path; do rm -f /etc/systemd/system/*.wants/$unit; done
             rmdir /etc/systemd/system/tsfm.target.wants 2>/dev/null || :
         fi
-        # Shared with TDgpt: only what is empty goes. Weights are never deleted; the user stays, as files
-        # may be its own.
-        for folder in /var/lib/taos/taosanode/model /var/lib/taos/taosanode /var/lib/taos \
-            /usr/local/taos/taosanode/tsfm /usr/local/taos/taosanode /usr/local/taos /etc/taos; do
-            rmdir "$folder" 2>/dev/null || :
-        done
+        # Shared with TDgpt: where it is not there, what is empty and root's goes. Weights are never deleted;
+        # the user stays, as files may be its own.
+        rmdir /usr/local/taos/taosanode/tsfm 2>/dev/null || :
+        if [ ! -e /usr/local/taos/taosanode/lib ]; then
+            for folder in /var/lib/taos/taosanode/model /var/lib/taos/taosanode /var/lib/taos \
+                /usr/local/taos/taosanode /usr/local/taos /etc/taos; do
+                if [ "$(stat --format %U "$folder" 2>/dev/null)" = root ]; then rmdir "$folder" 2>/dev/null || :; fi
+            done
+        fi
         if booted; then
             systemctl daemon-reload || :
             systemctl reset-failed 'tsfm@*.service' 2>/dev/null || :

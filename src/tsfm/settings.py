@@ -163,6 +163,7 @@ KEYS: dict[str, Key] = {
         "120",
         "seconds until a running batch counts as hung: the watchdog restarts; above deadline_s",
     ),
+    "register": Key(one_of("auto", "yes", "no"), "auto", "whether SQL lists it; auto: while tsfm@FAMILY is enabled"),
     "allow": Key(
         networks, "", "networks that may ask, such as 127.0.0.0/8 10.1.0.0/16; empty: all that reach the port"
     ),

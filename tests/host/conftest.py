@@ -87,6 +87,17 @@ class Host:
 
         until(ready, limit_s, lambda: self.run(f"systemctl status --lines 30 tsfm@{family}", check=False).stdout)
 
+    def waits(self, unit: str) -> str:
+        """Start a unit that must wait for something; gives the sentence of its status, and stops it."""
+        self.out(f"systemctl start --no-block {unit}")
+        said = lambda: self.show(unit, "StatusText")  # noqa: E731
+        until(
+            lambda: said().startswith("waiting: "), 60, lambda: self.run(f"systemctl status {unit}", check=False).stdout
+        )
+        sentence = said()
+        self.out(f"systemctl stop {unit}")
+        return sentence
+
     def refused(self, unit: str) -> str:
         """Start a unit that must refuse for good; gives the error lines it left in the journal."""
         assert self.run(f"systemctl start {unit}", check=False).returncode != 0

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from host import tdgpt
 from host.conftest import Host
 from host.container import until
+from host.tdgpt import G2, G4, SAMPLES, TREE, inside, runs, until_quiet
 
-HERE = Path(__file__).parent
-ANODE = HERE.parent / "anode"
-SAMPLES = HERE.parent / "registration/samples"
-TREE = "/usr/local/taos/taosanode"
-G2, G4 = "/etc/taos/taosanode.ini", "/etc/taos/taosanode.config.py"
 PORT = 6076
 WITHIN_S = 10
-UNIT = """\
-[Service]
-ExecStart=/usr/bin/python3 -B /srv/anode/anode.py {config} /usr/local/taos/taosanode/lib 6035
-"""
 # taosAdapter: notes every statement, knows one anode.
 ADAPTER = """\
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -41,24 +32,6 @@ class Adapter(BaseHTTPRequestHandler):
 
 HTTPServer(("127.0.0.1", 6041), Adapter).serve_forever()
 """
-
-
-def inside(host: Host, path: str) -> Path:
-    return host.root / path.lstrip("/")
-
-
-def install_tdgpt(host: Host, config: str, sample: str) -> None:
-    """What TDgpt's own installer does: its whole tree goes, a new one comes, and a configuration."""
-    shutil.rmtree(inside(host, TREE), ignore_errors=True)
-    shutil.copytree(ANODE / "tree", inside(host, TREE))
-    inside(host, "/etc/taos").mkdir(parents=True, exist_ok=True)
-    shutil.copy(SAMPLES / sample, inside(host, config))
-    host.write(f"{TREE}/lib/taosanalytics/conf.py", (ANODE / "tree/lib/taosanalytics/conf.py").read_text())
-    first, _, rest = inside(host, f"{TREE}/lib/taosanalytics/conf.py").read_text().partition("\n")
-    assert first
-    host.write(f"{TREE}/lib/taosanalytics/conf.py", f"# reads {config}\n{rest}")
-    host.write("/etc/systemd/system/taosanoded.service", UNIT.format(config=config))
-    host.out("systemctl daemon-reload")
 
 
 def ask(host: Host, path: str, body: dict) -> dict:
@@ -79,39 +52,58 @@ def listed(host: Host) -> dict[str, str]:
     return {algo["name"]: algo["status"] for algo in details[0]["algo"]}
 
 
-def runs(host: Host) -> int:
-    """How often the path unit has started the registration."""
-    said = host.out("journalctl --quiet --output cat --unit tsfm-register.service")
-    return said.count("Finished tsfm-register.service")
-
-
 @pytest.fixture
 def statements(host: Host) -> Callable[[], list[str]]:
     return lambda: inside(host, "/srv/statements").read_text().splitlines()
 
 
-def test_installation_registers_with_the_tdgpt_that_is_there(host: Host, statements: Callable[[], list[str]]) -> None:
-    shutil.copytree(ANODE, inside(host, "/srv/anode"), ignore=shutil.ignore_patterns("tree", "__pycache__"))
-    install_tdgpt(host, G2, "g2.ini")
+def test_installation_alone_registers_nothing_and_says_what_to_do(host: Host) -> None:
+    tdgpt.install(host, G2, "g2.ini")
     host.write("/srv/adapter.py", ADAPTER)
     host.out("systemd-run --unit adapter python3 /srv/adapter.py && systemctl start taosanoded")
-    first = host.show("taosanoded", "MainPID")
     host.write("/etc/apt/sources.list.d/tsfm.list", "deb [trusted=yes] file:/srv/v1 ./\n")
-    host.out("apt-get -q update && apt-get -q -y -o Dpkg::Use-Pty=0 install taos-tsfm")
-    assert f"fracast = http://127.0.0.1:{PORT}/ds_predict" in inside(host, G2).read_text()
+    host.out("apt-get -q update")
+    said = host.out("apt-get -q -y -o Dpkg::Use-Pty=0 install taos-tsfm")
+    assert "systemctl enable --now tsfm@fracast" in said
+    until_quiet(host)
+    assert inside(host, G2).read_bytes() == (SAMPLES / "g2.ini").read_bytes()
     assert inside(host, f"{TREE}/tsfm/fracast-server.py").exists()
-    assert inside(host, f"{TREE}/lib/taosanalytics/algo/fc/fracast.py").exists()
-    assert host.show("taosanoded", "MainPID") != first
-    assert statements()[-2:] == ["show anodes", "update all anodes"]
+    assert tdgpt.starts(host) == 1
+    assert not inside(host, "/srv/statements").exists()
 
 
-def test_sql_finds_the_model(host: Host) -> None:
-    host.out("systemctl start tsfm@fracast")
+def test_enabling_a_unit_makes_sql_find_it(host: Host, statements: Callable[[], list[str]]) -> None:
+    host.out("systemctl enable --now tsfm@fracast")
     until(lambda: listed(host).get("fracast") == "ready", 20, lambda: str(listed(host)))
+    assert f"fracast = http://127.0.0.1:{PORT}/ds_predict" in inside(host, G2).read_text()
+    assert inside(host, f"{TREE}/lib/taosanalytics/algo/fc/fracast.py").exists()
     answer = ask(host, "/forecast", sql("algo=fracast,rows=24"))
     assert answer["rows"] == 24, answer
     truth = [10 + 3 * math.sin(i / 4) for i in range(96, 120)]
     assert max(abs(a - b) for a, b in zip(answer["res"][1], truth, strict=True)) < 1.5
+    until_quiet(host)
+    assert statements()[-2:] == ["show anodes", "update all anodes"]
+    assert tdgpt.starts(host) == 2
+
+
+def test_disabling_takes_it_out_and_all_at_once_restart_tdgpt_once(host: Host) -> None:
+    host.out("systemctl enable tsfm@timemoe tsfm@tdtsfm && systemctl disable tsfm@fracast")
+    until(lambda: "fracast" not in inside(host, G2).read_text(), 20, lambda: inside(host, G2).read_text())
+    until_quiet(host)
+    assert {"timemoe-fc", "tdtsfm_1"} <= set(listed(host))
+    assert not inside(host, f"{TREE}/lib/taosanalytics/algo/fc/fracast.py").exists()
+    assert tdgpt.starts(host) == 3
+    host.out("systemctl disable tsfm@timemoe tsfm@tdtsfm && systemctl enable tsfm@fracast")
+    until(lambda: listed(host).get("fracast") == "ready", 20, lambda: str(listed(host)))
+    until_quiet(host)
+    assert tdgpt.starts(host) == 4
+
+
+def test_restarts_and_stops_of_what_is_enabled_leave_the_registration_alone(host: Host) -> None:
+    before = tdgpt.starts(host)
+    host.out("systemctl stop tsfm@fracast && tsfm register && systemctl start tsfm@fracast && tsfm register")
+    until_quiet(host)
+    assert tdgpt.starts(host) == before
 
 
 def test_the_doctor_finds_all_in_order(host: Host) -> None:
@@ -134,7 +126,7 @@ def all_back(host: Host) -> bool:
 def test_tdgpts_upgrade_is_undone_within_ten_seconds(host: Host) -> None:
     before = runs(host)
     inside(host, G2).unlink()
-    install_tdgpt(host, G4, "g4.config.py")
+    tdgpt.install(host, G4, "g4.config.py")
     started = time.monotonic()
     until(lambda: all_back(host), WITHIN_S, lambda: host.out("journalctl --unit tsfm-register.service"))
     assert time.monotonic() - started < WITHIN_S
@@ -144,13 +136,7 @@ def test_tdgpts_upgrade_is_undone_within_ten_seconds(host: Host) -> None:
 
 
 def test_our_own_writing_does_not_go_round_in_circles(host: Host) -> None:
-    def quiet() -> bool:
-        count = runs(host)
-        # Longer than one round takes: a loop would have gone on.
-        host.out("timeout 4 journalctl --follow --lines 0 --unit tsfm-register.service || :")
-        return runs(host) == count
-
-    until(quiet, 30, lambda: host.out("journalctl --unit tsfm-register.service"))
+    until_quiet(host)
     assert host.out("systemctl is-active tsfm-register.path") == "active"
 
 
@@ -165,13 +151,20 @@ def test_a_changed_port_is_followed(host: Host) -> None:
 
 def test_a_family_that_leaves_is_taken_out(host: Host) -> None:
     assert inside(host, f"{TREE}/tsfm/timemoe-server.py").exists()
-    host.out("apt-get -q -y -o Dpkg::Use-Pty=0 remove taos-tsfm-timemoe")
+    block = lambda: inside(host, G4).read_text().partition("# >>> tsfm >>>")[2]  # noqa: E731
+    host.out("systemctl enable tsfm@timemoe tsfm@tdtsfm")
+    until(lambda: "timemoe" in block(), 20, block)
+    until_quiet(host)
+    before = tdgpt.starts(host)
+    host.out("apt-get -q -y -o Dpkg::Use-Pty=0 remove taos-tsfm-timemoe taos-tsfm-tdtsfm")
     until(
         lambda: not inside(host, f"{TREE}/tsfm/timemoe-server.py").exists(),
         WITHIN_S,
         lambda: host.out(f"ls {TREE}/tsfm"),
     )
-    assert "timemoe" not in inside(host, G4).read_text().partition("# >>> tsfm >>>")[2]
+    until(lambda: "timemoe" not in block(), 20, block)
+    until_quiet(host)
+    assert tdgpt.starts(host) == before + 1
 
 
 def test_purge_takes_out_every_line_and_file(host: Host) -> None:

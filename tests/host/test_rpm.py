@@ -30,8 +30,8 @@ provides: [/usr/bin/python3.11, /bin/sh, glibc, libgcc, "libstdc++", systemd]
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def given(host: Host) -> None:
+def give(host: Host) -> None:
+    """Install the test's package."""
     config = WORK / "given.yaml"
     config.write_text(GIVEN)
     nfpm = str(Path(sys.executable).with_name("nfpm"))
@@ -40,6 +40,11 @@ def given(host: Host) -> None:
         [nfpm, "package", "-p", "rpm", "-f", str(config), "-t", str(target)], check=True, capture_output=True
     )
     host.out("rpm --install /srv/given.rpm")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def given(host: Host) -> None:
+    give(host)
 
 
 def dnf(host: Host, words: str, repository: str = "v1") -> str:

@@ -45,6 +45,19 @@ class Host:
             folder = self.root / "usr/lib/taos-tsfm/venvs" / family / "bin"
             folder.mkdir(parents=True)
             (folder / "python").symlink_to(sys.executable)
+            self.enable(family)
+
+    @property
+    def links(self) -> Path:
+        """The folder into which `systemctl enable` links units."""
+        return self.root / "etc/systemd/system/tsfm.target.wants"
+
+    def enable(self, family: str) -> None:
+        self.links.mkdir(parents=True, exist_ok=True)
+        (self.links / f"tsfm@{family}.service").symlink_to("/usr/lib/systemd/system/tsfm@.service")
+
+    def disable(self, family: str) -> None:
+        (self.links / f"tsfm@{family}.service").unlink()
 
     def uninstall(self, family: str) -> None:
         shutil.rmtree(self.root / "usr/lib/taos-tsfm/venvs" / family)

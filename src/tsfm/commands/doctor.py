@@ -12,6 +12,7 @@ from tsfm.doctor import families, finding, host, link, units
 from tsfm.doctor.finding import Finding, Level
 from tsfm.errors import ConfigError
 from tsfm.registration import endpoints, tdgpt
+from tsfm.registration.listed import listed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,15 +31,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _look() -> Iterator[Finding]:
     try:
-        wanted = endpoints.installed()
+        installed = endpoints.installed()
     except ConfigError as error:
         yield finding.broken("tsfm.ini", str(error), "mend the file")
         return
     torch = host.Torch()
-    names = [families.unit_name(endpoint.family) for endpoint in wanted]
+    names = [families.unit_name(endpoint.family) for endpoint in installed]
     states = units.show([*names, tdgpt.UNIT, link.PATH_UNIT])
-    yield from link.check(tdgpt.find(), wanted, states)
-    if not wanted:
+    yield from link.check(tdgpt.find(), listed(installed), states)
+    if not installed:
         yield finding.note("families", f"none in {install.VENVS}", "install one: apt install taos-tsfm")
-    yield from families.check(wanted, states)
-    yield from host.check(wanted, states, torch)
+    yield from families.check(installed, states)
+    yield from host.check(installed, states, torch)

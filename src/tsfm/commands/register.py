@@ -1,4 +1,4 @@
-"""Register the installed families with TDgpt, so that SQL finds them; safe to run at any time."""
+"""Register the enabled families with TDgpt, so that SQL finds them; safe to run at any time."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import argparse
 import os
 import sys
 
+from tsfm import families, install
 from tsfm.errors import ConfigError
-from tsfm.registration import anode, database, step
+from tsfm.registration import anode, database, listed, packages, step
 from tsfm.registration.bounded import Deadline
 
 LIMIT_S = 13.0  # an installation must not wait longer than 15 s
@@ -21,6 +22,8 @@ wrong. A TDgpt that is slow to restart or a database that is down gives a warnin
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
+    parser.add_argument("family", metavar="FAMILY", nargs="*", help="register these too, though not enabled")
+    parser.add_argument("--after-packages", action="store_true", help="wait until no package manager is at work")
     parser.add_argument("--dry-run", action="store_true", help="show what would change, change nothing")
     add_switches(parser)
 
@@ -32,18 +35,34 @@ def add_switches(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    also = [_installed(name) for name in args.family]
+    if args.after_packages:
+        packages.wait_until_done()
     deadline = Deadline.after(LIMIT_S)
-    outcome = step.register(args.dry_run)
+    outcome = step.register(args.dry_run, also)
     tell(outcome)
     if not args.dry_run and outcome.stale:
         follow_up(outcome, args, deadline)
         # The path unit does not watch while this runs: TDgpt's upgrade may have gone on meanwhile.
-        again = step.register()
+        again = step.register(also=also)
         for line in again.done:
             print(line)
         if again.stale:
             follow_up(again, args, deadline)
     return 1 if outcome.refused else 0
+
+
+def _installed(name: str) -> str:
+    """The name of a family to register by hand; says what will happen to it later."""
+    family = families.find(name).name
+    if not install.venv_python(family):
+        raise ConfigError(f"family {family} is not installed here; install taos-tsfm-{family}")
+    if not listed.is_enabled(family):
+        _complain(
+            f"tsfm@{family} is not enabled: the next registration takes {family} out again; "
+            f"to keep it: systemctl enable tsfm@{family}, or register = yes in [{family}] of tsfm.ini"
+        )
+    return family
 
 
 def tell(outcome: step.Outcome) -> None:

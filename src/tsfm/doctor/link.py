@@ -62,7 +62,7 @@ def _anode(found: Tdgpt, endpoints: Sequence[Endpoint], units: dict[str, Unit] |
     if missing:
         yield finding.broken("anode", f"{where} does not list {', '.join(missing)}", remedy)
     else:
-        yield finding.ok("anode", f"{where} lists {', '.join(wanted) or 'nothing of ours, as nothing is installed'}")
+        yield finding.ok("anode", f"{where} lists {', '.join(wanted) or 'nothing of ours, as nothing is enabled'}")
 
 
 def _database() -> Iterator[Finding]:

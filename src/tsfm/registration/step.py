@@ -7,7 +7,7 @@ import difflib
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tsfm import install
 from tsfm.registration import adapters, endpoints, files, ini, marks, pyconf, tdgpt
 from tsfm.registration.bounded import Deadline
 from tsfm.registration.endpoints import Endpoint
+from tsfm.registration.listed import listed
 from tsfm.registration.tdgpt import Tdgpt
 
 _LOCK_S = 3.0
@@ -43,16 +44,23 @@ class Outcome:
     stale: bool = False
 
 
-def register(dry: bool = False) -> Outcome:
-    """Put scripts, adapters and URLs of the installed families in place, and take out what has left.
+def register(dry: bool = False, also: Collection[str] = ()) -> Outcome:
+    """Put the scripts of the installed families, and adapters and URLs of those that SQL shall list, in place.
+
+    What has left is taken out.
+
+    Args:
+        also: installed families to register whatever their units are.
 
     Raises:
         ConfigError: tsfm.ini is wrong; nothing was changed.
     """
-    wanted = endpoints.installed()
+    installed = endpoints.installed()
+    shall = listed(installed)
+    wanted = [endpoint for endpoint in installed if endpoint in shall or endpoint.family in also]
     outcome = Outcome(tdgpt.find(), dry)
     with _alone():
-        _place_scripts(outcome, [endpoint.family for endpoint in wanted])
+        _place_scripts(outcome, [endpoint.family for endpoint in installed])
         if outcome.found is None:
             outcome.notes.append(
                 f"no TDgpt on this host ({install.TDGPT} and {install.ETC}/taosanode.* are missing): "

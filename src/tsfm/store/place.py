@@ -89,9 +89,19 @@ def plain_errors(folder: Path) -> Iterator[None]:
             ) from None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise TsfmError(
-                f"{folder} cannot be written ({error.strerror}): run the command as root, or give another --folder"
+                f"{folder} cannot be written ({error.strerror}){_whose(folder)}: "
+                "run the command as root, or give another --folder"
             ) from None
         raise TsfmError(f"{folder}: {error.strerror or error}") from None
+
+
+def _whose(folder: Path) -> str:
+    """Whom the folder, or the nearest one above it, belongs to."""
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    try:
+        return f"; {there} belongs to {there.owner()}"
+    except KeyError:  # an owner without a name
+        return f"; {there} belongs to user {there.stat().st_uid}"
 
 
 def staging(root: Folder, checkpoint: Checkpoint) -> Folder:

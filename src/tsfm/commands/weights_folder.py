@@ -1,0 +1,47 @@
+"""Make a family's folder of weights for the downloader where there is none; tsfm-pull@ runs this as root."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pwd
+import stat
+from pathlib import Path
+
+from tsfm import families, settings
+from tsfm.errors import TsfmError
+
+USER = "tsfm-pull"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("family", metavar="FAMILY", help="one of `tsfm list`")
+
+
+def run(args: argparse.Namespace) -> int:
+    card = families.find(args.family)
+    if card.checkpoints:
+        make(settings.MODEL_ROOT / card.name, pwd.getpwnam(USER))
+    return 0
+
+
+def make(folder: Path, owner: pwd.struct_passwd) -> None:
+    """Make the folder, and those above it, as the owner's; what exists is left as it is.
+
+    Raises:
+        TsfmError: somebody but root can change a folder above it, and so could have root's new one elsewhere.
+    """
+    if os.path.lexists(folder):
+        return
+    there = next(parent for parent in folder.parents if os.path.lexists(parent))
+    for parent in (resolved := there.resolve(), *resolved.parents):
+        facts = parent.stat()
+        if facts.st_uid or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise TsfmError(
+                f"{folder} is not made, as {parent} is not root's alone to change; "
+                f"run: install -d -o {owner.pw_name} -g {owner.pw_name} {folder}"
+            )
+    for missing in reversed([folder, *(parent for parent in folder.parents if not os.path.lexists(parent))]):
+        missing.mkdir()
+        missing.chmod(0o755)  # whatever the umask of who runs this
+    os.chown(folder, owner.pw_uid, owner.pw_gid)
