@@ -68,7 +68,7 @@ def replace(path: Path, was: bytes, data: bytes) -> None:
             with _beside(folder / real.name) as (descriptor, new):
                 _like(descriptor, old)
                 _fill(descriptor, data)
-                swap.swap(new, folder / real.name, old, was, path)
+                swap.swap(new, descriptor, folder / real.name, old, was, path)
     except FileNotFoundError:
         raise Changed(path) from None
     except OSError as error:

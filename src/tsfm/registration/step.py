@@ -137,7 +137,7 @@ def _refusal(outcome: Outcome) -> Iterator[None]:
 def _edit(outcome: Outcome, path: Path, wanted: Sequence[Endpoint]) -> None:
     kind = pyconf if path.suffix == ".py" else ini
 
-    def new(data: bytes) -> tuple[bytes, list[str], bool]:
+    def edited(data: bytes) -> tuple[bytes, list[str], bool]:
         bom, text = files.decode(data)
         edit = kind.register(text, wanted, str(path))
         readable = not bom or kind is pyconf
@@ -146,7 +146,7 @@ def _edit(outcome: Outcome, path: Path, wanted: Sequence[Endpoint]) -> None:
         return files.encode(bom + edit.text), edit.notes, readable
 
     keys = ", ".join(endpoint.key for endpoint in wanted) or "nothing"
-    _change(outcome, path, new, f"registers {keys}")
+    _change(outcome, path, edited, f"registers {keys}")
 
 
 def _change(outcome: Outcome, path: Path, edited: Callable[[bytes], tuple[bytes, list[str], bool]], what: str) -> None:
@@ -156,9 +156,9 @@ def _change(outcome: Outcome, path: Path, edited: Callable[[bytes], tuple[bytes,
         edited: gives for a file's bytes (what they become, notes, whether TDgpt reads that).
     """
     for tries in reversed(range(_TRIES)):
-        old = files.load(path)
-        if old is None:
+        if (data := files.load(path)) is None:
             return  # removed meanwhile
+        old = data
         new, notes, readable = edited(old)
         if new == old:
             outcome.notes += notes
@@ -171,7 +171,7 @@ def _change(outcome: Outcome, path: Path, edited: Callable[[bytes], tuple[bytes,
             if not tries:
                 raise
     outcome.notes += notes
-    before, after = (files.encode(files.decode(data)[1]).decode(errors="replace") for data in (old, new))
+    before, after = (files.encode(files.decode(side)[1]).decode(errors="replace") for side in (old, new))
     rows = difflib.unified_diff(before.splitlines(), after.splitlines(), str(path), str(path), lineterm="")
     outcome.diffs.append("\n".join(rows))
     outcome.done.append(f"{path}: {what}")
@@ -197,8 +197,8 @@ def _restore(outcome: Outcome, path: Path) -> None:
         _remove(outcome, [path], stale=True)
         return
 
-    def without(data: bytes) -> tuple[bytes, list[str], bool]:
-        bom, text = files.decode(data)
+    def without(now: bytes) -> tuple[bytes, list[str], bool]:
+        bom, text = files.decode(now)
         return files.encode(bom + marks.strip(text, str(path)).text), [], True
 
     _change(outcome, path, without, "our lines are taken out")
