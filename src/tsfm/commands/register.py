@@ -71,7 +71,7 @@ def tell(outcome: step.Outcome) -> None:
         print(diff)
     for line in outcome.done:
         print(f"would do: {line}" if outcome.dry else line)
-    for line in outcome.notes:
+    for line in (*outcome.notes, *outcome.clashes):
         _complain(line)
     for line in outcome.refused:
         _complain(f"refused: {line}")

@@ -37,10 +37,13 @@ def _registration() -> Iterator[Finding]:
     if outcome.done:
         more = f", and {len(outcome.done) - 1} more" if len(outcome.done) > 1 else ""
         yield finding.broken("registration", f"out of step: {outcome.done[0]}{more}", "run: tsfm register")
+    for line in outcome.clashes:
+        what, _, remedy = line.partition("; ")
+        yield finding.broken("registration", what, remedy)
     for line in outcome.notes:
         what, _, remedy = line.partition("; ")
         yield finding.warning("registration", what, remedy)
-    if not (outcome.refused or outcome.done or outcome.notes):
+    if not (outcome.refused or outcome.done or outcome.notes or outcome.clashes):
         yield finding.ok("registration", "in step with tsfm.ini")
 
 

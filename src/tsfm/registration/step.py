@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tsfm import install
-from tsfm.registration import adapters, endpoints, files, ini, marks, pyconf, tdgpt
+from tsfm.registration import adapters, clashes, endpoints, files, ini, marks, pyconf, tdgpt
 from tsfm.registration.bounded import Deadline
 from tsfm.registration.endpoints import Endpoint
 from tsfm.registration.listed import listed
@@ -30,6 +30,7 @@ class Outcome:
     Attributes:
         done: what changed, one sentence for each file.
         notes: what the operator should know.
+        clashes: keys that lead to another model's port, and what to do.
         refused: files that were left alone although they need us, and why.
         diffs: what changes in TDgpt's configurations.
         stale: TDgpt runs on what is no longer there.
@@ -39,6 +40,7 @@ class Outcome:
     dry: bool = False
     done: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    clashes: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     diffs: list[str] = field(default_factory=list)
     stale: bool = False
@@ -137,9 +139,12 @@ def _refusal(outcome: Outcome) -> Iterator[None]:
 def _edit(outcome: Outcome, path: Path, wanted: Sequence[Endpoint]) -> None:
     kind = pyconf if path.suffix == ".py" else ini
 
+    said: dict[str, str] = {}
+
     def edited(data: bytes) -> tuple[bytes, list[str], bool]:
         bom, text = files.decode(data)
         edit = kind.register(text, wanted, str(path))
+        said.update(clashes.of_text(edit.text, str(path)))
         readable = not bom or kind is pyconf
         if not readable:
             edit.notes.append(f"{path}: begins with a byte order mark, at which TDgpt stops: save it without")
@@ -147,6 +152,9 @@ def _edit(outcome: Outcome, path: Path, wanted: Sequence[Endpoint]) -> None:
 
     keys = ", ".join(endpoint.key for endpoint in wanted) or "nothing"
     _change(outcome, path, edited, f"registers {keys}")
+    library = outcome.found.code if outcome.found else None
+    defaults = clashes.of_adapters(library) if library else {}
+    outcome.clashes += clashes.find(clashes.over(defaults, said), wanted, str(path))
 
 
 def _change(outcome: Outcome, path: Path, edited: Callable[[bytes], tuple[bytes, list[str], bool]], what: str) -> None:
