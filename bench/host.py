@@ -35,7 +35,7 @@ class Bare:
 
         cpus.use(common.THREADS)  # whatever the service takes for a single job, as this is one
         waves = common.waves(sorted(self.lengths))
-        prepared = [standardise(Series(wave), False)[0] for wave in waves]
+        prepared = [standardise(Series(wave), False, self.model.max_context)[0] for wave in waves]
         batches = [prepared[i : i + self.batch] for i in range(0, len(prepared), self.batch)]
         times = []
         for _ in range(self.repeats):

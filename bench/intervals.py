@@ -53,11 +53,15 @@ class Persistence:
     """The last value for ever, with the intervals that point models get: a predictor of known merit."""
 
     max_context = real.CONTEXT
+    min_context = min_room = 1
 
     def __init__(self) -> None:
         from tsfm.series import Capabilities
 
         self.capabilities = Capabilities()
+
+    def context_for(self, horizon: int, schema: tuple[int, int]) -> int:
+        return self.max_context
 
     def forecast(self, batch: Sequence[object], horizon: int, levels: Sequence[float]) -> list[object]:
         from tsfm.conformal import intervals
