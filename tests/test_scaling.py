@@ -196,6 +196,13 @@ def test_a_constant_series_with_gaps_at_both_ends_is_answered_with_its_constant(
     assert answer.quantiles.shape == (2, 6)
 
 
+def test_nothing_is_forecast_from_nothing():
+    for family, gap in ((Masks(), 9), (Masks(), 8)):
+        with pytest.raises(ValueError, match="expected an observed point"):
+            scaling.forecast(family, [Series(np.array([*SHAPE, *[np.nan] * gap]))], 2, LEVELS)
+    scaling.forecast(Masks(), [Series(np.array([*SHAPE, *[np.nan] * 7]))], 1, LEVELS)
+
+
 def test_a_batch_of_different_leads_keeps_its_order():
     batch = [Series(SHAPE), Series(np.array(list(SHAPE) + GAP)), Series(-SHAPE), Series(np.full(9, 2.0))]
     for series, answer in zip(batch, scaling.forecast(Echo(), batch, 3, LEVELS), strict=True):

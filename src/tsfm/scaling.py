@@ -123,8 +123,14 @@ def constant(horizon: int, levels: Sequence[float], scale: Scale) -> Forecast:
 
 
 def forecast(family: Family, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
-    """The whole way for series in any unit, in this thread: scale, model, scale back."""
+    """The whole way for series in any unit, in this thread: scale, model, scale back.
+
+    Raises:
+        ValueError: of some series nothing is left to forecast from.
+    """
     fits = [fitted(series, family, horizon) for series in batch]
+    if not all(len(fit.series) for fit in fits):
+        raise ValueError("expected an observed point among those that the model looks at")
     prepared = [standardise(fit.series, not family.capabilities.missing_values) for fit in fits]
     answers: list[Forecast | None] = [None] * len(batch)
     for lead in sorted({fit.lead for fit in fits}):
