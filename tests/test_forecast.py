@@ -206,7 +206,7 @@ def test_an_answer_that_is_none_of_ours_is_one_sentence(series, ini, peer, answe
 
 def test_a_model_that_loads_is_waited_for_and_no_second_is_started(series, ini, peer):
     server = peer(
-        models=[models("loading"), models("loading"), models()],
+        models=[LOADING, models("loading"), models()],
         readyz=[LOADING, LOADING, READY],
         ds_predict=[
             (503, JSON, '{"error": "naive is loading"}'),
@@ -216,7 +216,7 @@ def test_a_model_that_loads_is_waited_for_and_no_second_is_started(series, ini, 
     )
     done = forecast(series, "--family", "naive", "--horizon", 2, **ini(f"[naive]\nport = {server.port}\n"))
     assert done.returncode == 0, done.stderr
-    assert "naive is loading; waiting, 0 of 300 s" in done.stderr
+    assert "naive is loading; waiting, 0 of 120 s" in done.stderr
     assert "naive is loading; asking again" in done.stderr
     assert "tsfm: a field is ignored\n" in done.stderr
     assert "starting one" not in done.stderr
@@ -315,6 +315,7 @@ def test_standard_input_chinese_names_and_a_plain_locale_are_read(serve, tmp_pat
         assert done.returncode == 0, done.stderr
         assert r"column \u6e29\u5ea6, 20 rows, from 2026-03-01 to 2026-03-20" in done.stdout
         assert "read as GB18030" in done.stderr
+        assert ("standard input: " in done.stderr) == (name == "-")
 
 
 def test_a_meter_that_rises_by_one_shows_every_step(serve, tmp_path, ini):
@@ -336,12 +337,13 @@ def test_a_meter_that_rises_by_one_shows_every_step(serve, tmp_path, ini):
 
 @pytest.mark.parametrize(
     ("base", "step"),
-    [(0, 1), (1e6, 1), (1e9, 1), (1e9, 1e-3), (1e15, 4), (1e300, 1e298), (0, 1e-300), (20, 0.1), (-5, 0)],
+    [(0, 1), (1e6, 1), (1e9, 1), (1e9, 1e-3), (1e15, 4), (1e300, 1e298), (0, 1e-300), (20, 0.1), (-5, 0), (1234567, 0)],
 )
 def test_neighbours_differ_in_what_is_shown(base, step):
     values = [base + step * i for i in range(30)]
     form = digits.form(digits.step(values), max(map(abs, values)))
     assert len({format(value, form) for value in values}) == len(set(values))
+    assert all(abs(float(format(value, form)) - value) <= step / 10 for value in values)
     assert max(len(format(value, form)) for value in values) <= 24
     drawn = chart.draw(values, values[-3:], values[-3:], values[-3:]).splitlines()
     labels = [line.partition("|")[0].strip() for line in drawn]

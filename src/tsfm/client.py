@@ -16,7 +16,7 @@ from tsfm.exchange import Broken, Reply, Unreachable, exchange
 from tsfm.settings import Settings
 
 LOOK_S = 10.0  # a service answers a GET at once, however busy its model is
-WAIT_S = 300.0
+WAIT_S = 120.0
 SOON_S, LATEST_S = 0.1, 10.0  # how often a service that loads is asked again
 ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared with, never bound
 
@@ -92,6 +92,8 @@ def facts(service: Target) -> dict[str, object]:
         raise ConfigError(f"{base} asks for a token: {remedy}; see [{family}] of tsfm.ini")
     if reply.status == 403:
         raise ConfigError(f"{base} refuses this host: {sentence(reply)}; add it to allow in [{family}] of tsfm.ini")
+    if reply.status == 503:
+        return {"state": "loading"}
     found = _fields(reply).get("models")
     models = [model for model in found if isinstance(model, dict)] if isinstance(found, list) else []
     if reply.status != 200 or not models or "family" not in models[0]:

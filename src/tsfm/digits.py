@@ -22,7 +22,7 @@ def step(values: Sequence[float], *widths: float) -> float:
 def form(smallest: float, largest: float) -> str:
     """A format for numbers up to ``largest`` in size of which ``smallest`` is a step that must be seen."""
     if not smallest:
-        return ".6g"
+        return ".15g"  # all the same, whose digits are its own
     place = math.floor(math.log10(smallest)) - 1  # of the last digit that is shown
     if -place <= MOST_DECIMALS and largest < LARGEST_FIXED:
         return f".{max(-place, 0)}f"

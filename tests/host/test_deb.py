@@ -102,7 +102,9 @@ def test_forecast_reads_a_table_with_what_the_packages_bring(host: Host) -> None
         "printf '[fracast]\\nport = 7\\n' >/srv/x.ini; TSFM_INI=/srv/x.ini tsfm forecast /srv/x.csv 2>&1"
     )
     assert "starting one" in started
-    assert host.run("pgrep --full 'serve fracast --host 127.0.0.1'", check=False).stdout == ""
+    port = re.search(r"listens on http://127.0.0.1:(\d+)", started)
+    assert port
+    assert host.get(int(port[1]), "/healthz")[0] == 0, "the service that was started lives on"
 
 
 def test_requests_leave_no_data_in_the_journal(host: Host) -> None:

@@ -52,12 +52,12 @@ def run(args: argparse.Namespace) -> int:
     _enter_environment(args.words)
     column = _column(args)
     with started.running(card, chosen) as (service, facts):
-        values = _sendable(args.file, column, args.horizon, facts)
+        values = _sendable(column, args.horizon, facts)
         body: dict[str, object] = {"input": values, "next_len": args.horizon, "conf_interval": args.level}
         try:
             answer = client.forecast(service, body, args.horizon, chosen.deadline_s)
         except client.Refused as error:
-            raise TsfmError(_in_words(str(error), args.file, column, len(values))) from None
+            raise TsfmError(_in_words(str(error), column, len(values))) from None
     for warning in answer.warnings:
         print(f"tsfm: {warning}", file=sys.stderr)
     history = [math.nan if value is None else value for value in values]
@@ -115,31 +115,31 @@ def _column(args: argparse.Namespace) -> Column:
     options = column.Options(args.column, args.separator, args.decimal, args.encoding, args.header)
     read = column.read(args.file, options)
     for note in read.notes:
-        print(f"tsfm: {args.file}: {note}", file=sys.stderr)
+        print(f"tsfm: {read.file}: {note}", file=sys.stderr)
     return read
 
 
-def _sendable(file: str, column: Column, horizon: int, facts: Mapping[str, object]) -> list[float | None]:
+def _sendable(column: Column, horizon: int, facts: Mapping[str, object]) -> list[float | None]:
     """The newest values that the service takes, whose limits are among its facts."""
     said = facts.get("limits")
     limits = {key: value for key, value in said.items() if type(value) is int} if isinstance(said, dict) else {}
     rows, least = len(column.values), limits.get("min_rows", 1)
     most, steps = limits.get("max_rows", rows), limits.get("max_horizon", horizon)
     if rows < least:
-        raise UsageError(f"{file}: expected at least {least} rows, got {rows}")
+        raise UsageError(f"{column.file}: expected at least {least} rows, got {rows}")
     if horizon > steps:
         raise UsageError(f"--horizon: expected a whole number from 1 to {steps}, got {horizon}")
     if rows > most:
-        print(f"tsfm: {file}: of {rows} rows the newest {most} are sent (max_rows in tsfm.ini)", file=sys.stderr)
+        print(f"tsfm: {column.file}: of {rows} rows the newest {most} are sent (max_rows in tsfm.ini)", file=sys.stderr)
     return column.values[-most:]
 
 
-def _in_words(said: str, file: str, column: Column, sent: int) -> str:
+def _in_words(said: str, column: Column, sent: int) -> str:
     """The service's sentence with the file's lines and our options in place of HTTP's fields."""
     if found := re.match(r"input\[(\d+)\]", said):
         line = column.lines[-sent:][int(found[1])]
-        return f"{file}: line {line}, column {column.name}{said[found.end() :]}"
-    names = {"input": f"{file}: column {column.name}", "next_len": "--horizon", "conf_interval": "--level"}
+        return f"{column.file}: line {line}, column {column.name}{said[found.end() :]}"
+    names = {"input": f"{column.file}: column {column.name}", "next_len": "--horizon", "conf_interval": "--level"}
     field, colon, rest = said.partition(":")
     return names.get(field, field) + colon + rest
 

@@ -34,12 +34,14 @@ class Column:
     """The values, oldest first.
 
     Attributes:
+        file: where they are from, as errors name it.
         values: None for a gap.
         lines: the file's line of each value.
         times: the text of each value's time; empty where the file has none.
         notes: what a person should know, a sentence each.
     """
 
+    file: str
     name: str
     values: list[float | None]
     lines: list[int]
@@ -77,7 +79,7 @@ def read(file: str, options: Options) -> Column:
     newest_first, order = times.check(file_name, table, found) if found else (False, [])
     turn = -1 if newest_first else 1
     moments = found.texts[::turn] if found else []
-    return Column(name, values[::turn], table.lines[::turn], moments, notes + order)
+    return Column(file_name, name, values[::turn], table.lines[::turn], moments, notes + order)
 
 
 def _column(file: str, table: Rows, found: Times | None, wanted: str | None) -> tuple[int, str]:
