@@ -66,6 +66,14 @@ NUMBERED = {
     "row numbers as pandas writes": (csv(",val", range(24), TENTHS), TENTHS),
     "status last": (csv("ts,val,quality", HOURS, range(24), [192] * 24), COUNT),
     "state in words last": (csv("ts,val,state", HOURS, range(24), ["ok", "bad"] * 12), COUNT),
+    "an index that rises, beside times": (
+        csv("date,a,index", HOURS, TENTHS, range(100, 124)),
+        [100.0 + i for i in range(24)],
+    ),
+    "a meter of ten digits, beside times": (
+        csv("date,a,total", HOURS, TENTHS, [1772323200 + i * i for i in range(24)]),
+        [1772323200.0 + i * i for i in range(24)],
+    ),
     "date and time of day apart": (
         csv("Datum;Uhrzeit;Wert", ["01.03.2026"] * 24, [f"{i:02}:00" for i in range(24)], comma(TENTHS), sep=";"),
         TENTHS,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Sequence
 
 GAP, NUMBER, TIME, TEXT = "gap", "number", "time", "text"
+SAMPLE = 500  # rows that tell what a column is; each one is read later
 # NULL is what TDengine's own command line writes; the rest are those of Excel, pandas, R, MySQL.
 GAPS = (
     frozenset(
@@ -60,3 +62,9 @@ def kind(cell: str) -> str:
         return TIME
     infinite = plain(cell).lstrip("+-").casefold() in ("inf", "infinity")
     return NUMBER if infinite or _NUMBER.fullmatch(plain(cell)) else TEXT
+
+
+def mostly(texts: Sequence[str], is_one: Callable[[str], bool]) -> bool:
+    """Whether more than half of a column's filled cells are such ones, by a sample of them."""
+    filled = [text for text in texts[:: len(texts) // SAMPLE + 1] if text.strip()]
+    return sum(map(is_one, filled)) * 2 > len(filled)

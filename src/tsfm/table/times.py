@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
 from tsfm.errors import UsageError
-from tsfm.table import cells
+from tsfm.table import cells, counted
 from tsfm.table.rows import Rows
 
-NAMED = re.compile(
-    r"(?i)_?(ts|t|time|times|timestamp|date|datetime|day|month|year|hour|index|epoch|unix\w*|\w*_(ts|time|date|at)|"
-    r"datum|zeit\w*|uhrzeit|data|hora|fecha|tiempo|序号|时间\w*|日期\w*|时刻|\w*时间|\w*日期|#|no|nr|row)"
-)
-COMPACT = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:[0-2]\d[0-5]\d(?:[0-5]\d)?)?", re.ASCII)
 ZONE = re.compile(r"\d\s*(?:Z|UTC|GMT|[+-]\d{2}:?\d{2})$")
 Steps = np.ndarray[tuple[int], np.dtype[np.float64]]
 Positions = np.ndarray[tuple[int], np.dtype[np.intp]]
-SECONDS_DIGITS = 10
-DIGITS = (SECONDS_DIGITS, 13, 16, 19)  # of an epoch in s, ms, us, ns
-WHOLE = re.compile(r"[0-9]{1,19}(?:\.0*)?|[0-9]{10,19}\.[0-9]*")
-EARLIEST, LATEST, YEAR_S = 1990, 2100, 31_556_952
 CLOCK_CHANGE_NS = 3_600_000_000_000
 EVEN = 0.05
-SAMPLE = 500  # rows that tell what a column is; each one is read later
 
 
 @dataclass(frozen=True)
@@ -57,9 +45,9 @@ def find(file: str, rows: Rows) -> Times | None:
     Raises:
         UsageError: a cell of it is no time, as in a line of totals.
     """
-    dates = [i for i in range(len(rows.names)) if _mostly(rows.column(i), cells.is_date)]
+    dates = [i for i in range(len(rows.names)) if cells.mostly(rows.column(i), cells.is_date)]
     if dates:
-        clocks = [i for i in range(len(rows.names)) if _mostly(rows.column(i), cells.is_clock)]
+        clocks = [i for i in range(len(rows.names)) if cells.mostly(rows.column(i), cells.is_clock)]
         return _written(file, rows, (dates[0], *clocks[:1]))
     return _counted(rows)
 
@@ -69,7 +57,8 @@ def like(rows: Rows, index: int, times: Times | None) -> bool:
     if times and index in times.columns:
         return True
     texts = rows.column(index)
-    return _mostly(texts, cells.is_date) or _mostly(texts, cells.is_clock) or _counts(rows, index)
+    dated = cells.mostly(texts, cells.is_date) or cells.mostly(texts, cells.is_clock)
+    return dated or counted.is_epoch(rows, index)
 
 
 def check(file: str, rows: Rows, times: Times) -> tuple[bool, list[str]]:
@@ -197,56 +186,11 @@ def _disorder(steps: Steps) -> tuple[int, int]:
 
 def _counted(rows: Rows) -> Times | None:
     """A column of epochs, else one of row numbers."""
-    found = [index for index in range(len(rows.names)) if _counts(rows, index)]
-    for index in sorted(found, key=lambda index: not _is_epoch(_whole(rows, index))):
-        texts = _whole(rows, index)
-        if all(map(COMPACT.fullmatch, texts)):
-            return Times((index,), rows.names[index], texts, *_steps(texts))
-        steps = [float(Decimal(b) - Decimal(a)) for a, b in pairwise(texts)]
-        scale = 10 ** (9 - 3 * DIGITS.index(len(_whole_part(texts[0])))) if _is_epoch(texts) else 1
-        return Times((index,), rows.names[index], texts, np.array(steps, dtype=np.float64) * scale)
-    return None
-
-
-def _counts(rows: Rows, index: int) -> bool:
-    """Whether a column counts time or rows, where another one is left to hold the values."""
-    texts = _whole(rows, index)
-    others = [i for i in range(len(rows.names)) if i != index and _mostly(rows.column(i), cells.is_number)]
-    if not texts or not others:
-        return False
-    name = rows.names[index]
-    # A column without a name is the row numbers that pandas writes.
-    named = rows.has_header and (name == str(index + 1) or NAMED.fullmatch(name) is not None)
-    if _is_epoch(texts):
-        even = len({Decimal(b) - Decimal(a) for a, b in pairwise(texts)}) == 1
-        return named or even or len(_whole_part(texts[0])) > SECONDS_DIGITS
-    return named and (_rises(texts) or all(map(COMPACT.fullmatch, texts)))
-
-
-def _whole(rows: Rows, index: int) -> list[str]:
-    """A column of whole numbers alone, with a fraction where they are epochs; else nothing."""
-    texts = [cells.plain(text) for text in rows.column(index)]
-    return texts if all(map(WHOLE.fullmatch, texts)) else []
-
-
-def _whole_part(text: str) -> str:
-    return text.partition(".")[0]
-
-
-def _rises(texts: Sequence[str]) -> bool:
-    counted = list(map(Decimal, texts))
-    steps = {(b > a) - (b < a) for a, b in pairwise(counted)}
-    return len(steps) == 1 and 0 not in steps
-
-
-def _is_epoch(texts: Sequence[str]) -> bool:
-    whole = [_whole_part(text) for text in texts]
-    if len(whole[0]) not in DIGITS or any(len(text) != len(whole[0]) for text in whole):
-        return False
-    per_second = 10 ** (len(whole[0]) - SECONDS_DIGITS)
-    return all(EARLIEST < 1970 + int(text) / per_second / YEAR_S < LATEST for text in whole)
-
-
-def _mostly(texts: Sequence[str], is_one: Callable[[str], bool]) -> bool:
-    filled = [text for text in texts[:: len(texts) // SAMPLE + 1] if text.strip()]
-    return sum(map(is_one, filled)) * 2 > len(filled)
+    found = [i for i in range(len(rows.names)) if counted.is_counter(rows, i)]
+    if not found:
+        return None
+    index = next((i for i in found if counted.is_epoch(rows, i)), found[0])
+    texts = counted.whole(rows, index)
+    if all(map(counted.COMPACT.fullmatch, texts)):
+        return Times((index,), rows.names[index], texts, *_steps(texts))
+    return Times((index,), rows.names[index], texts, np.array(counted.steps(texts), dtype=np.float64))
