@@ -94,7 +94,7 @@ def test_a_host_whose_network_comes_late_serves_by_itself(host: Host, hub: Calla
 @pytest.mark.usefixtures("nothing_there")
 def test_weights_imported_while_it_waits_are_served_at_once(host: Host, hub: Callable[..., None]) -> None:
     hub()
-    host.out(f"HF_ENDPOINT={HUB} tsfm pull chronos --to /srv/late && systemctl stop hub")
+    host.out(f"HF_ENDPOINT={HUB} {PULL} --to /srv/late && systemctl stop hub")
     host.out("systemctl start --no-block tsfm@chronos")
     waiting = lambda: host.show("tsfm@chronos", "StatusText").startswith("waiting: ")  # noqa: E731
     until(waiting, 60, lambda: host.journal("tsfm@chronos"))
