@@ -1,7 +1,8 @@
 """A small anode: python anode.py CONFIGURATION LIBRARY PORT
 
 LIBRARY is TDgpt's folder ``lib``; every file in its ``taosanalytics/algo/fc`` is imported, with no mercy, as
-older generations do. The database asks /status and /list; SQL's FORECAST and IMPUTATION become POSTs.
+older generations do. With ``certfile`` in its configuration it speaks TLS. The database asks /status and /list;
+SQL's FORECAST and IMPUTATION become POSTs.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import ssl
 import sys
 import urllib.error
 import urllib.request
@@ -106,6 +108,10 @@ def main() -> None:
     config, library, port = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     Handler.config, Handler.algorithms = config, load(config, library)
     with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+        if files := configuration.certificate(config):
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*files)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         server.serve_forever()
 
 

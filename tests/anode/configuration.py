@@ -12,6 +12,12 @@ def service(config: Path, key: str) -> str | None:
     return _python(config).get(key) if config.suffix == ".py" else _ini(config, key)
 
 
+def certificate(config: Path) -> tuple[str, str] | None:
+    """(certificate's file, key's file) of an anode that speaks TLS."""
+    found = _python(config) if config.suffix == ".py" else {}
+    return (found["certfile"], found["keyfile"]) if found.get("certfile") else None
+
+
 def _ini(config: Path, key: str) -> str | None:
     """First and second generation: ConfigParser, with interpolation."""
     parser = configparser.ConfigParser()

@@ -18,7 +18,7 @@ from tsfm.registration import trust
 
 HERE = Path(__file__).parent
 SAMPLES = HERE / "samples"
-NAMES = {"G1": "taosanode.ini", "G2": "taosanode.ini", "G3": "taosanode.config.py", "G4": "taosanode.config.py"}
+NAMES = {"G1": "taosanode.ini", "G2": "taosanode.ini"} | dict.fromkeys(("G3", "G3flat", "G4"), "taosanode.config.py")
 
 
 class Host:

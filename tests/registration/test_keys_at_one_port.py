@@ -10,8 +10,7 @@ from tsfm.registration import clashes, endpoints, step
 
 from .conftest import SAMPLES, Host
 
-FLAT = 'bind = "127.0.0.1:6035"\ntdtsfm_1 = "http://127.0.0.1:6061/tdtsfm"\ntimemoe_fc = "http://127.0.0.1:6062/ds_predict"\n'
-"""Between the third and the fourth generation: flat keys with the new ports."""
+FLAT = (SAMPLES / "g3flat.config.py").read_text()
 
 
 def configured(host: Host, generation: str, text: str | None = None) -> Path:
@@ -21,17 +20,11 @@ def configured(host: Host, generation: str, text: str | None = None) -> Path:
     return config
 
 
-@pytest.mark.parametrize("generation", ["G1", "G2", "G3", "G4"])
+@pytest.mark.parametrize("generation", ["G1", "G2", "G3", "G3flat", "G4"])
 @pytest.mark.parametrize("families", [["timesfm", "moment"], ["timesfm"], ["fracast", "moment", "chronos"]])
 def test_our_own_ports_are_free_of_tdgpts_in_every_generation(families: list[str], generation: str, host: Host) -> None:
     configured(host, generation)
     host.install(*families)
-    assert step.register().clashes == []
-
-
-def test_our_own_ports_are_free_of_those_of_the_flat_keys(host: Host) -> None:
-    configured(host, "G3", FLAT)
-    host.install("timesfm", "moment", "fracast")
     assert step.register().clashes == []
 
 

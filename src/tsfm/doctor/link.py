@@ -52,10 +52,10 @@ def _anode(found: Tdgpt, endpoints: Sequence[Endpoint], units: dict[str, Unit] |
     where = f"{found.address[0]}:{found.address[1]}"
     remedy = f"run: systemctl restart {UNIT}"
     try:
-        names = anode.listed(found.address)
+        names = anode.listed(found.anode)
     except anode.AnodeTrouble as error:
         state = f"{UNIT} is {unit.active}: " if unit and unit.loaded else ""
-        yield finding.broken("anode", f"{state}{error}", remedy)
+        yield finding.broken("anode", f"{state}{error}", error.remedy)
         return
     wanted = {endpoint.key: endpoint.task for endpoint in endpoints}
     # TDgpt's name for the imputation is its own, whatever the key of the URL.

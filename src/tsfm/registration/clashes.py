@@ -96,9 +96,9 @@ def over(base: Mapping[str, str], top: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in base.items() if _plain(key) not in known} | dict(top)
 
 
-def of_text(text: str, source: str) -> dict[str, str]:
+def of_text(text: str, source: str, is_python: bool) -> dict[str, str]:
     """What a configuration of either kind says, by key."""
-    return of_python(pyfacts.read(text, source)) if source.endswith(".py") else of_ini(text, source)
+    return of_python(pyfacts.read(text, source)) if is_python else of_ini(text, source)
 
 
 def of_adapters(library: Path) -> dict[str, str]:

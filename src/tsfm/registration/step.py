@@ -90,9 +90,9 @@ def unregister(dry: bool = False) -> Outcome:
         for path in outcome.found.configs if outcome.found else ():
             with _refusal(outcome):
                 _restore(outcome, path)
-        for name in (tdgpt.INI, tdgpt.CONFIG):
+        for path in tdgpt.places():
             # Also that of a file which TDgpt's removal has taken.
-            backup = files.backup_of(install.ETC / name)
+            backup = files.backup_of(path)
             if backup.exists() and not dry:
                 with _refusal(outcome):
                     files.remove(backup)
@@ -137,14 +137,14 @@ def _refusal(outcome: Outcome) -> Iterator[None]:
 
 
 def _edit(outcome: Outcome, path: Path, wanted: Sequence[Endpoint]) -> None:
-    kind = pyconf if path.suffix == ".py" else ini
+    kind = pyconf if tdgpt.is_python(path) else ini
 
     said: dict[str, str] = {}
 
     def edited(data: bytes) -> tuple[bytes, list[str], bool]:
         bom, text = files.decode(data)
         edit = kind.register(text, wanted, str(path))
-        said.update(clashes.of_text(edit.text, str(path)))
+        said.update(clashes.of_text(edit.text, str(path), tdgpt.is_python(path)))
         readable = not bom or kind is pyconf
         if not readable:
             edit.notes.append(f"{path}: begins with a byte order mark, at which TDgpt stops: save it without")
@@ -187,7 +187,7 @@ def _change(outcome: Outcome, path: Path, edited: Callable[[bytes], tuple[bytes,
 
 
 def _from_template(outcome: Outcome, path: Path, wanted: Sequence[Endpoint]) -> None:
-    template = files.load(install.SHARE / tdgpt.INI) if path.name == tdgpt.INI else None
+    template = None if tdgpt.is_python(path) else files.load(install.SHARE / tdgpt.INI)
     if template is None or not path.parent.is_dir():
         outcome.notes.append(f"{path}: TDgpt reads it, but it is missing: reinstall TDgpt's configuration")
         return
