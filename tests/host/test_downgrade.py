@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 
 import pytest
+from host import tdgpt
 from host.conftest import ROOT, VERSIONS, Host
 from host.container import until
-from host.test_registration import ANODE, G2, SAMPLES, TREE, ask, inside, install_tdgpt, listed, sql
+from host.tdgpt import G2, SAMPLES, TREE, inside
+from host.test_registration import ask, listed, sql
 
 INI = "/etc/taos/tsfm.ini"
 PORT = 7076
@@ -82,14 +83,14 @@ def newer(host: Host) -> str:
 
 
 def test_the_newer_version_runs_with_the_operators_settings_beside_tdgpt(host: Host, newer: str) -> None:
-    shutil.copytree(ANODE, inside(host, "/srv/anode"), ignore=shutil.ignore_patterns("tree", "__pycache__"))
-    install_tdgpt(host, G2, "g2.ini")
+    tdgpt.install(host, G2, "g2.ini")
     host.out(f"systemctl start taosanoded && dpkg --install {newer}")
     assert "#newest = 1" in inside(host, INI).read_text()
     host.write(INI, OPERATORS)
+    host.out("systemctl enable --now tsfm@fracast")
     until(lambda: registered(host), 60, lambda: inside(host, G2).read_text())
     # However busy the host was, from here on TDgpt knows the port.
-    host.out("systemctl restart taosanoded && systemctl enable --now tsfm@fracast")
+    host.out("systemctl restart taosanoded")
     forecasts(host, NEWER)
     in_order(host, NEWER)
 

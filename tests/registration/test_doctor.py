@@ -251,3 +251,23 @@ def test_memory_that_does_not_suffice_is_a_warning(host: Host, tmp_path: Path, m
     found = machine._memory([endpoints.of("chronos")], None)
     assert found.level == "warning"
     assert found.text.startswith("100 MiB available, the installed families need about ")
+
+
+def test_one_that_runs_and_is_not_enabled_is_not_listed(around: int, host: Host, serve: Callable[..., Live]) -> None:
+    live = serve("naive").until_ready()
+    settings(host, around, live.port)
+    host.disable("fracast")
+    units(host, f"ActiveState=active\nUnitFileState=disabled\nMainPID={live.process.pid}")
+    level, text, remedy = one(host, "fracast")
+    assert level == "note"
+    assert text.startswith("runs, but SQL does not list it")
+    assert remedy == "to have it listed: systemctl enable tsfm@fracast.service"
+
+
+def test_an_allow_that_shuts_this_host_out_is_told(around: int, host: Host) -> None:
+    host.settings.write_text(host.settings.read_text() + "host = 0.0.0.0\nallow = 10.1.0.0/16\n")
+    (told,) = [row for row in findings(host)["fracast"] if "allow" in row["text"]]
+    assert (told["level"], told["remedy"]) == ("warning", "add 127.0.0.1 to allow in tsfm.ini")
+    assert "SQL gets 403, as TDgpt here asks from 127.0.0.1" in told["text"]
+    host.settings.write_text(host.settings.read_text().replace("10.1.0.0/16", "127.0.0.0/8 10.1.0.0/16"))
+    assert not [row for row in findings(host)["fracast"] if "allow" in row["text"]]

@@ -15,6 +15,7 @@ from tsfm.doctor.finding import Finding
 from tsfm.doctor.units import Unit
 from tsfm.errors import ConfigError
 from tsfm.registration.endpoints import Endpoint
+from tsfm.registration.listed import is_listed
 
 
 def unit_name(family: str) -> str:
@@ -27,7 +28,7 @@ def check(endpoints: Sequence[Endpoint], units: dict[str, Unit] | None) -> Itera
     for endpoint in endpoints:
         unit = (units or {}).get(unit_name(endpoint.family))
         found = [*_state(endpoint, unit), *_port(endpoint, unit), *_weights(endpoint, unit)]
-        found += [*_token(endpoint), *_allow(endpoint)]
+        found += [*_token(endpoint), *_allow(endpoint), *_listed(endpoint, unit)]
         if shared[endpoint.port] > 1:
             text = f"port {endpoint.port} is set for more than one family"
             found.append(finding.broken(endpoint.family, text, f"set port in [{endpoint.family}] of tsfm.ini"))
@@ -108,3 +109,9 @@ def _allow(endpoint: Endpoint) -> Iterator[Finding]:
     if networks and not any(ipaddress.ip_address(endpoint.host) in network for network in networks):
         text = f"allow shuts this host out: SQL gets 403, as TDgpt here asks from {endpoint.host}"
         yield finding.warning(endpoint.family, text, f"add {endpoint.host} to allow in tsfm.ini")
+
+
+def _listed(endpoint: Endpoint, unit: Unit | None) -> Iterator[Finding]:
+    if unit and unit.active == "active" and not is_listed(endpoint.family):
+        text = "runs, but SQL does not list it: its unit is not enabled, or register = no in tsfm.ini"
+        yield finding.note(endpoint.family, text, f"to have it listed: systemctl enable {unit_name(endpoint.family)}")

@@ -18,10 +18,15 @@ def listed(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
     Raises:
         ConfigError: tsfm.ini is wrong.
     """
-    return [endpoint for endpoint in endpoints if _is_listed(endpoint.family)]
+    return [endpoint for endpoint in endpoints if is_listed(endpoint.family)]
 
 
-def _is_listed(family: str) -> bool:
+def is_listed(family: str) -> bool:
+    """Whether the family is to be registered.
+
+    Raises:
+        ConfigError: tsfm.ini is wrong.
+    """
     said = settings.read(family, {}).register
     return bool(said == "yes" or (said == "auto" and is_enabled(family)))
 
