@@ -104,10 +104,10 @@ class TimeMoe:
         normal = [(x - mean) / (spread or 1.0) for x, (mean, spread) in zip(contexts, scales, strict=True)]
         points, pasts = self._generate(normal, horizon, conformal.needed(levels))
         answers = []
-        for context, point, past, (mean, spread) in zip(normal, points, pasts, scales, strict=True):
+        for series, context, point, past, (mean, spread) in zip(batch, normal, points, pasts, scales, strict=True):
             origins = np.arange(len(context) - len(past), len(context))
-            rows = conformal.intervals(context.numpy(), origins, past, point, levels)
-            answers.append(Forecast(point * spread + mean, rows * spread + mean))
+            rows = conformal.intervals(context.numpy(), origins, past, point, levels, series.filled)
+            answers.append(Forecast(point.astype(np.float64) * spread + mean, rows * spread + mean))
         return answers
 
     def _generate(
