@@ -10,6 +10,7 @@ from pathlib import Path
 from tsfm import checkpoints, settings
 from tsfm.card import Card, Checkpoint
 from tsfm.errors import ConfigError, TsfmError
+from tsfm.problems import problems
 from tsfm.store import fetch, hub, manifest, pins, place, progress, reach
 from tsfm.store.folder import Folder
 from tsfm.store.http import Unreachable
@@ -108,7 +109,7 @@ def _pull(card: Card, checkpoint: Checkpoint, near: Nearest, address: str, revis
     target = near.path / checkpoint.folder
     with place.locked(near) as root, place.noted(root, checkpoint), place.plain_errors(root.path):
         there = root.here / checkpoint.folder
-        complete = not checkpoints.problems(there, checkpoint)
+        complete = not problems(there, checkpoint)
         if complete and (revision is None or pins.commit(there) == revision):
             return target  # whoever held the lock brought it
         try:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from tsfm import reading
 from tsfm.errors import ConfigError
 from tsfm.store.folder import open_regular
 
@@ -61,10 +62,10 @@ def read(folder: Path) -> Manifest | None:
     try:
         with open_regular(path) as stream:
             return parse(stream.read(LONGEST), str(path))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        if reading.absent(error):
+            return None
+        raise reading.refused(path, error, "a list of hashes") from None
 
 
 def parse(content: bytes, source: str) -> Manifest:
@@ -99,14 +100,20 @@ def hash_file(stream: BinaryIO, size: int, on_bytes: Callable[[int], None] | Non
 
 
 def differences(folder: Path, manifest: Manifest, on_bytes: Callable[[int], None] | None = None) -> list[str]:
-    """Read every file again: one sentence for each that is not what the manifest says."""
+    """Read every file again: one sentence for each that is not what the manifest says.
+
+    Raises:
+        TsfmError: one cannot be read, which says nothing of what is in it.
+    """
     found = []
     for file in manifest.files:
         try:
             with open_regular(folder / file.name) as stream:
                 sha256, _ = hash_file(stream, file.size, on_bytes)
         except OSError as error:
-            found.append(f"{file.name}: cannot be read: {error.strerror}")
+            if not reading.absent(error):
+                raise reading.refused(folder / file.name, error, "a file of weights") from None
+            found.append(f"{file.name}: is not there")
             continue
         if sha256 != file.sha256:
             found.append(f"{file.name}: expected SHA-256 {file.sha256}, found {sha256}")
