@@ -42,7 +42,7 @@ def refused(path: Path, error: OSError, what: str) -> TsfmError:
     if error.errno == errno.EINVAL:
         return ConfigError(f"{path}: expected {what}, found no regular file")
     sentence, remedy = denial(path, error)
-    return (ConfigError if error.errno in _DENIED else TsfmError)(f"{path} {sentence}; {remedy}")
+    return (ConfigError if error.errno in _DENIED else TsfmError)(f"{path}: {sentence}; {remedy}")
 
 
 def denial(path: Path, error: OSError) -> tuple[str, str]:
@@ -57,7 +57,7 @@ def denial(path: Path, error: OSError) -> tuple[str, str]:
     barrier = _barrier(path)
     owner = _name(_owner(barrier))
     return (
-        f"cannot be read by the user {_name(os.geteuid())}: {reason}",
+        f"cannot be read: {reason} to the user {_name(os.geteuid())}",
         f"the file may be intact: as {'root' if owner == 'root' else f'{owner} or root'}, "
         f"run: chmod a+r{'X' if barrier.is_dir() else ''} {barrier}, or chown it",
     )

@@ -27,34 +27,33 @@ def run(args: argparse.Namespace) -> int:
     told = [code for card in chosen for code in _family(card, args)]
     if not told:
         raise ConfigError("there are no weights to verify; see tsfm list")
-    return min((code for code in told if code), default=0)  # damage, 1, before what could not be looked at, 78
+    return 0 if all(told) else 1
 
 
-def _family(card: Card, args: argparse.Namespace) -> list[int]:
-    """Verify the family's weights; an exit code for each checkpoint, and for each thing that is none."""
+def _family(card: Card, args: argparse.Namespace) -> list[bool]:
+    """Verify the family's weights; whether all is right for each checkpoint, and for each thing that is none."""
     root = checkpoints.family_folder(card, settings.read(card.name, {"model_folder": args.folder}).model_folder)
     wanted = checkpoints.named(card, args.checkpoint, root) if args.checkpoint else None
     states = [state for state in checkpoints.state(card, root) if state.folder and wanted in (None, state.checkpoint)]
-    codes = [_verify(card, state, root) for state in states]
+    right = [_verify(card, state, root) for state in states]
     for stranger in [] if wanted else own.strangers(card, root):
         print(f"tsfm: {card.name}: {stranger.what}; {stranger.remedy}", file=sys.stderr)
-        codes.append(ConfigError.exit_code)
-    return codes
+        right.append(False)
+    return right
 
 
-def _verify(card: Card, state: State, root: Path) -> int:
-    """Tell how one checkpoint is: 0 all right, 1 damaged, 78 not to be looked at or no checkpoint."""
+def _verify(card: Card, state: State, root: Path) -> bool:
+    """Tell how one checkpoint is; True: all is right, as far as anybody can say."""
     name = state.checkpoint.name
     again = state.remedy or checkpoints.remedy(card, state.checkpoint, root)
     if state.status != "complete":
-        damaged = state.status == "damaged"
-        is_damaged = "is damaged: " if damaged else ""
+        is_damaged = "is damaged: " if state.status == "damaged" else ""
         print(f"tsfm: {name}: {state.folder} {is_damaged}{state.detail}; {again}", file=sys.stderr)
-        return 1 if damaged else ConfigError.exit_code
+        return False
     listed = manifest.read(state.folder) if state.folder else None
     if not listed or not state.folder:
         print(f"{name}: complete in {state.folder}, but without recorded hashes to compare with")
-        return 0
+        return True
     try:
         # What lies in somebody else's folder is read as he may, wherever his links lead.
         with (
@@ -63,18 +62,18 @@ def _verify(card: Card, state: State, root: Path) -> int:
             near.make() as held,
             progress.showing(state.checkpoint.folder, listed.bytes) as shown,
         ):
-            wrong = manifest.differences(held.here, listed, shown.add)
+            wrong = manifest.differences(held.here, listed, shown.add, state.folder)
     except TsfmError as error:
         print(f"tsfm: {name}: {error}", file=sys.stderr)
-        return ConfigError.exit_code
+        return False
     wrong += pins.differences(state.checkpoint, listed.revision, listed.files)
     if not state.checkpoint.own:
         print(f"{name}: {pins.standing(state.checkpoint, listed.revision)}", file=sys.stderr)
     if not wrong:
         print(f"{name}: {place.megabytes(state.bytes)} verified in {state.folder}")
-        return 0
+        return True
     # Whether it rotted or somebody put weights of his own there, no hash can tell.
     mine = f"if somebody changed it on purpose, keep it: mv {state.folder} ELSEWHERE; else run: "
     first = f"tsfm remove {card.name} {name}, then {again}" if state.checkpoint.pullable else again
     print(f"tsfm: {name}: {state.folder} is not what was recorded: {'; '.join(wrong)}; {mine}{first}", file=sys.stderr)
-    return 1
+    return False

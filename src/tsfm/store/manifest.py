@@ -99,8 +99,13 @@ def hash_file(stream: BinaryIO, size: int, on_bytes: Callable[[int], None] | Non
     return sha256.hexdigest(), blob.hexdigest()
 
 
-def differences(folder: Path, manifest: Manifest, on_bytes: Callable[[int], None] | None = None) -> list[str]:
+def differences(
+    folder: Path, manifest: Manifest, on_bytes: Callable[[int], None] | None = None, name: Path | None = None
+) -> list[str]:
     """Read every file again: one sentence for each that is not what the manifest says.
+
+    Args:
+        name: the folder's name for people, where ``folder`` is a descriptor.
 
     Raises:
         TsfmError: one cannot be read, which says nothing of what is in it.
@@ -112,7 +117,7 @@ def differences(folder: Path, manifest: Manifest, on_bytes: Callable[[int], None
                 sha256, _ = hash_file(stream, file.size, on_bytes)
         except OSError as error:
             if not reading.absent(error):
-                raise reading.refused(folder / file.name, error, "a file of weights") from None
+                raise reading.refused((name or folder) / file.name, error, "a file of weights") from None
             found.append(f"{file.name}: is not there")
             continue
         if sha256 != file.sha256:
