@@ -21,7 +21,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from tsfm import imputation, parse
@@ -32,7 +31,6 @@ from tsfm.settings import Settings
 # Up to here a body is read in some milliseconds, as long as the way to another process and back takes.
 LARGE = 256 << 10
 IDLE_S = 30.0
-NICENESS = 5  # who asks something small goes first
 # What the process may take for a body, by bytes of the largest: a short number is four bytes of text, and with what
 # is made of it some sixty of memory. The rest is for the interpreter itself.
 MEMORY_FACTOR, MEMORY_OWN = 24, 256 << 20
@@ -137,14 +135,14 @@ class LargeBodies:
 
     def _begin(self) -> Connection:
         ours, theirs = socket.socketpair()
-        path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+        path = os.pathsep.join(filter(None, sys.path))  # the installed command finds its library by itself
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-B", "-m", "tsfm.bodies", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 # Threads for arithmetic that it does not do would count as its memory.
-                env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
+                env=os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
         self._connection = Connection(ours.detach())
         self._connection.send((self._task, self._limits()))
@@ -172,13 +170,13 @@ def main(file: int) -> None:
     """Serve one parent: bodies come, requests or errors go, until it closes the connection."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # systemd tells all processes of a unit; the parent decides
-    os.nice(NICENESS)
     gc.disable()  # JSON has no cycles; millions of small lists would be looked through again and again
     connection = Connection(file)
     try:
         task, settings = connection.recv()
         most = MEMORY_OWN + MEMORY_FACTOR * (settings.max_body_mib << 20)
-        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+        with suppress(PermissionError):  # the sandbox of systemd before 248: there MemoryMax= alone bounds it
+            resource.prlimit(0, resource.RLIMIT_DATA, (most, most))
         while True:
             connection.send(_answer(task, connection.recv_bytes(), settings))
     except (EOFError, ConnectionError):
