@@ -16,6 +16,7 @@ from tsfm.errors import ConfigError, TsfmError
 from tsfm.problems import UNREADABLE, files, may_hold, problems, size
 from tsfm.settings import MODEL_ROOT
 from tsfm.store import manifest
+from tsfm.store.folder import open_regular
 
 PARTIAL = ".partial-"
 # Files laid by hand carry no name. A card's size and the real one differ by a configuration file

@@ -292,7 +292,7 @@ def test_what_this_user_may_not_read_is_told_as_that(host: Box, which: str) -> N
         host.tsfm("list", **other_user()),
     ]
     for done in answers[: 4 if which != "unlisted folder" else 2]:
-        assert done.returncode == {"list": 0, "verify": 1}.get(done.args[0], 78), done.stderr
+        assert done.returncode == {"list": 0, "serve": 78}.get(done.args[0], 1), done.stderr
         told = done.stdout + done.stderr
         for words in ("Permission denied", "chmod a+r", str(barrier), "nobody" if os.geteuid() == 0 else "cannot be"):
             assert words in told

@@ -12,13 +12,13 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import BinaryIO
 
-from tsfm import checkpoints, own, reading
+from tsfm import checkpoints, own
 from tsfm.card import Card, Checkpoint
 from tsfm.errors import ConfigError, TsfmError, UsageError
 from tsfm.problems import problems
 from tsfm.store import manifest, pins, place, progress, reach
 from tsfm.store.folder import Folder
-from tsfm.store.identify import Source, lacking, listing
+from tsfm.store.identify import Source, lacking, listing, unreadable
 from tsfm.store.manifest import File, Manifest
 from tsfm.store.reach import Nearest
 
@@ -38,7 +38,7 @@ class _Folder:
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.EINVAL):  # EINVAL: a folder, a pipe
                 return None
-            raise reading.refused(self._folder.path / name, error, "a file of weights") from None
+            raise unreadable(self._folder.path / name, error) from None
 
     def open(self, name: str) -> BinaryIO:
         return reach.open_found(self._folder, name)
@@ -74,7 +74,7 @@ def sources(path: Path) -> Iterator[list[Source]]:
             folder = opened.enter_context(above.make())
             below = [] if near.missing else [opened.enter_context(each) for each in _listed_below(folder)]
         except OSError as error:
-            raise _unreadable(str(path), error) from None
+            raise unreadable(path, error) from None
         if not near.missing:
             alone = folder.look(manifest.NAME) or not below
             yield [_Folder(each) for each in ([folder] if alone else below)]
@@ -181,7 +181,7 @@ def _block(stream: BinaryIO, source: Source, name: str) -> bytes:
     try:
         return stream.read(_BLOCK)
     except OSError as error:
-        raise reading.refused(Path(source.label, name), error, "a file of weights") from None
+        raise unreadable(Path(source.label, name), error) from None
 
 
 @contextmanager

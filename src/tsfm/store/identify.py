@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol
 from tsfm import card as cards
 from tsfm import checkpoints, own, reading, recognise, shards
 from tsfm.card import Card, Checkpoint
-from tsfm.errors import ConfigError, UsageError
+from tsfm.errors import ConfigError, TsfmError, UsageError
 from tsfm.recognise import Finding
 from tsfm.store import manifest
 from tsfm.store.manifest import Manifest
@@ -48,10 +48,16 @@ def require_readable(path: Path) -> None:
     if denied := reading.trouble(path):
         if reading.absent(denied):
             raise UsageError(f"{path}: expected a folder, a tar file or a file of weights, found nothing")
-        raise reading.refused(path, denied, "weights")
+        raise unreadable(path, denied)
     # What torch saves is a zip file as well.
     if path.is_file() and zipfile.is_zipfile(path) and path.name not in recognise.WEIGHTS:
         raise UsageError(f"{path}: a zip file is not read; unpack it and give the folder: unzip {path} -d DIR")
+
+
+def unreadable(path: Path, error: OSError) -> TsfmError:
+    """The error for a source that cannot be read: the command failed, and no settings are to blame."""
+    sentence, remedy = reading.denial(path, error)
+    return TsfmError(f"{path} {sentence}; {remedy}")
 
 
 def identify(source: Source, family: str | None, name: str | None, called: str | None) -> Found:
@@ -243,7 +249,7 @@ def _read(source: Source, name: str) -> bytes:
         with source.open(name) as stream:
             return stream.read()
     except OSError as error:
-        raise reading.refused(Path(source.label, name), error, "a file of weights") from None
+        raise unreadable(Path(source.label, name), error) from None
 
 
 def _near(source: Source, checkpoint: Checkpoint) -> bool:
