@@ -103,13 +103,14 @@ def resolve(card: Card, model_folder: str | None, name: str | None) -> Path | No
     found = problems(where, checkpoint)
     error = next((problem.error for problem in found), ConfigError)
     wrong = "; ".join(problem.text for problem in found) or "holds another checkpoint of the family"
-    if model_folder and not os.path.lexists(root):
-        wrong += ": there is no such folder"
+    absent = bool(model_folder) and not os.path.lexists(root)
+    wrong += ": there is no such folder" if absent else ""
     wrong += _last_failure(root, checkpoint)
     way = next((problem.remedy for problem in found if problem.remedy), "")
     if not way and not name and (strangers := own.strangers(card, root)):
         wrong, way = f"{wrong}; {strangers[0].what}", strangers[0].remedy
-    raise error(f"weights of {checkpoint.name}: {where} {wrong}; {way or remedy(card, checkpoint, root)}")
+    way = way or remedy(card, checkpoint, root)
+    raise error(f"weights of {checkpoint.name}: {where} {wrong}; {'check its name, or ' if absent else ''}{way}")
 
 
 def remedy(card: Card, checkpoint: Checkpoint, root: Path) -> str:

@@ -230,6 +230,18 @@ def test_a_model_that_nobody_serves_is_refused_by_what_it_says(run: Run, tmp_pat
         assert (code, "model_type bert" in told) == (78, True)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"), [("[1]", "expected a JSON object"), ("{", "as JSON"), ("{}", "names no model")]
+)
+def test_a_configuration_that_says_nothing_gets_no_name(run: Run, tmp_path: Path, content: str, words: str) -> None:
+    chronos.make(tmp_path / "it")
+    (tmp_path / "it" / "config.json").write_text(content)
+    code, told = run("import", tmp_path / "it", "chronos", "--name", "a")
+    assert code == 78
+    assert words in told
+    assert not (tmp_path / "model").exists()
+
+
 def test_serving_does_not_take_another_kind_for_the_named_one(run: Run, tmp_path: Path) -> None:
     chronos.make(tmp_path / "model" / "chronos" / "chronos-bolt-tiny", "tiny2")
     code, told = run("serve", "chronos")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from tsfm import card as cards
-from tsfm import checkpoints, own, reading, recognise, shards
+from tsfm import checkpoints, configuration, own, reading, recognise, shards
 from tsfm.card import Card, Checkpoint
 from tsfm.errors import ConfigError, TsfmError, UsageError
 from tsfm.recognise import Finding
@@ -137,7 +136,7 @@ class _Looks:
             if not card.checkpoints:
                 raise ConfigError(f"{card.name}: its weights come with its package; give a folder with --model-folder")
             kind = card.checkpoints[0]
-            if kind.marks and self.config:
+            if kind.marks:
                 raise ConfigError(f"{self.source.label}: {self._unknown()}, which is nothing that {card.name} serves")
         laid = _as_laid(self.source, kind)
         return own.made(name, kind, laid.files, sum(self.source.size(file) or 0 for file in laid.files))
@@ -194,8 +193,10 @@ class _Looks:
     def _unknown(self) -> str:
         if says := recognise.said(self.config):
             return f"its {recognise.CONFIG} says {says}"
-        found = _finding(self.source)
-        return f"{found.what}: {found.remedy}" if found else "no checkpoint has such files"
+        if found := _finding(self.source):
+            return f"{found.what}: {found.remedy}"
+        described = self.source.size(recognise.CONFIG) is not None
+        return f"its {recognise.CONFIG} names no model" if described else "no checkpoint has such files"
 
 
 def _as_listed(looks: _Looks, listed: Manifest, name: str | None) -> Found:
@@ -233,15 +234,10 @@ def _as_laid(source: Source, checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _config(source: Source) -> dict[str, object]:
-    """The source's configuration; empty where it has none that is one."""
+    """The source's configuration; empty where it has none."""
     if source.size(recognise.CONFIG) is None:
         return {}
-    try:
-        said = json.loads(_read(source, recognise.CONFIG))
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{source.label}/{recognise.CONFIG}: expected JSON: {reason}") from None
-    return said if isinstance(said, dict) else {}
+    return configuration.parse(_read(source, recognise.CONFIG), f"{source.label}/{recognise.CONFIG}")
 
 
 def _read(source: Source, name: str) -> bytes:
