@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tsfm.errors import TsfmError
+from tsfm.store import reach
 from weights.conftest import COMMAND, MODEL, Box, model
 from weights.hub import Fault, Hub
 
@@ -374,3 +376,14 @@ def test_root_of_a_container_that_does_not_know_the_owner_is_told_so(box: Box, s
         assert done.returncode == 1
         assert "root cannot go on as that user here" in done.stderr
         assert "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("planted", ["os.mkdir('new')", "os.symlink('/etc', 'new')"])
+def test_a_folder_that_another_user_makes_just_before_root_does_is_refused(ground: Path, planted: str) -> None:
+    ground.chmod(0o1777)
+    with reach.nearest(ground / "new" / "chronos") as near:
+        assert near.missing == ("new", "chronos")
+        plant(planted, ground)
+        with pytest.raises(TsfmError, match=r"/new (belongs to user nobody, not|is a symbolic)"):
+            near.make()
+    assert [path.name for path in ground.rglob("chronos")] == []

@@ -38,12 +38,15 @@ class Nearest:
         return os.fstat(self.descriptor)
 
     def make(self) -> Folder:
-        """Open the whole folder, with what was missing made."""
+        """Open the whole folder, with what was missing made.
+
+        Raises:
+            TsfmError: another user has made it meanwhile.
+        """
         found = os.open(".", _OPEN, dir_fd=self.descriptor)
-        for name in self.missing:
-            folder.make(found, name)
-            found, above = os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=found), found
-            os.close(above)
+        for left, name in zip(range(len(self.missing) - 1, -1, -1), self.missing, strict=True):
+            with Folder(found, self.path.parents[left]) as above:
+                found = above.child(name).descriptor
         return Folder(found, self.path)
 
     def step_down(self) -> None:
