@@ -44,8 +44,10 @@ class Nearest:
             TsfmError: another user has made it meanwhile.
         """
         found = os.open(".", _OPEN, dir_fd=self.descriptor)
+        # Where a link led here, the way is another one than the path says: then its end is name enough.
+        known = len(self.path.parts) > len(self.missing)
         for left, name in zip(range(len(self.missing) - 1, -1, -1), self.missing, strict=True):
-            with Folder(found, self.path.parents[left]) as above:
+            with Folder(found, self.path.parents[left] if known else self.path) as above:
                 found = above.child(name).descriptor
         return Folder(found, self.path)
 
