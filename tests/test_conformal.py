@@ -130,6 +130,17 @@ def test_residuals_follow_the_scale_that_errors_have_now():
         assert goals.of(key).met(share), key
 
 
+@pytest.mark.parametrize("factor", [0.25, 4.0])
+def test_origins_far_apart_follow_it_too(factor):
+    origins, inside = np.arange(511, 95, -24)[::-1], []  # a patch model's: few, of 24 new errors each
+    for noise in np.random.default_rng(13).normal(size=(200, 512 + 24)):
+        noise[410:] *= factor
+        history, ahead = noise[:512], noise[512:]
+        rows = conformal.intervals(history, origins, np.zeros((len(origins), 96)), np.zeros(24), [0.1, 0.9])
+        inside.append((rows[0] <= ahead) & (ahead <= rows[1]))
+    assert np.mean(inside) == pytest.approx(0.8, abs=0.07)
+
+
 def test_noise_of_one_size_is_left_as_it_is():
     at, nothing = np.arange(300), np.zeros((300, 1))
     noise = np.random.default_rng(9).normal(size=(200, 300))

@@ -18,7 +18,7 @@ from tsfm.series import FloatArray
 
 # Chosen on the benchmark's half for choosing (bench/real.py), as HALF_LIFE of the residuals.
 SPANS = (0.05, 0.1, 0.2)  # of the mean, as parts of the number of origins
-SHORTEST = 4.0  # origins
+SHORTEST = 4.0  # errors
 POWERS = (0.0, 0.5, 1.0)
 USUAL = 0.5  # the power of a series that tells too little
 WORTH = 4.0  # of ``USUAL``, in errors, for a power that is 1 away
@@ -38,27 +38,28 @@ def now_over_then(residuals: FloatArray, there: NDArray[np.bool_], near: int) ->
     """
     known = there[:near]
     number = known.sum(0)
-    seen = number > 0
-    errors = np.abs(np.where(known, residuals[:near], 0)).sum(0) / np.maximum(number, 1)
-    if not errors.any():
-        return np.ones(len(errors))
-    errors /= errors[seen].mean()
-    scales = [np.log(_running_mean(errors, seen, max(part * len(errors), SHORTEST))) for part in SPANS]
-    power, scale = min(product(POWERS, scales), key=lambda pair: _misfit(errors[seen], pair[0], pair[1][:-1][seen]))
+    sums = np.abs(np.where(known, residuals[:near], 0)).sum(0)
+    if not sums.any():
+        return np.ones(len(sums))
+    sums *= number.sum() / sums.sum()
+    shortest = SHORTEST / near
+    scales = [np.log(_running_mean(sums, number, max(part * len(sums), shortest))) for part in SPANS]
+    power, scale = min(product(POWERS, scales), key=lambda pair: _misfit(sums, number, *pair))
     factors: FloatArray = np.exp(power * (scale[-1] - scale[:-1]))
     return factors
 
 
-def _running_mean(errors: FloatArray, seen: NDArray[np.bool_], span: float) -> FloatArray:
-    """Of what is before each origin, weighted by exp(-age / span), and of all; shape (m + 1,)."""
-    grown = np.exp(np.arange(len(errors)) / span)
-    sums = np.cumsum([errors * grown, seen * grown], axis=1) / grown
-    total, weight = np.pad(sums, ((0, 0), (1, 0)))
+def _running_mean(sums: FloatArray, number: NDArray[np.int64], span: float) -> FloatArray:
+    """Of the errors before each origin, weighted by exp(-age / span), and of all; shape (m + 1,)."""
+    grown = np.exp(np.arange(len(sums)) / span)
+    totals = np.cumsum([sums * grown, number * grown], axis=1) / grown
+    total, weight = np.pad(totals, ((0, 0), (1, 0)))
     mean: FloatArray = (total + PRIOR) / (weight + PRIOR)
     return mean
 
 
-def _misfit(errors: FloatArray, power: float, scale: FloatArray) -> float:
-    """Minus the log-likelihood of exponentially distributed errors; ``scale`` in logarithms, both of shape (k,)."""
-    relative = math.log((errors * np.exp(-power * scale)).mean()) + power * float(scale.mean())
-    return len(errors) * relative + WORTH * (power - USUAL) ** 2
+def _misfit(sums: FloatArray, number: NDArray[np.int64], power: float, scale: FloatArray) -> float:
+    """Minus the log-likelihood of exponentially distributed errors; ``scale`` in logarithms, shape (m + 1,)."""
+    then, all_of_them = scale[:-1], int(number.sum())
+    relative = math.log((sums * np.exp(-power * then)).sum() / all_of_them) + power * float(number @ then) / all_of_them
+    return all_of_them * relative + WORTH * (power - USUAL) ** 2
