@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tsfm import checkpoints, settings
 from tsfm.card import Card, Checkpoint
-from tsfm.errors import ConfigError, TsfmError
-from tsfm.problems import problems
+from tsfm.errors import ConfigError, TryLater, TsfmError
+from tsfm.problems import UNUSABLE, problems
 from tsfm.store import fetch, hub, manifest, pins, place, progress, reach
 from tsfm.store.folder import Folder
 from tsfm.store.http import Unreachable
@@ -109,7 +109,12 @@ def _pull(card: Card, checkpoint: Checkpoint, near: Nearest, address: str, revis
     target = near.path / checkpoint.folder
     with place.locked(near) as root, place.noted(root, checkpoint), place.plain_errors(root.path):
         there = root.here / checkpoint.folder
-        complete = not problems(there, checkpoint)
+        found = problems(there, checkpoint)
+        complete = not found
+        if found and found[0].kind == UNUSABLE and found[0].error is not TryLater:
+            # Its folder would be replaced, and what is in it is somebody's and intact for what anybody knows.
+            said = f"{target} {found[0].text}; {found[0].remedy}, and move {target} away"
+            raise ConfigError(said.replace(str(there), str(target)))
         if complete and (revision is None or pins.commit(there) == revision):
             return target  # whoever held the lock brought it
         try:
