@@ -16,7 +16,7 @@ from statistics import median
 
 import numpy as np
 
-from tsfm.exchange import Broken, Unreachable, exchange
+from tsfm.system.loopback import Broken, Unreachable, exchange
 
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build"

@@ -29,11 +29,11 @@ class Bare:
     repeats: int
 
     def run(self, batch: Sequence[object]) -> list[object]:
-        from tsfm import cpus
-        from tsfm.scaling import standardise
+        from tsfm.engine import threads
+        from tsfm.numerics.scaling import standardise
         from tsfm.series import Series
 
-        cpus.use(common.THREADS)  # whatever the service takes for a single job, as this is one
+        threads.use(common.THREADS)  # whatever the service takes for a single job, as this is one
         waves = common.waves(sorted(self.lengths))
         prepared = [standardise(Series(wave), False, self.model.max_context)[0] for wave in waves]
         batches = [prepared[i : i + self.batch] for i in range(0, len(prepared), self.batch)]
@@ -49,11 +49,12 @@ class Bare:
 def main(family: str, folder: str, port: str) -> None:
     import numpy as np
 
-    from tsfm import families, logs, preload, settings
+    from tsfm import families, logs, settings
+    from tsfm.system import preload
 
     preload.begin()  # as `tsfm serve` does, before anything else is imported
-    from tsfm import server
-    from tsfm.jobs import Job
+    from tsfm.engine.work import Job
+    from tsfm.http import server
     from tsfm.series import Series
 
     logs.set_up("warning")

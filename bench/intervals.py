@@ -32,7 +32,7 @@ def run(origins: int = ORIGINS, keys: Sequence[str] = tuple(RANDOM)) -> dict[str
 
 def coverage(name: str, model: object, series: Sequence[real.Real], origins: int) -> dict[str, float]:
     """``coverage_<name>_<level>`` of a family's intervals over rolling origins."""
-    from tsfm import scaling
+    from tsfm.numerics import scaling
     from tsfm.series import Series
 
     tails = [(1 - level) / 2 for level in LEVELS]
@@ -64,7 +64,7 @@ class Persistence:
         return self.max_context
 
     def forecast(self, batch: Sequence[object], horizon: int, levels: Sequence[float]) -> list[object]:
-        from tsfm.conformal import intervals
+        from tsfm.numerics.conformal import intervals
         from tsfm.series import Forecast
 
         answers = []

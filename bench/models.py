@@ -33,7 +33,7 @@ LEVELS = (0.1, 0.9)
 
 def run(keys: Sequence[str] = tuple(CASES), size: str | None = None, budget_s: float | None = None) -> dict[str, float]:
     """One process for each family: neither memory nor threads of one can hurt another."""
-    from tsfm import preload
+    from tsfm.system import preload
 
     environment = common.environment(**preload.TORCH)  # as the service has it, for both sides
     found: dict[str, float] = {}

@@ -13,7 +13,8 @@ ORIGINS = 24
 
 def run(origins: int = ORIGINS) -> dict[str, float]:
     """MASE (mean absolute error over that of the season's naive forecast in the context), mean over series."""
-    from tsfm import families, scaling
+    from tsfm import families
+    from tsfm.numerics import scaling
     from tsfm.series import Runtime, Series
 
     model = families.load("fracast", None, Runtime(threads=common.THREADS))

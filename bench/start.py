@@ -91,7 +91,7 @@ def _imports(turns: int) -> dict[str, float]:
     """The default family's process against ``import torch``, until all is imported that serving needs."""
     ours, bare = [], []
     for _ in range(turns):
-        for code, kept in (("import torch", bare), ("import tsfm.server, tsfm.families.fracast", ours)):
+        for code, kept in (("import torch", bare), ("import tsfm.http.server, tsfm.families.fracast", ours)):
             began = time.perf_counter()
             _output(code)
             kept.append(time.perf_counter() - began)
@@ -166,7 +166,7 @@ def _holed(rows: int) -> list[int]:
 
 def _output(code: str, *arguments: str) -> str:
     command = [sys.executable, "-c", code, *arguments]
-    from tsfm import preload
+    from tsfm.system import preload
 
     environment = common.environment(**preload.TORCH)  # as the service has it
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)

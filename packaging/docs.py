@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 from tsfm import card, settings  # noqa: E402  the path comes first
-from tsfm.registration import database  # noqa: E402
+from tsfm.tdgpt import database  # noqa: E402
 
 
 def families() -> str:

@@ -7,7 +7,8 @@ import sys
 import pytest
 from conftest import HERE
 
-from tsfm import card, cli, settings
+from tsfm import card, settings
+from tsfm.cli import main
 
 ROOT = HERE.parent
 README = (ROOT / "README.md").read_text()
@@ -34,7 +35,7 @@ def test_every_setting_is_in_the_readme_the_template_and_the_manual(key):
     assert f"\n.B {key}\n" in (ROOT / "man/tsfm.ini.5").read_text()
 
 
-@pytest.mark.parametrize("name", sorted(set(cli.commands()) - {"port-holder"}))
+@pytest.mark.parametrize("name", sorted(set(main.commands()) - {"port-holder"}))
 def test_every_command_is_in_the_manual(name):
     assert re.search(rf"^\.B tsfm {re.escape(name)}\b", (ROOT / "man/tsfm.1").read_text(), re.MULTILINE)
 

@@ -107,7 +107,7 @@ class Runtime:
 class Model(Protocol):
     """One loaded model; called from several threads at once, so it keeps nothing from call to call.
 
-    Targets arrive centred and scaled to unit spread (``tsfm.scaling``), in float32, never constant, and no longer
+    Targets arrive centred and scaled to unit spread (``numerics.scaling``), in float32, never constant, and no longer
     than the model can look at. They begin with an observed point. For families without ``missing_values`` they also
     end with one and hold no NaN: inner gaps are interpolated, a gap at the end is a part of the horizon.
     """

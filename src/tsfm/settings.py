@@ -18,7 +18,7 @@ from tsfm.errors import ConfigError
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 DEFAULT_FILE = Path("/etc/taos/tsfm.ini")
 DATABASE = "tdengine"
-"""The section that says where the database is; ``tsfm.registration.database`` knows its keys."""
+"""The section that says where the database is; ``tsfm.tdgpt.database`` knows its keys."""
 MODEL_ROOT = Path("/var/lib/taos/taosanode/model")
 MIRROR = "https://hf-mirror.com"
 
@@ -113,7 +113,7 @@ def _network(word: str) -> IPNetwork:
 
 
 def device(value: str) -> str:
-    """A processor by torch's name. Whether it exists is known where torch is: ``tsfm.devices``."""
+    """A processor by torch's name. Whether it exists is known where torch is: ``tsfm.system.devices``."""
     if not re.fullmatch("cpu|cuda(:(0|[1-9][0-9]?))?", value):
         raise ValueError(f"expected cpu, cuda or cuda:N in small letters, got {value!r}")
     return value

@@ -10,8 +10,9 @@ import torch
 from checkpoints import chronos as maker
 from safetensors.torch import load_file, save_file
 
-from tsfm import card, families, scaling
+from tsfm import card, families
 from tsfm.errors import ConfigError
+from tsfm.numerics import scaling
 from tsfm.series import Runtime, Series
 
 RNG = np.random.default_rng(3)

@@ -10,8 +10,9 @@ from fracast import FracastModel
 from safetensors.torch import load_file, save_file
 from statsmodels.datasets import co2, elnino
 
-from tsfm import families, scaling
+from tsfm import families
 from tsfm.errors import ConfigError
+from tsfm.numerics import scaling
 from tsfm.series import Runtime, Series
 
 RNG = np.random.default_rng(5)

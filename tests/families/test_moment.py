@@ -8,10 +8,12 @@ import torch
 from checkpoints import moment as checkpoint
 from safetensors.torch import load_file, save_file
 
-from tsfm import imputation, scaling, settings
+from tsfm import settings
 from tsfm.card import read
 from tsfm.errors import ConfigError, ModelFailed
 from tsfm.families import moment
+from tsfm.http import imputation
+from tsfm.numerics import scaling
 from tsfm.series import Runtime, Series
 
 FLOAT32 = Runtime(dtype="float32")

@@ -12,9 +12,9 @@ import torch
 from checkpoints import tdtsfm as checkpoint
 from torch import Tensor, nn
 
-from tsfm import scaling
 from tsfm.errors import ConfigError
 from tsfm.families import tdtsfm
+from tsfm.numerics import scaling
 from tsfm.series import Runtime, Series
 
 RUNTIME = Runtime(threads=2)

@@ -14,9 +14,9 @@ import pytest
 import torch
 from checkpoints import timemoe as checkpoint
 
-from tsfm import scaling
 from tsfm.errors import ConfigError
 from tsfm.families import timemoe
+from tsfm.numerics import scaling
 from tsfm.series import Forecast, Runtime, Series
 
 FLOAT32 = Runtime(dtype="float32", threads=2)

@@ -20,7 +20,7 @@ MODEL = "amazon/chronos-bolt-tiny"
 FAMILIES = Path(SRC) / "tsfm" / "families"
 # The command, but with the waits between attempts made short, and with the cards of $TSFM_TEST_FAMILIES.
 PRELUDE = (
-    "import os, pathlib, sys; from tsfm import card; from tsfm.store import patience;"
+    "import os, pathlib, sys; from tsfm import card; from tsfm.weights import patience;"
     "card.FOLDER = pathlib.Path(os.environ['TSFM_TEST_FAMILIES']); patience.WAITS_S = (0.05,) * 3;"
     "patience.LATER_WAITS_S = (0.05,) * 7;"
 )

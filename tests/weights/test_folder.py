@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tsfm.commands import weights_folder
+from tsfm.cli.commands import weights_folder
 from tsfm.errors import TsfmError
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tsfm import card
-from tsfm.store import hub as hub_module
+from tsfm.weights import hub as hub_module
 from weights.conftest import MODEL, SRC, Box, model
 from weights.hub import REVISION, Hub
 

@@ -9,13 +9,15 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from tsfm import card, checkpoints, ports, settings
+from tsfm import card, settings
 from tsfm.doctor import finding
 from tsfm.doctor.finding import Finding
 from tsfm.doctor.units import Unit
 from tsfm.errors import ConfigError
-from tsfm.registration.endpoints import Endpoint
-from tsfm.registration.listed import is_listed
+from tsfm.system import ports
+from tsfm.tdgpt.endpoints import Endpoint
+from tsfm.tdgpt.listed import is_listed
+from tsfm.weights import checkpoints
 
 
 def unit_name(family: str) -> str:

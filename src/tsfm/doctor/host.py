@@ -7,12 +7,12 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tsfm import __version__, card, install
+from tsfm import __version__, card, paths
 from tsfm.doctor import finding
 from tsfm.doctor.families import unit_name
 from tsfm.doctor.finding import Finding
 from tsfm.doctor.units import Unit
-from tsfm.registration.endpoints import Endpoint
+from tsfm.tdgpt.endpoints import Endpoint
 
 PROC = Path("/proc")
 _FLAGS = {"avx2": "AVX2", "avx512f": "AVX512", "avx512_bf16": "bf16", "amx_bf16": "AMX"}
@@ -23,7 +23,7 @@ class Torch:
     """Asking the packaged torch about itself: started early, as the import takes seconds."""
 
     def __init__(self) -> None:
-        python = install.RUNTIME / "bin/python"
+        python = paths.RUNTIME / "bin/python"
         self._process = None
         if python.exists():
             self._process = subprocess.Popen(

@@ -8,10 +8,10 @@ from tsfm.doctor import finding
 from tsfm.doctor.finding import Finding
 from tsfm.doctor.units import Unit
 from tsfm.errors import ConfigError
-from tsfm.registration import anode, database, step
-from tsfm.registration.bounded import Deadline
-from tsfm.registration.endpoints import Endpoint
-from tsfm.registration.tdgpt import UNIT, Tdgpt
+from tsfm.system.subprocesses import Deadline
+from tsfm.tdgpt import anode, database, reconcile
+from tsfm.tdgpt.endpoints import Endpoint
+from tsfm.tdgpt.host import UNIT, Tdgpt
 
 PATH_UNIT = "tsfm-register.path"
 
@@ -31,7 +31,7 @@ def check(found: Tdgpt | None, endpoints: Sequence[Endpoint], units: dict[str, U
 
 
 def _registration() -> Iterator[Finding]:
-    outcome = step.register(dry=True)
+    outcome = reconcile.register(dry=True)
     for line in outcome.refused:
         yield finding.broken("registration", line, "mend the file, then run: tsfm register")
     if outcome.done:

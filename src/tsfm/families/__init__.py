@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsfm import card, install
+from tsfm import card, paths
 from tsfm.errors import ConfigError, TryLater, TsfmError
 
 if TYPE_CHECKING:  # the commands that only look a family up run where there is no numpy
@@ -57,7 +57,7 @@ def lacking(name: str, error: ImportError) -> TsfmError:
 
     With the family's environment installed it is there in part: while packages are being unpacked, or for good.
     """
-    if install.is_there(name):
+    if paths.is_there(name):
         return TryLater(
             f"family {name}: its environment is incomplete ({error}): its packages are being installed; "
             f"if nothing installs them, reinstall taos-tsfm-runtime and taos-tsfm-{name}"

@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsfm import cpus, quantiles
-from tsfm.configuration import Config
+from tsfm.engine import threads
 from tsfm.errors import ConfigError
 from tsfm.nets.bolt import Bolt, BoltSizes
 from tsfm.nets.chronos2 import UNROLLED, Chronos2, Chronos2Sizes
+from tsfm.numerics import quantiles
 from tsfm.series import Capabilities, Family, FloatArray, Forecast, Runtime, Series
-from tsfm.weights import State, arithmetic, read_weights
+from tsfm.weights.configuration import Config
+from tsfm.weights.reader import State, arithmetic, read_weights
 
 CARD = {
     "summary": "Chronos-Bolt and Chronos-2: patch transformers with native quantiles",
@@ -119,7 +120,7 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
         raise ConfigError("chronos: expected a folder with a checkpoint, found that none is named")
     config = Config.read(folder)
     sizes = BoltSizes.read(config) if _kind(config) == BOLT else Chronos2Sizes.read(config)
-    cpus.use(runtime.threads)
+    threads.use(runtime.threads)
     dtype, path = arithmetic(runtime)
     state = read_weights(folder)
     _drop_copies(state, sizes.width)

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsfm import cpus, quantiles
-from tsfm.configuration import Config
+from tsfm.engine import threads
 from tsfm.nets.fracast import FracastNet, Sizes
+from tsfm.numerics import quantiles
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
-from tsfm.weights import read_weights
+from tsfm.weights.configuration import Config
+from tsfm.weights.reader import read_weights
 
 CARD = {
     "summary": "Fracast-0: embedded default, needs no download",
@@ -40,7 +41,7 @@ def load(folder: Path | None, runtime: Runtime) -> Fracast:
     Raises:
         ConfigError: the folder holds something else.
     """
-    cpus.use(runtime.threads)
+    threads.use(runtime.threads)
     folder = folder or _packaged()
     sizes = Sizes.read(Config.read(folder))
     state = read_weights(folder)

@@ -29,16 +29,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsfm import cpus
-from tsfm.configuration import Config
+from tsfm.engine import threads
 from tsfm.errors import ConfigError
 from tsfm.nets.moirai import Moirai2, MoiraiMoE
 from tsfm.nets.moirai_encoder import HEAD, THETA, Sizes
 from tsfm.nets.moirai_mixture import narrow_scale
 from tsfm.nets.moirai_patches import PATCH, patches
-from tsfm.quantiles import at_levels
+from tsfm.numerics.quantiles import at_levels
 from tsfm.series import Capabilities, Family, FloatArray, Forecast, Runtime, Series
-from tsfm.weights import arithmetic, read_weights
+from tsfm.weights.configuration import Config
+from tsfm.weights.reader import arithmetic, read_weights
 
 CARD = {
     "summary": "Moirai-MoE and Moirai-2: patch transformers with covariates and native intervals",
@@ -108,7 +108,7 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
     sizes = _sizes(config, experts)
     longest = config.whole("max_seq_len")
     dtype, path = arithmetic(runtime)
-    cpus.use(runtime.threads)
+    threads.use(runtime.threads)
     state = read_weights(folder)
     family: Sampled | Quantiled
     if experts:

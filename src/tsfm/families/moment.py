@@ -8,7 +8,7 @@ What the numbers mean:
 
 * The model sees windows of 512 points in patches of 8. **A patch with any missing point is hidden from it
   whole**, as upstream does; known points are never changed.
-* Each window is normalised by the known points in it. ``tsfm.gaps`` says which windows a long series gets and how
+* Each window is normalised by the known points in it. ``numerics.gaps`` says which windows a long series gets and how
   gaps longer than half a window are filled from their ends.
 * A series shorter than a window is padded in front and the padding is not attended to, nor is a first patch that
   is partly padding.
@@ -26,14 +26,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from tsfm import cpus, scaling
-from tsfm.configuration import Config
+from tsfm.engine import threads
 from tsfm.errors import ConfigError, ModelFailed
-from tsfm.gaps import Window, plan
 from tsfm.nets.moment import Encoder, Sizes
 from tsfm.nets.t5 import T5Sizes
+from tsfm.numerics import scaling
+from tsfm.numerics.gaps import Window, plan
 from tsfm.series import Capabilities, FloatArray, Runtime, Series
-from tsfm.weights import arithmetic, read_weights
+from tsfm.weights.configuration import Config
+from tsfm.weights.reader import arithmetic, read_weights
 
 CARD = {
     "summary": "MOMENT-1: fills gaps by reconstructing masked patches",
@@ -101,7 +102,7 @@ def load(folder: Path | None, runtime: Runtime) -> Moment:
     """
     if folder is None:
         raise ConfigError("moment: expected a folder with a checkpoint, got none")
-    cpus.use(runtime.threads)
+    threads.use(runtime.threads)
     dtype, path = arithmetic(runtime)
     sizes = _sizes(Config.read(folder), torch.device(runtime.device), dtype)
     encoder = Encoder(read_weights(folder), sizes)

@@ -18,11 +18,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tsfm import conformal, cpus, weights
+from tsfm.engine import threads
 from tsfm.errors import ConfigError
 from tsfm.nets.decoder import Angles, Linear, Rotary, turned
+from tsfm.numerics import conformal
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
-from tsfm.weights import State
+from tsfm.weights import reader
+from tsfm.weights.reader import State
 
 CARD = {
     "summary": "Decoder over patches of 96 points, delivered with TDengine's TDgpt",
@@ -65,9 +67,9 @@ def load(folder: Path | None, runtime: Runtime) -> TDtsfm:
         raise ConfigError("family tdtsfm: expected a folder with taos.pth, got none")
     # Its weights are float32 and few tokens keep the CPU waiting for memory: bfloat16 only on demand.
     chosen = "float32" if runtime.dtype == "auto" else runtime.dtype
-    dtype, path = weights.arithmetic(Runtime(runtime.device, chosen, runtime.threads))
-    cpus.use(runtime.threads)
-    state = weights.read_torch(folder / FILE)
+    dtype, path = reader.arithmetic(Runtime(runtime.device, chosen, runtime.threads))
+    threads.use(runtime.threads)
+    state = reader.read_torch(folder / FILE)
     network = Network(state, dtype, runtime.device)
     state.finish()
     return TDtsfm(network, path)

@@ -14,13 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsfm import conformal, cpus, weights
-from tsfm.configuration import TRANSFORMERS, Config
+from tsfm.engine import threads
 from tsfm.errors import ConfigError
 from tsfm.nets.decoder import spans
-from tsfm.nets.sideways import each
+from tsfm.nets.parallel import each
 from tsfm.nets.timemoe import Network, Shape
+from tsfm.numerics import conformal
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
+from tsfm.weights import reader
+from tsfm.weights.configuration import TRANSFORMERS, Config
 
 CARD = {
     "summary": "Decoder with a mixture of experts, one token per point, pretrained on 300 billion points",
@@ -68,9 +70,9 @@ def load(folder: Path | None, runtime: Runtime) -> TimeMoe:
     if folder is None:
         raise ConfigError("family timemoe: expected a folder with its checkpoint, got none")
     shape = _shape(Config.read(folder))
-    dtype, path = weights.arithmetic(runtime)
-    cpus.use(runtime.threads)
-    state = weights.read_weights(folder)
+    dtype, path = reader.arithmetic(runtime)
+    threads.use(runtime.threads)
+    state = reader.read_weights(folder)
     network = Network(shape, state, dtype, runtime.device)
     state.finish()
     return TimeMoe(network, path)

@@ -25,12 +25,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsfm import configuration, cpus
+from tsfm.engine import threads
 from tsfm.errors import ConfigError
 from tsfm.nets.timesfm import EPSILON, PATCH, STEP, Decoder, Reader, Sizes, patch
-from tsfm.quantiles import at_levels
+from tsfm.numerics.quantiles import at_levels
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
-from tsfm.weights import arithmetic, read_torch
+from tsfm.weights import configuration
+from tsfm.weights.reader import arithmetic, read_torch
 
 CARD = {
     "summary": "TimesFM 2.0: a patch decoder with native quantiles, contexts up to 2048",
@@ -78,7 +79,7 @@ def load(folder: Path | None, runtime: Runtime) -> TimesFm:
     """
     if folder is None:
         raise ConfigError("timesfm: expected a folder with a checkpoint, got none")
-    cpus.use(runtime.threads)
+    threads.use(runtime.threads)
     dtype, path = arithmetic(runtime)
     state = read_torch(folder / "torch_model.ckpt")
     decoder = Decoder(Reader(state, torch.device(runtime.device), dtype))

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.weights import State
+from tsfm.weights.reader import State
 
 HEAD = 64  # uni2ts: num_heads = d_model // 64
 ROTATED = 32  # positions turn the first half of each head (partial_factor 0.0 to 0.5)

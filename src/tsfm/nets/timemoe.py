@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tsfm.nets.decoder import Angles, Cache, Linear, Rotary, Span, attend, positions, turned
-from tsfm.nets.sideways import each
-from tsfm.weights import State
+from tsfm.nets.parallel import each
+from tsfm.weights.reader import State
 
 FFN_ROWS = 1024  # tokens at once: the wide inner products of more fall out of the second-level cache
 

@@ -1,0 +1,58 @@
+"""Download a family's weights from the hub, checked, going on where a download was broken off."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tsfm import families, logs, settings
+from tsfm.errors import ConfigError, UsageError
+from tsfm.weights import checkpoints, download, hub, pins, reach
+
+EPILOG = """
+Without CHECKPOINT it is the one named in tsfm.ini, else any that is there already, else the first
+of `tsfm list`. The commit that this version pins is downloaded, the newest where none is pinned; another
+one by --revision. HF_ENDPOINT in the environment is an address to use instead of the hub's, HF_TOKEN
+lets in where a checkpoint needs that, HTTPS_PROXY leads through a proxy.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
+    parser.add_argument("family", metavar="FAMILY", help="one of `tsfm list`")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help="a name or an index of `tsfm list`")
+    parser.add_argument("--mirror", action="store_true", help=f"download from {settings.MIRROR}, or tsfm.ini's mirror")
+    parser.add_argument("--revision", metavar="REV", help="a commit, branch or tag, if not the pinned commit")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--folder", metavar="D", help="the family's folder, if not that of tsfm.ini")
+    where.add_argument("--to", metavar="DIR", type=Path, help="a folder, or file.tar, to carry to `tsfm import`")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.revision is not None and not args.revision.strip():
+        raise UsageError("--revision: expected a commit, a branch or a tag, got an empty text")
+    card = families.find(args.family)
+    chosen = settings.read(card.name, {"model_folder": args.folder, "checkpoint": args.checkpoint})
+    if not card.checkpoints:
+        print(f"{card.name}: its weights come with its package")
+        return 0
+    folder = None if args.to else checkpoints.find(card, chosen.model_folder, chosen.checkpoint)
+    if folder and args.revision in (None, pins.commit(folder)):
+        print(f"{card.name}: weights are complete in {folder}")
+        return 0
+    checkpoint = download.wanted(card, chosen.checkpoint)
+    root = checkpoints.family_folder(card, chosen.model_folder)
+    if not checkpoint.pullable:
+        raise ConfigError(f"weights of {checkpoint.name}: {checkpoints.remedy(card, checkpoint, root)}")
+    logs.set_up(chosen.log_level)
+    address = hub.endpoint(args.mirror, chosen.mirror)
+    packed = args.to is not None and args.to.suffix == ".tar"
+    with reach.nearest((args.to.parent if packed else args.to) if args.to else root) as near:
+        # From here on names are in the hands of the folder's owner, and the network is asked.
+        near.step_down()
+        if args.to:
+            there = download.export(card, checkpoint, near, args.to.name if packed else "", address, args.revision)
+            print(f"{checkpoint.name}: complete in {there}; on the other machine: tsfm import {args.to}")
+        else:
+            print(f"{checkpoint.name}: complete in {download.pull(card, checkpoint, near, address, args.revision)}")
+    return 0

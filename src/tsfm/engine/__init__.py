@@ -1,0 +1,1 @@
+"""Admission, scheduling and the model's work: between HTTP and the families. Knows no HTTP."""

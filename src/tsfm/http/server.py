@@ -1,0 +1,195 @@
+"""The process: bind, load, serve, tell systemd, drain on SIGTERM."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import resource
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+from waitress import create_server
+from waitress.server import BaseWSGIServer
+from waitress.wasyncore import close_all, dispatcher
+
+from tsfm import __version__
+from tsfm.card import Card
+from tsfm.engine.engine import Service
+from tsfm.errors import ConfigError, TsfmError
+from tsfm.http.app import create_app
+from tsfm.http.auth import Access
+from tsfm.http.transport.channel import Channel, comes_back
+from tsfm.http.transport.loop import Loop
+from tsfm.series import Runtime
+from tsfm.settings import Settings, authority
+from tsfm.system import devices, ports, preload
+from tsfm.system.fdstore import hand_over, take_over
+from tsfm.system.systemd import keep_watchdog_fed, notify
+from tsfm.weights import checkpoints
+
+log = logging.getLogger(__name__)
+# The drain's three parts; together below the unit's TimeoutStopSec=30, whatever hangs.
+DRAIN_S = 18  # for what was accepted
+CLOSE_S = 3  # for all inference threads, for which nobody waits any more
+FLUSH_S = 5  # for clients to take their answers
+OUTBUF_LIMIT = 64 << 20  # more than any answer has
+# Weights, libraries and threads keep these open; the rest of what the process may open is for connections.
+FILES_OF_OUR_OWN = 100
+
+
+def serve(card: Card, settings: Settings) -> int:
+    """Serve one family until SIGTERM or SIGINT; gives the exit code.
+
+    Raises:
+        ConfigError: the port is taken, or the weights are not what they must be.
+    """
+    folder = checkpoints.resolve(card, settings.model_folder, settings.checkpoint)
+    return Process(card, settings, folder).run()
+
+
+class Process:
+    """One served family and the sockets, signals and threads around it."""
+
+    def __init__(self, card: Card, settings: Settings, folder: Path | None) -> None:
+        self._card = card
+        self._settings = settings
+        self._folder = folder
+        self._service = Service(card, settings)
+        self._stopping = threading.Event()
+        self._signals, self._signalled = socket.socketpair()
+        self._failure: TsfmError | None = None
+        access = Access(settings)
+        access.on_refusal = self._service.refused
+        self._loop = Loop(self._service.arrivals, access)
+        self._server = self._bind()
+
+    def run(self) -> int:
+        """Serve; the socket answers from the first moment, the model when it is loaded."""
+        threading.Thread(target=self._drain, name="drain", daemon=True).start()
+        self._signalled.setblocking(False)
+        signal.set_wakeup_fd(self._signalled.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # The handler takes no lock: the line that it interrupts may hold it. Python writes the signal's number into
+            # the socket, and the drain begins on its own thread.
+            signal.signal(number, lambda number, frame: self._service.stop_accepting())
+        threading.Thread(target=self._load, name="load", daemon=True).start()
+        self._loop.run()  # until _end_loop leaves it no socket
+        if self._failure:
+            raise self._failure
+        log.info("stopped")
+        return 0
+
+    def _bind(self) -> BaseWSGIServer:
+        settings, port = self._settings, self._settings.port or self._card.port
+        try:
+            kept = take_over(settings.host, port)
+            server = create_server(
+                comes_back(create_app(self._service)),
+                map=self._loop.sockets,
+                **({"sockets": [kept]} if kept else {"host": settings.host, "port": port}),
+                _dispatcher=self._loop,
+                connection_limit=_connection_limit(settings.queue),
+                recv_bytes=64 << 10,  # a request of a thousand points in one turn of the loop
+                max_request_header_size=16 << 10,
+                max_request_body_size=settings.max_body_mib << 20,
+                # Nothing is ever put into a file: the channel bounds what all bodies hold in memory.
+                inbuf_overflow=settings.max_body_mib << 20,
+                outbuf_overflow=OUTBUF_LIMIT,
+                clear_untrusted_proxy_headers=False,  # nobody here looks at them
+                ident="tsfm",
+            )
+        except OSError as error:
+            raise ConfigError(_why_not_bound(settings.host, port, error)) from error
+        server.channel_class = Channel
+        self._loop.attach(server)
+        if not kept:
+            hand_over(server.socket)
+        server.body_budget = settings.queue_mib << 20
+        server.last_call = False
+        log.info("%s %s listens on http://%s", self._card.name, __version__, authority(settings.host, port))
+        return server
+
+    def _load(self) -> None:
+        notify(f"STATUS=loading {self._card.name}")
+        settings = self._settings
+        threads = settings.threads or len(os.sched_getaffinity(0))
+        runtime = Runtime(settings.device, settings.dtype, threads)
+        try:
+            preload.finish()
+            devices.check(settings.device, settings.sources["device"])
+            self._service.start(self._folder, runtime)
+            notify("READY=1", f"STATUS=serving {self._service.summary()}")
+            keep_watchdog_fed(self._healthy, self._stopping)
+        except TsfmError as error:
+            self._fail(error)
+        except BaseException as error:  # sys.exit in a model package, too
+            log.error("%s could not be loaded", self._card.name, exc_info=error)
+            self._fail(TsfmError(f"{self._card.name} could not be loaded: {type(error).__name__}: {error}"))
+
+    def _healthy(self) -> bool:
+        return self._service.healthy() and self._loop.healthy(self._settings.stall_s)
+
+    def _fail(self, error: TsfmError) -> None:
+        self._failure = error
+        self._end_loop()
+
+    def _drain(self) -> None:
+        """On a thread that waits from the start: at the first signal, answer what was accepted, then end the loop."""
+        (number,) = self._signals.recv(1)
+        self._stopping.set()
+        self._service.stop_accepting()
+        log.info("%s: answering what was accepted, then stopping", signal.Signals(number).name)
+        notify("STOPPING=1", "STATUS=answering what was accepted")
+        try:
+            if self._service.wait_until_empty(DRAIN_S):
+                self._service.close(CLOSE_S)
+                self._server.trigger.pull_trigger(self._last_call)
+                self._flush()
+            else:
+                log.warning("requests were still running after %d s", DRAIN_S)
+        finally:
+            self._end_loop()
+
+    def _last_call(self) -> None:
+        """On the network loop: take in who has connected already, then listen no more.
+
+        Whoever comes later waits for the next process where systemd keeps the socket for it, and is refused elsewhere;
+        without this, those in between would be cut off there.
+        """
+        self._server.last_call = True
+        self._loop.accept()
+        dispatcher.close(self._server)
+
+    def _flush(self) -> None:
+        """Let the network loop answer who is connected and send what is left in its buffers."""
+        pause, began = threading.Event(), time.monotonic()
+        while (past_s := time.monotonic() - began) < FLUSH_S:  # a client that does not read is not waited for
+            channels = list(self._server.active_channels.values())
+            busy = any(channel.requests or channel.total_outbufs_len for channel in channels)
+            # For half a second those who are connected may still begin to speak.
+            if self._server.last_call and not busy and (past_s > 0.5 or not channels):
+                return
+            pause.wait(0.05)
+
+    def _end_loop(self) -> None:
+        # On the network loop's own thread; an exception there could be taken for a connection's.
+        self._server.trigger.pull_trigger(lambda: close_all(self._loop.sockets, ignore_all=True))
+
+
+def _connection_limit(queue: int) -> int:
+    """As many as there may be without running out of file descriptors: more wait until one leaves."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(10, min(queue + 1000, most - FILES_OF_OUR_OWN))
+
+
+def _why_not_bound(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        holder = ports.holder(port)
+        return f"port {port} is in use" + (f" by {holder}" if holder else "") + "; stop it or set another port"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"port {port}: this user may not listen on it; choose one from 1024 up"
+    return f"cannot listen on {authority(host, port)}: {error.strerror or error}"

@@ -1,0 +1,1 @@
+"""All that knows waitress: one thread that reads, runs and answers."""

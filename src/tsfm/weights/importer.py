@@ -1,0 +1,266 @@
+"""Take in weights that were carried here: a folder or tar of ``tsfm pull --to``, or bare files."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from stat import S_ISREG
+from typing import BinaryIO, Protocol
+
+from tsfm import card as cards
+from tsfm.card import Card, Checkpoint
+from tsfm.errors import ConfigError, TsfmError, UsageError
+from tsfm.weights import checkpoints, manifest, pins, progress, reach
+from tsfm.weights import staging as staging_
+from tsfm.weights.folder import Folder, user
+from tsfm.weights.manifest import File, Manifest
+from tsfm.weights.reach import Nearest
+
+_BLOCK = 1 << 20
+
+
+class Source(Protocol):
+    """Files by name, in one flat folder: on the disk, or in a tar file."""
+
+    label: str
+
+    def size(self, name: str) -> int | None:
+        """Bytes of the file; None: there is no such file."""
+        ...
+
+    def open(self, name: str) -> BinaryIO: ...
+
+
+class _Folder:
+    # Opened by whoever was told to import it; its files are opened before anybody steps down.
+    def __init__(self, folder: Folder) -> None:
+        self.label = str(folder.path)
+        self._folder = folder
+
+    def size(self, name: str) -> int | None:
+        try:
+            with self.open(name) as stream:
+                return os.fstat(stream.fileno()).st_size
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EINVAL):  # EINVAL: a folder, a pipe
+                return None
+            raise _unreadable(f"{self.label}/{name}", error) from None
+
+    def open(self, name: str) -> BinaryIO:
+        return reach.open_found(self._folder, name)
+
+
+class _Tar:
+    # Members are looked up by the names that we know, and only their bytes are taken: nothing
+    # in the archive decides where anything is written.
+    def __init__(self, tar: tarfile.TarFile, label: str, members: dict[str, tarfile.TarInfo]) -> None:
+        self.label = label
+        self._tar = tar
+        self._members = members
+
+    def size(self, name: str) -> int | None:
+        return self._members[name].size if name in self._members else None
+
+    def open(self, name: str) -> BinaryIO:
+        stream = self._tar.extractfile(self._members[name])
+        assert stream is not None  # noqa: S101  # only regular files are members
+        return stream  # type: ignore[return-value]
+
+
+@contextmanager
+def sources(path: Path) -> Iterator[list[Source]]:
+    """The folders of weights at ``path``: itself, those directly below it, or those in a tar file.
+
+    Raises:
+        TsfmError: there is nothing that could be weights.
+    """
+    with reach.nearest(path) as near, ExitStack() as opened:
+        try:
+            above = near if not near.missing else Nearest(near.descriptor, path.parent)
+            folder = opened.enter_context(above.make())
+            below = [] if near.missing else [opened.enter_context(each) for each in _listed_below(folder)]
+        except OSError as error:
+            raise _unreadable(str(path), error) from None
+        if not near.missing:
+            alone = folder.look(manifest.NAME) or not below
+            yield [_Folder(each) for each in ([folder] if alone else below)]
+            return
+        if len(near.missing) > 1 or not (found := folder.look(near.missing[0])) or not S_ISREG(found.st_mode):
+            raise UsageError(f"{path}: expected a folder, a tar file or a file of weights, found nothing")
+        with reach.open_found(folder, near.missing[0]) as stream:
+            packed = tarfile.is_tarfile(stream)
+            stream.seek(0)
+            if packed:
+                with _opened(stream, path) as tar:
+                    yield _in_tar(tar, str(path))
+            else:
+                yield [_Folder(folder)]
+
+
+def _listed_below(folder: Folder) -> Iterator[Folder]:
+    """The folders with a list of hashes directly below."""
+    for name in sorted(os.listdir(folder.descriptor)):
+        if name.startswith(".") or not (folder.here / name).is_dir():
+            continue
+        with reach.nearest(folder.path / name, folder, name) as near:
+            found = near.make()
+        if found.look(manifest.NAME):
+            yield found
+        else:
+            found.close()
+
+
+def identify(source: Source, family: str | None, name: str | None) -> tuple[Card, Checkpoint]:
+    """What the files are: their manifest says it, else what was ``named``, else names and sizes.
+
+    Raises:
+        ConfigError: it is not what it was said to be, or nobody can tell what it is.
+    """
+    listed = _manifest(source)
+    return _as_listed(source, listed, family, name) if listed else _by_looks(source, family, name)
+
+
+def take_in(source: Source, card: Card, checkpoint: Checkpoint, folder: str | None) -> Path:
+    """Copy one checkpoint into its family's folder, checking it on the way.
+
+    Args:
+        folder: the family's folder; None: the one that TDgpt uses too.
+
+    Returns:
+        The folder that now holds it.
+
+    Raises:
+        ConfigError: a file lacks.
+        TsfmError: a hash differs, or the disk is full; nothing was put in place.
+    """
+    listed = _manifest(source)
+    sizes = {file: source.size(file) for file in checkpoint.files}
+    if lacking := [file for file, size in sizes.items() if size is None]:
+        raise ConfigError(f"{source.label}: {checkpoint.name} needs {', '.join(lacking)}, which is not there")
+    total = sum(size or 0 for size in sizes.values())
+    with ExitStack() as opened:
+        streams = {file: opened.enter_context(source.open(file)) for file in checkpoint.files}
+        near = opened.enter_context(reach.nearest(checkpoints.family_folder(card, folder)))
+        opened.enter_context(near.as_owner())
+        root = opened.enter_context(staging_.locked(near))
+        opened.enter_context(staging_.plain_errors(near.path))
+        staging = opened.enter_context(staging_.staging(root, checkpoint))
+        staging_.require_space(root, total)
+        try:
+            with progress.showing(checkpoint.folder, total) as shown:
+                files = tuple(_copy(source, streams[file], file, staging, listed, shown.add) for file in streams)
+            if not listed and (wrong := checkpoints.problems(staging.here, checkpoint)):
+                raise TsfmError(f"{source.label} {'; '.join(wrong)}; nothing was put in place")
+            if listed and (wrong := pins.differences(checkpoint, listed.revision, files)):
+                raise TsfmError(f"{source.label}: {'; '.join(wrong)}; nothing was put in place")
+        except BaseException:
+            staging_.forget(root, checkpoint)
+            raise
+        # What comes with TDgpt lies where TDgpt looks for it: directly in the family's folder.
+        settle = staging_.settle if checkpoint.pullable else staging_.settle_flat
+        revision = listed.revision if listed else pins.recognised(checkpoint, files)
+        settle(root, staging, checkpoint, Manifest(card.name, checkpoint.name, revision, files))
+        return near.path / checkpoint.folder if checkpoint.pullable else near.path
+
+
+def _copy(
+    source: Source,
+    stream: BinaryIO,
+    name: str,
+    folder: Folder,
+    listed: Manifest | None,
+    on_bytes: Callable[[int], None],
+) -> File:
+    sha256 = hashlib.sha256()
+    with folder.create(name) as out:
+        while block := _read(stream, f"{source.label}/{name}"):
+            out.write(block)
+            sha256.update(block)
+            on_bytes(len(block))
+        entry = File(name, out.tell(), sha256.hexdigest())
+    if listed and entry not in listed.files:
+        expected = next((file for file in listed.files if file.name == name), None)
+        wanted = f"{expected.size} bytes with SHA-256 {expected.sha256}" if expected else "no such file"
+        raise TsfmError(
+            f"{source.label}: {name} is damaged: its list says {wanted}, "
+            f"found {entry.size} bytes with {entry.sha256}; nothing was put in place"
+        )
+    return entry
+
+
+def _read(stream: BinaryIO, label: str) -> bytes:
+    try:
+        return stream.read(_BLOCK)
+    except OSError as error:  # of the stick, and not of the disk that is written
+        raise _unreadable(label, error) from None
+
+
+def _unreadable(label: str, error: OSError) -> TsfmError:
+    return TsfmError(f"{label} cannot be read by {user(os.geteuid())}: {error.strerror or error}")
+
+
+def _as_listed(source: Source, listed: Manifest, family: str | None, name: str | None) -> tuple[Card, Checkpoint]:
+    if family not in (None, listed.family):
+        raise ConfigError(f"{source.label}: expected weights of {family}, found {listed.checkpoint}")
+    if listed.family not in cards.names():
+        raise ConfigError(f"{source.label}: {listed.checkpoint} is of a family that is not known: {listed.family}")
+    card = cards.read(listed.family)
+    checkpoint = checkpoints.named(card, listed.checkpoint)
+    if name and checkpoints.named(card, name) != checkpoint:
+        raise ConfigError(f"{source.label}: expected {name}, found {checkpoint.name}")
+    return card, checkpoint
+
+
+def _by_looks(source: Source, family: str | None, name: str | None) -> tuple[Card, Checkpoint]:
+    fits = [(c, k) for c, k in _known(family, name) if all(source.size(file) is not None for file in k.files)]
+    sized = [(c, k) for c, k in fits if _near(sum(source.size(f) or 0 for f in k.files), k.bytes)]
+    # A name is believed; without one the size decides, unless the files can be of one kind only.
+    chosen = fits if len(fits) == 1 else sized
+    if len(chosen) != 1:
+        raise ConfigError(
+            f"{source.label}: {'no' if not fits else 'more than one'} checkpoint has such files; "
+            "say which it is: tsfm import PATH FAMILY CHECKPOINT (see tsfm list)"
+        )
+    return chosen[0]
+
+
+def _known(family: str | None, name: str | None) -> list[tuple[Card, Checkpoint]]:
+    known = [cards.read(each) for each in ([family] if family else cards.names(packaged_only=True))]
+    if name and family:
+        return [(known[0], checkpoints.named(known[0], name))]
+    return [(card, checkpoint) for card in known for checkpoint in card.checkpoints]
+
+
+def _near(size: int, expected: int) -> bool:
+    return abs(size - expected) <= checkpoints.SAME_SIZE * expected
+
+
+def _manifest(source: Source) -> Manifest | None:
+    if source.size(manifest.NAME) is None:
+        return None
+    with source.open(manifest.NAME) as stream:
+        return manifest.parse(stream.read(manifest.LONGEST), f"{source.label}/{manifest.NAME}")
+
+
+@contextmanager
+def _opened(stream: BinaryIO, path: Path) -> Iterator[tarfile.TarFile]:
+    try:
+        with tarfile.open(fileobj=stream) as tar:
+            yield tar
+    except (tarfile.TarError, EOFError) as error:
+        raise TsfmError(f"{path}: cannot be read as a tar file: {error}") from error
+
+
+def _in_tar(tar: tarfile.TarFile, label: str) -> list[Source]:
+    folders: dict[PurePosixPath, dict[str, tarfile.TarInfo]] = {}
+    for member in tar.getmembers():
+        if member.isreg():
+            path = PurePosixPath(member.name)
+            folders.setdefault(path.parent, {})[path.name] = member
+    listed = {folder: members for folder, members in folders.items() if manifest.NAME in members}
+    return [_Tar(tar, f"{label}: {folder}", members) for folder, members in (listed or folders).items()]

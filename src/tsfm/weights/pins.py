@@ -1,0 +1,49 @@
+"""Which commit of a checkpoint is meant, and whether these are its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tsfm.card import Checkpoint
+from tsfm.weights import manifest
+from tsfm.weights.manifest import File
+
+
+def commit(folder: Path) -> str:
+    """The commit of the weights in the folder; empty: nobody knows."""
+    listed = manifest.read(folder)
+    return listed.revision if listed else ""
+
+
+def hashes(checkpoint: Checkpoint, revision: str) -> Mapping[str, str]:
+    """The SHA-256 that are known beforehand of the checkpoint's files at the revision, by name."""
+    return checkpoint.sha256 if revision == checkpoint.revision or not checkpoint.revision else {}
+
+
+def differences(checkpoint: Checkpoint, revision: str, files: Sequence[File]) -> list[str]:
+    """One sentence for each file that is said to be of the pinned commit and is not."""
+    known = hashes(checkpoint, revision) if revision else {}
+    return [
+        f"{file.name}: expected SHA-256 {known[file.name]}, as commit {revision} has it, found {file.sha256}"
+        for file in files
+        if file.sha256 != known.get(file.name, file.sha256)
+    ]
+
+
+def recognised(checkpoint: Checkpoint, files: Sequence[File]) -> str:
+    """The pinned commit, where the hash of every file is known and these are they; else empty."""
+    return checkpoint.revision if {file.name: file.sha256 for file in files} == dict(checkpoint.sha256) else ""
+
+
+def unpinned(checkpoint: Checkpoint, revision: str) -> str:
+    """A sentence for weights of another commit than the pinned one; empty: they are of that."""
+    this = f"commit {revision}" if revision else "of an unknown commit"
+    if not checkpoint.revision:
+        return f"no commit is pinned; this is {this}"
+    return "" if revision == checkpoint.revision else f"this is {this}, not the pinned {checkpoint.revision}"
+
+
+def standing(checkpoint: Checkpoint, revision: str) -> str:
+    """How the commit of weights stands to the pinned one, for people."""
+    return unpinned(checkpoint, revision) or f"commit {revision}, as pinned"

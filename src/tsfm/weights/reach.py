@@ -1,0 +1,195 @@
+"""The way to a folder, and the user to go on as: root trusts no name that another user can change.
+
+A family's folder belongs to the user who downloads, and root works in it as well. So root follows no
+link that another user can make, and works as the owner where a folder is somebody else's.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from tsfm.errors import TsfmError
+from tsfm.weights import folder
+from tsfm.weights.folder import Folder, open_regular
+
+_LOOK = os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
+_LINKS = 40  # as many as Linux follows
+_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+class Nearest:
+    """A folder as far as it is there: ``missing`` are the names that ``make`` would add."""
+
+    def __init__(self, descriptor: int, path: Path, missing: tuple[str, ...] = ()) -> None:
+        self.descriptor = descriptor
+        self.path = path
+        self.missing = missing
+
+    @property
+    def owner(self) -> os.stat_result:
+        return os.fstat(self.descriptor)
+
+    def make(self) -> Folder:
+        """Open the whole folder, with what was missing made."""
+        found = os.open(".", _OPEN, dir_fd=self.descriptor)
+        for name in self.missing:
+            folder.make(found, name)
+            found, above = os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=found), found
+            os.close(above)
+        return Folder(found, self.path)
+
+    def step_down(self) -> None:
+        """Go on for good as the user whom the folder belongs to, where root runs this and that is not root."""
+        if (uid := self.owner.st_uid) and os.geteuid() == 0:
+            gid = _group(self.owner)
+            with _allowed(uid):
+                os.setgroups([])
+                os.setresgid(gid, gid, gid)
+                os.setresuid(uid, uid, uid)
+
+    @contextmanager
+    def as_owner(self) -> Iterator[None]:
+        """Work as the user whom the folder belongs to, where root runs this and that is not root."""
+        with acting(self.owner):
+            yield
+
+
+@contextmanager
+def acting(owner: os.stat_result) -> Iterator[None]:
+    """Touch files as ``owner`` may, and come back; only root can, for others nothing changes."""
+    if os.geteuid() or not owner.st_uid:
+        yield
+        return
+    groups, gid = os.getgroups(), os.getegid()
+    try:
+        with _allowed(owner.st_uid):
+            os.setgroups([])
+            os.setegid(_group(owner))
+            os.seteuid(owner.st_uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        with suppress(PermissionError):  # then they could not be given up either
+            os.setgroups(groups)
+
+
+@contextmanager
+def _allowed(uid: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # root of a container, who is not root of every user
+        raise TsfmError(
+            f"the folder belongs to {folder.user(uid)}, and root cannot go on as that user here ({error.strerror}): "
+            "run this as that user"
+        ) from None
+
+
+@contextmanager
+def nearest(path: Path, start: Folder | None = None, name: str = "") -> Iterator[Nearest]:
+    """Walk to the folder ``path``, as far as it is there.
+
+    Args:
+        start, name: an open folder to start from and the way from there; else all of ``path`` is walked.
+
+    Raises:
+        TsfmError: a link on the way is one that another user can change; the message has the way out.
+    """
+    begin = os.dup(start.descriptor) if start else os.open("/" if path.is_absolute() else ".", _LOOK)
+    try:
+        held, missing = _walk(begin, Path(name) if start else path, path)
+    except OSError as error:
+        raise TsfmError(f"{path} cannot be reached by {folder.user(os.geteuid())}: {error.strerror}") from None
+    try:
+        yield Nearest(held, path, missing)
+    finally:
+        os.close(held)
+
+
+def _walk(held: int, way: Path, path: Path) -> tuple[int, tuple[str, ...]]:
+    """The last folder on the way that is there, and the names beyond it; ``held`` is closed."""
+    names, links = _parts(way), 0
+    try:
+        while names and (facts := _look(held, names[0])) and stat.S_IFMT(facts.st_mode) in (stat.S_IFLNK, stat.S_IFDIR):
+            if stat.S_ISDIR(facts.st_mode):
+                below = os.open(names.pop(0), _LOOK | os.O_NOFOLLOW, dir_fd=held)
+            elif (links := links + 1) > _LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            else:
+                target = Path(os.readlink(names[0], dir_fd=held))
+                _trust(os.fstat(held), facts, path, target)
+                names[:1] = _parts(target)
+                below = os.open("/", _LOOK) if target.is_absolute() else os.dup(held)
+            os.close(held)
+            held = below
+    except BaseException:
+        os.close(held)
+        raise
+    return held, tuple(names)
+
+
+def _parts(path: Path) -> list[str]:
+    return [part for part in path.parts if part != "/"]
+
+
+def _look(held: int, name: str) -> os.stat_result | None:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return os.stat(name, dir_fd=held, follow_symlinks=False)
+    return None
+
+
+def open_found(held: Folder, name: str) -> BinaryIO:
+    """Open a file that is to be carried away; root follows a link only as the user who could have made it.
+
+    So nobody has root copy, readable for all, what he himself may not read.
+
+    Raises:
+        OSError: it cannot be opened, or is no file.
+        TsfmError: it is a link, or one of several names of a file, that anybody could have made.
+    """
+    if os.geteuid() or only_roots(facts := held.facts):
+        return open_regular(name, held.descriptor)
+    try:
+        stream = open_regular(name, held.descriptor, follow=False)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    else:
+        if os.fstat(stream.fileno()).st_nlink == 1:
+            return stream
+        stream.close()
+    if not facts.st_uid:
+        raise TsfmError(f"{held.path / name} is a link that another user could have made: name the file it leads to")
+    with acting(facts):
+        return open_regular(name, held.descriptor)
+
+
+def only_roots(facts: os.stat_result) -> bool:
+    """Whether nobody but root can put a name into the folder."""
+    return facts.st_uid == 0 and not facts.st_mode & _OTHERS
+
+
+def _trust(above: os.stat_result, link: os.stat_result, path: Path, target: Path) -> None:
+    good = link.st_uid == 0 and only_roots(above) if os.geteuid() == 0 else link.st_uid in (0, os.geteuid())
+    if not good:
+        whose = folder.user(link.st_uid or above.st_uid)
+        raise TsfmError(
+            f"{path} leads through a symbolic link to {target} that {whose} can change, so it is not followed: "
+            "name the folder that is meant itself"
+        )
+
+
+def _group(owner: os.stat_result) -> int:
+    """The group of the owner's own; the folder's may be root's."""
+    try:
+        return pwd.getpwuid(owner.st_uid).pw_gid
+    except KeyError:
+        return owner.st_gid or owner.st_uid
