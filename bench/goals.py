@@ -25,15 +25,13 @@ class Goal:
         return f"at least {self.least:g}" if self.least is not None else f"at most {self.most:g}"
 
 
-def _coverage(level: float) -> Goal:
-    return Goal(
-        f"coverage_(persistence|timemoe|tdtsfm)_{level}",
-        f"share of points inside the {level:.0%} interval",
-        round(level - 0.05, 3),
-        round(level + 0.05, 3),
-    )
+def _coverage(names: str, level: float, within: float, of: str) -> Goal:
+    """A goal for the keys ``coverage_<names>``: ``level`` of the points inside, give or take ``within``."""
+    meaning = f"share of points inside the {level:.0%} interval, {of}"
+    return Goal(f"coverage_{names}", meaning, round(level - within, 3), round(level + within, 3))
 
 
+LEVELS = (0.5, 0.8, 0.95)
 GOALS = [
     Goal("overhead_ms_c1", "HTTP round trip minus the bare forward, ms", most=1.0),
     Goal("batch_efficiency_c32", "series/s of 32 clients over a bare batch of 32", least=0.9),
@@ -56,7 +54,11 @@ GOALS = [
     Goal(r"rss_ratio_\w+", "memory while serving over weights and bare torch", most=1.3),
     Goal("idle_cpu_percent", "CPU while nothing is asked, percent", most=0.5),
     Goal("rss_growth", "memory after 10,000 requests over that after 1,000, minus 1", most=0.05),
-    *(_coverage(level) for level in (0.5, 0.8, 0.95)),
+    *(_coverage(f"persistence_{level}", level, 0.03, "conformal, real series") for level in LEVELS),
+    *(_coverage(f"(timemoe|tdtsfm)_{level}", level, 0.05, "random weights, made series") for level in LEVELS),
+    _coverage(r"short_\d+_\d+", 0.95, 0.05, "by points of history and lead"),
+    *(_coverage(rf"gap_(middle|end)_{level}", level, 0.08, "points missing") for level in (0.5, 0.8)),
+    _coverage("variance_(x4|d4)", 0.8, 0.10, "variance changed in the last fifth"),
     Goal("mase_ratio_fracast", "error of Fracast over seasonal naive's (MASE)", most=1.0),
 ]
 

@@ -1,4 +1,4 @@
-"""Do intervals hold what they promise? Share of real points inside them, at three levels."""
+"""Do intervals hold what they promise? Share of points inside them, at three levels."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench import common, real
+from bench import causal, common, made, real
 
 LEVELS = (0.5, 0.8, 0.95)
-ORIGINS = 24
+ORIGINS = 12
 RANDOM = {"timemoe": "50M", "tdtsfm": "v1"}
 
 
-def run(origins: int = ORIGINS, keys: Sequence[str] = tuple(RANDOM)) -> dict[str, float]:
+def run(origins: int = ORIGINS, keys: Sequence[str] = tuple(RANDOM), repeats: int = made.REPEATS) -> dict[str, float]:
     """Mean over series: Fracast as it is, conformal intervals around persistence and around random weights.
 
     A model without any skill cannot cover a trend, so those with random weights meet stationary series.
@@ -22,11 +22,13 @@ def run(origins: int = ORIGINS, keys: Sequence[str] = tuple(RANDOM)) -> dict[str
     from tsfm.series import Runtime
 
     runtime = Runtime(threads=common.THREADS)
-    found = coverage("fracast", families.load("fracast", None, runtime), real.series(), origins)
-    found |= coverage("persistence", Persistence(), real.series(), origins)
+    found = made.run(repeats)
+    found |= coverage("persistence", causal.Persistence(), real.reporting(), origins)
+    found |= coverage("persistence_choosing", causal.Persistence(), real.choosing(), origins)
+    found |= coverage("fracast", families.load("fracast", None, runtime), real.reporting(), origins)
     for family in keys:
         model = families.load(family, common.checkpoint(family, RANDOM[family]), runtime)
-        found |= coverage(family, model, real.stationary(), max(2, origins // 2))
+        found |= coverage(family, model, real.stationary(), origins)
     return found
 
 
@@ -47,30 +49,3 @@ def coverage(name: str, model: object, series: Sequence[real.Real], origins: int
         inside.append(within.mean(axis=(0, 2)))
     means = np.mean(inside, axis=0)
     return {f"coverage_{name}_{level}": float(mean) for level, mean in zip(LEVELS, means, strict=True)}
-
-
-class Persistence:
-    """The last value for ever, with the intervals that point models get: a predictor of known merit."""
-
-    max_context = real.CONTEXT
-    min_context = min_room = 1
-
-    def __init__(self) -> None:
-        from tsfm.series import Capabilities
-
-        self.capabilities = Capabilities()
-
-    def context_for(self, horizon: int, schema: tuple[int, int]) -> int:
-        return self.max_context
-
-    def forecast(self, batch: Sequence[object], horizon: int, levels: Sequence[float]) -> list[object]:
-        from tsfm.numerics.conformal import intervals
-        from tsfm.series import Forecast
-
-        answers = []
-        for series in batch:
-            history = np.asarray(series.target, np.float64)
-            past = np.repeat(history[:, None], horizon, axis=1)
-            point = np.full(horizon, history[-1])
-            answers.append(Forecast(point, intervals(history, np.arange(len(history)), past, point, levels)))
-        return answers

@@ -21,7 +21,7 @@ import venvs
 from tsfm import families, settings
 from tsfm.card import Card, Checkpoint
 from tsfm.errors import TsfmError
-from tsfm.weights import importer, manifest
+from tsfm.weights import identify, importer, manifest
 from tsfm.weights.manifest import Manifest
 
 
@@ -32,7 +32,7 @@ def main(words: Sequence[str]) -> int:
     families.find(family)
     with importer.sources(Path(path)) as found:
         for source in found:
-            card, checkpoint = importer.identify(source, family, name[0] if name else None)
+            card, checkpoint = identify.identify(source, family, name[0] if name else None, None)
             venvs.BUILD.mkdir(exist_ok=True)
             with tempfile.TemporaryDirectory(dir=venvs.BUILD, prefix="weights-") as stage:
                 folder = importer.take_in(source, card, checkpoint, f"{stage}/in")

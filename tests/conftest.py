@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # checkpoints/<family>.py are shared by tests and benchmarks
+sys.path[:0] = [str(HERE), str(HERE.parent)]  # checkpoints/<family>.py and bench are shared by tests and benchmarks
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Idle OpenMP threads that spin take the CPUs from whatever else runs; set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,13 +1,10 @@
 """The benchmark's parts run, on inputs too small to measure anything, and give the keys that are promised."""
 
 import os
-import sys
+import re
 
 import pytest
-from conftest import HERE
-
-sys.path.insert(0, str(HERE.parent))
-from bench import common, goals, intervals, models, server, skill, start
+from bench import common, goals, intervals, models, real, server, skill, start
 
 
 def with_goals(found):
@@ -53,13 +50,26 @@ def test_a_checkpoint_is_made_again_when_its_maker_has_changed(tmp_path, monkeyp
     assert file.stat().st_size > 1000
 
 
-def test_intervals_and_skill_are_measured_on_real_series():
-    covered = intervals.run(origins=2, keys=[])
-    assert {f"coverage_{name}_{level}" for name in ("fracast", "persistence") for level in (0.5, 0.8, 0.95)} == set(
-        covered
-    )
+def test_intervals_and_skill_are_measured_on_real_series_and_made_ones():
+    covered = intervals.run(origins=2, keys=[], repeats=8)
+    promised = [goal.key for goal in goals.GOALS if goal.key.startswith("coverage_") and "timemoe" not in goal.key]
+    assert all(any(re.fullmatch(key, name) for name in covered) for key in promised)
+    assert {f"coverage_fracast_{level}" for level in (0.5, 0.8, 0.95)} < set(covered)
     assert all(0 <= share <= 1 for share in covered.values())
     assert skill.run(origins=2)["mase_ratio_fracast"] > 0
+
+
+def test_the_wide_set_is_wide_and_its_halves_share_nothing():
+    series = {one.name: one for one in real.series()}
+    chosen, reported = ({one.name for one in half} for half in (real.choosing(), real.reporting()))
+    assert chosen | reported == set(series)
+    assert not chosen & reported
+    assert min(len(chosen), len(reported)) >= 40
+    assert min(len(one.values) for one in series.values()) == 36
+    assert max(len(one.values) for one in series.values()) == 17_000
+    assert real.DATA.stat().st_size <= 300_000
+    documented = (real.DATA.parent / "README.md").read_text()
+    assert all(f"`{name}`" in documented for name in series)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +79,12 @@ def test_intervals_and_skill_are_measured_on_real_series():
         ("overhead_ms_c1", 1.01, False),
         ("moirai_quality_drift", 0.03, False),
         ("timesfm_quality_drift_float32", 0.001, False),
-        ("coverage_persistence_0.8", 0.76, True),
-        ("coverage_persistence_0.8", 0.86, False),
+        ("coverage_timemoe_0.8", 0.76, True),
+        ("coverage_persistence_0.8", 0.76, False),
+        ("coverage_persistence_0.8", 0.78, True),
+        ("coverage_short_50_48", 0.89, False),
+        ("coverage_gap_end_0.5", 0.57, True),
+        ("coverage_variance_d4", 0.91, False),
     ],
 )
 def test_a_value_is_marked_by_its_goal(key, value, met):

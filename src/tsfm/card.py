@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ class Checkpoint:
         pullable: False for weights that come by other ways than the hub.
         revision: the hub's commit that is downloaded; empty: none is known, and the newest is.
         sha256: of the files at that commit, by name, as far as they are known.
+        marks: what config.json says of every model of this kind; "*": the key is there.
+        shape: what it says of this one's size, beyond that.
+        own: it was given a name of its own when it was imported; no card lists it.
     """
 
     name: str
@@ -38,6 +42,9 @@ class Checkpoint:
     pullable: bool = True
     revision: str = ""
     sha256: Mapping[str, str] = field(default_factory=dict, hash=False)
+    marks: Mapping[str, object] = field(default_factory=dict, hash=False)
+    shape: Mapping[str, object] = field(default_factory=dict, hash=False)
+    own: bool = False
 
     @property
     def folder(self) -> str:
@@ -82,6 +89,7 @@ def names(packaged_only: bool = False) -> list[str]:
     return [name for name in found if read(name).packaged] if packaged_only else found
 
 
+@cache
 def read(name: str) -> Card:
     """The card of a family whose file exists."""
     tree = ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ import pytest
 from checkpoints import chronos, tdtsfm
 from conftest import Live, free_port
 
-from tsfm import card
+from tsfm import card, paths
 from tsfm.cli import legacy_scripts
 from tsfm.errors import ConfigError, UsageError
 
@@ -226,21 +226,24 @@ def test_an_environment_whose_python_is_another_ones_is_told_and_not_entered_for
     assert "reinstall the package" in said
 
 
-def test_a_runtime_without_the_hubs_client_is_entered_once(tmp_path):
+@pytest.mark.parametrize(
+    ("own", "reason"),
+    [(False, "does not run in its own environment"), (True, "no pandas in ")],
+    ids=["foreign", "empty"],
+)
+def test_an_environment_for_the_command_line_that_cannot_be_used_is_entered_once(own, reason, tmp_path):
     root = payload(tmp_path)
-    for broken in (True, False):
-        home = root / "usr/lib/taos-tsfm/runtime"
-        shutil.rmtree(home, ignore_errors=True)
-        (home / "bin").mkdir(parents=True)
-        (home / "bin/python").symlink_to(os.path.realpath(sys.executable))
-        if not broken:
-            (home / "pyvenv.cfg").write_text(f"home = {Path(os.path.realpath(sys.executable)).parent}\n")
-        source = "import sys; sys.path[:0] = [sys.argv.pop(1)]; from tsfm.cli.main import main; sys.exit(main())"
-        bare = [os.path.realpath(sys.executable), "-I", "-S", "-c", source, root / "usr/lib/taos-tsfm/lib"]
-        started = Script(root, *bare, "pull", "chronos", "--folder", tmp_path / "m", port=free_port())
-        code, said = started.ended()
-        assert (code, said.count("\n")) == (78, 1), said
-        assert ("does not run in its own environment" if broken else "lacks huggingface_hub") in said
+    home = root / paths.COMMAND_LINE.relative_to(paths.ROOT)
+    (home / "bin").mkdir(parents=True)
+    (home / "bin/python").symlink_to(os.path.realpath(sys.executable))
+    if own:
+        (home / "pyvenv.cfg").write_text(f"home = {Path(os.path.realpath(sys.executable)).parent}\n")
+    source = "import sys; sys.path[:0] = [sys.argv.pop(1)]; from tsfm.cli.main import main; sys.exit(main())"
+    bare = [os.path.realpath(sys.executable), "-I", "-S", "-c", source, root / "usr/lib/taos-tsfm/lib"]
+    started = Script(root, *bare, "forecast", tmp_path / "x.csv", port=free_port())
+    code, said = started.ended()
+    assert (code, said.count("\n")) == (78, 1), said
+    assert reason in said
 
 
 def test_other_arguments_are_refused_with_the_forms_that_there_are():

@@ -36,11 +36,13 @@ class Takes:
         (0.001, tasks.WORTH_TRYING_S, 4, 1),  # large: not tried
     ],
 )
-def test_one_series_gets_the_threads_that_it_is_done_soonest_with(monkeypatch, one_s, four_s, best, runs):
+def test_one_series_gets_the_threads_that_it_is_done_soonest_with(monkeypatch, caplog, one_s, four_s, best, runs):
     ask = Takes(one_s, four_s)
+    caplog.set_level("INFO")
     monkeypatch.setattr(threads, "use", ask.given.append)
     assert tasks.Trial(ask, 4).run(BATCH) == [best]
     assert len(ask.given) == runs
+    assert (f"runs on {best} of 4 threads" in caplog.text) == (runs > 1)
 
 
 class Answers:

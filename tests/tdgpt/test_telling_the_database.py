@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import socket
 import threading
 import time
@@ -253,3 +254,26 @@ def test_a_refusal_by_the_adapter_is_not_asked_twice(host: Host) -> None:
         with pytest.raises(database.Trouble, match="refuses user root"):
             update()
     assert not (host.root / "asked").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.parametrize("place", ["bin", "bin/taos", "opt", "opt/taos"])
+def test_root_does_not_run_a_program_that_another_user_can_exchange(place: str, host: Host) -> None:
+    host.command("taos", f"touch {host.root}/trapped")
+    (host.root / "opt").mkdir()
+    (host.bin / "taos").rename(host.root / "opt/taos")
+    (host.bin / "taos").symlink_to(host.root / "opt/taos")
+    access = database.Access("127.0.0.1", 6041, 6030, "root", "secret", False)
+    os.chown(host.root / place, 65534, 65534, follow_symlinks=False)
+    with pytest.raises(database.Trouble, match=r"is not run as root: .*belongs to user 65534; make it root's"):
+        database.cli(access, "show anodes", Deadline.after(5))
+    os.chown(host.root / place, 0, 0, follow_symlinks=False)
+    if place in ("bin", "opt"):
+        (host.root / place).chmod(0o777)
+        with pytest.raises(database.Trouble, match="may be changed by others"):
+            database.cli(access, "show anodes", Deadline.after(5))
+        (host.root / place).chmod(0o1777)
+    assert not (host.root / "trapped").exists()
+    with pytest.raises(database.Trouble, match="no answer"):
+        database.cli(access, "show anodes", Deadline.after(5))
+    assert (host.root / "trapped").exists()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import HERE
 
 from tsfm.cli.commands import weights_folder
 from tsfm.errors import TsfmError
@@ -63,3 +66,20 @@ def test_below_what_somebody_else_can_change_nothing_is_made(root: Path, change)
     with pytest.raises(TsfmError, match=r"model is not root's alone to change; run: install -d -o nobody -g nobody "):
         weights_folder.make(above / "chronos", NOBODY)
     assert not (above / "chronos").exists()
+
+
+def test_a_download_into_somebody_elses_folder_is_refused_with_the_owner(root: Path) -> None:
+    root.chmod(0o755)
+    (root / "chronos").mkdir()
+    os.chown(root / "chronos", 1, 1)
+    settings = root / "tsfm.ini"
+    settings.write_text(f"[chronos]\nmodel_folder = {root}/chronos\n")
+    # The library where the downloader can read it, whoever may read this checkout.
+    shutil.copytree(HERE.parent / "src/tsfm", root / "lib/tsfm", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {"PYTHONPATH": str(root / "lib"), "TSFM_INI": str(settings), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    command = [os.path.realpath(sys.executable), "-B", "-m", "tsfm", "pull", "chronos"]
+    ran = {"env": environment, "cwd": "/", "user": NOBODY.pw_uid, "group": NOBODY.pw_gid, "extra_groups": []}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, **ran)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"{root}/chronos cannot be written (Permission denied); {root}/chronos belongs to daemon: run the" in line

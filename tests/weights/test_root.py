@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tsfm.errors import TsfmError
+from tsfm.weights import reach
 from weights.conftest import COMMAND, MODEL, Box, model
 from weights.hub import Fault, Hub
 
@@ -374,3 +376,22 @@ def test_root_of_a_container_that_does_not_know_the_owner_is_told_so(box: Box, s
         assert done.returncode == 1
         assert "root cannot go on as that user here" in done.stderr
         assert "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_link_of_roots_to_what_is_not_there_yet_is_followed(box: Box, ground: Path, stick: Path, hub: Hub) -> None:
+    box.root.rmdir()
+    box.root.parent.rmdir()
+    (ground / "model").symlink_to(ground / "disk" / "of" / "many" / "folders" / "that" / "are" / "not" / "there")
+    assert run(box, "import", stick).returncode == 0
+    assert complete(box, hub)
+
+
+@pytest.mark.parametrize("planted", ["os.mkdir('new')", "os.symlink('/etc', 'new')"])
+def test_a_folder_that_another_user_makes_just_before_root_does_is_refused(ground: Path, planted: str) -> None:
+    ground.chmod(0o1777)
+    with reach.nearest(ground / "new" / "chronos") as near:
+        assert near.missing == ("new", "chronos")
+        plant(planted, ground)
+        with pytest.raises(TsfmError, match=r"/new (belongs to user nobody, not|is a symbolic)"):
+            near.make()
+    assert [path.name for path in ground.rglob("chronos")] == []

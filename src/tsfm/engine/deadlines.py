@@ -6,9 +6,11 @@ import threading
 import time
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from tsfm.errors import DeadlinePassed
+
+T = TypeVar("T")
 
 
 class Deadlines:
@@ -61,6 +63,12 @@ class Deadlines:
                 self._wakes = deadline
                 self._changed.wait(deadline - now)
         return None
+
+
+def finish(future: Future[T], result: T) -> None:
+    """Succeed, unless it is done."""
+    with suppress(InvalidStateError):
+        future.set_result(result)
 
 
 def give_up(future: Future[Any], error: Exception) -> None:

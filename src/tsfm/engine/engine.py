@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -16,14 +17,14 @@ import numpy as np
 from tsfm import __version__, families
 from tsfm.card import Card
 from tsfm.engine import memory, tasks, threads
-from tsfm.engine.deadlines import Deadlines
+from tsfm.engine.deadlines import Deadlines, finish
 from tsfm.engine.ingress import Arrivals
 from tsfm.engine.metrics import Metrics
 from tsfm.engine.pending import Answer
 from tsfm.engine.scheduler import Batcher
 from tsfm.engine.work import Job, always
 from tsfm.errors import ConfigError, ModelFailed, NotReady, QueueFull
-from tsfm.http import requests
+from tsfm.http import bodies, requests
 from tsfm.numerics import scaling
 from tsfm.series import Family, FloatArray, Forecast, Imputer, Model, Runtime, Series
 from tsfm.settings import Settings
@@ -50,6 +51,7 @@ class Service:
         self._bytes_inside = 0
         self._left = threading.Condition()
         self._deadlines = Deadlines(settings.deadline_s)
+        self._large = bodies.LargeBodies(card.task, lambda: self.limits)
 
     # Life
 
@@ -88,7 +90,8 @@ class Service:
             return self._left.wait_for(lambda: not self._inside, timeout_s)
 
     def close(self, timeout_s: float | None = None) -> None:
-        """End the inference thread, if it ever began; one that hangs is left to the process's end."""
+        """End the inference threads, if they ever began; one that hangs is left to the process's end."""
+        self._large.close()
         if self._batcher:
             self._batcher.close(timeout_s)
         self._deadlines.close()
@@ -208,6 +211,30 @@ class Service:
             raise
         answer.future.add_done_callback(lambda _: self._leave(body_bytes))
         return answer
+
+    def read(
+        self,
+        body: bytes,
+        deadline: float,
+        wanted: Callable[[], bool],
+        then: Callable[[bodies.Request], Answer[T]],
+    ) -> Answer[T]:
+        """What ``then`` makes of the request in a body; of a large one later, on another thread.
+
+        Raises:
+            BadRequest, TooLarge: at once, or when the answer is asked for.
+        """
+        if len(body) <= bodies.LARGE:
+            return then(bodies.read(self.card.task, body, self.limits))
+        done: Future[Answer[T]] = Future()
+
+        def begin(request: bodies.Request) -> None:
+            answer = then(request)
+            answer.future.add_done_callback(lambda _: finish(done, answer))
+
+        self._deadlines.watch(done, deadline)
+        self._large.submit(bodies.Unread(body, deadline, wanted, begin, cast("Future[object]", done)))
+        return Answer(done, lambda answer: answer.get())
 
     def forecast(
         self, request: requests.ForecastRequest, deadline: float, wanted: Callable[[], bool] = always

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from tsfm.errors import ModelFailed
 from tsfm.numerics import scaling
 from tsfm.series import Family, FloatArray, Forecast, Imputer, Model, Series
 
+log = logging.getLogger(__name__)
 EXAMPLE_POINTS, EXAMPLE_HORIZON = 512, 10
 # A model whose first forward takes longer gains by every CPU: it is not tried with one, and its start is not held up.
 WORTH_TRYING_S = 0.05
@@ -67,7 +69,10 @@ class Trial:
             return [self.threads]
         turns = [(self._seconds(batch, self.threads), self._seconds(batch, 1)) for _ in range(TRIES)]
         many, one = (min(seconds) for seconds in zip(*turns, strict=True))
-        return [1 if one < many else self.threads]
+        chosen = 1 if one < many else self.threads
+        took = f"{many * 1000:.1f} ms with all, {one * 1000:.1f} ms with one"
+        log.info("a series that is alone runs on %d of %d threads: %s", chosen, self.threads, took)
+        return [chosen]
 
     def _seconds(self, batch: Sequence[Series], threads: int, look: bool = False) -> float:
         cpu_threads.use(threads)

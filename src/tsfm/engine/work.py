@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tsfm.engine.deadlines import give_up
+from tsfm.engine.deadlines import finish, give_up
 from tsfm.errors import ModelFailed, OutOfMemory, TsfmError
 from tsfm.series import Series
 
@@ -50,8 +49,7 @@ def run(batch: list[Job]) -> None:
         _fail(batch, error)
     else:
         for job, answer in zip(batch, answers, strict=True):
-            with suppress(InvalidStateError):  # given up meanwhile
-                job.future.set_result(answer)
+            finish(job.future, answer)
 
 
 def _fail(batch: list[Job], error: Exception) -> None:

@@ -103,9 +103,10 @@ class TDtsfm:
         pasts = [[next(past) for _ in some] for some in shifts]
         points = self._generate([_whole_patches(t) for t in targets], [one[0][-1] for one in pasts], horizon)
         answers = []
-        for target, point, some, made in zip(targets, points, shifts, pasts, strict=True):
+        for series, target, point, some, made in zip(batch, targets, points, shifts, pasts, strict=True):
             origins, forecasts = _by_origin(len(target), some, made)
-            answers.append(Forecast(point, conformal.intervals(target.numpy(), origins, forecasts, point, levels)))
+            quantiles = conformal.intervals(target.numpy(), origins, forecasts, point, levels, series.filled)
+            answers.append(Forecast(point, quantiles))
         return answers
 
     def _generate(self, contexts: Sequence[Tensor], first: Sequence[Tensor], horizon: int) -> list[FloatArray]:

@@ -40,6 +40,8 @@ CARD = {
             "revision": "446753ee48ff3726d0606a81d0092d54acee995e",
             "parameters": 113_352_192,
             "bytes": 226_760_971,
+            "marks": {"model_type": "time_moe"},
+            "shape": {"hidden_size": 384},
             "files": ["config.json", "model.safetensors"],
             "capabilities": [],
         },
@@ -48,6 +50,8 @@ CARD = {
             "revision": "794591bfeb1225fdf742cec0f4c71f20c3f3b87e",
             "parameters": 453_196_800,
             "bytes": 906_450_811,
+            "marks": {"model_type": "time_moe"},
+            "shape": {"hidden_size": 768},
             "files": ["config.json", "model.safetensors"],
             "capabilities": [],
         },
@@ -106,10 +110,10 @@ class TimeMoe:
         normal = [(x - mean) / (spread or 1.0) for x, (mean, spread) in zip(contexts, scales, strict=True)]
         points, pasts = self._generate(normal, horizon, conformal.needed(levels))
         answers = []
-        for context, point, past, (mean, spread) in zip(normal, points, pasts, scales, strict=True):
+        for series, context, point, past, (mean, spread) in zip(batch, normal, points, pasts, scales, strict=True):
             origins = np.arange(len(context) - len(past), len(context))
-            rows = conformal.intervals(context.numpy(), origins, past, point, levels)
-            answers.append(Forecast(point * spread + mean, rows * spread + mean))
+            rows = conformal.intervals(context.numpy(), origins, past, point, levels, series.filled)
+            answers.append(Forecast(point.astype(np.float64) * spread + mean, rows * spread + mean))
         return answers
 
     def _generate(

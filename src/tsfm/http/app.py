@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from io import BytesIO
+from typing import Any
 
 import numpy as np
 import orjson
@@ -104,14 +106,21 @@ def _begin(service: Service) -> Answer[Fields]:
         encoding = request.headers.get("Content-Encoding", "identity")
         if encoding.strip().lower() not in ("identity", ""):
             raise Encoded(f"Content-Encoding: expected none, since bodies are not unpacked, got {encoding[:40]}")
-        body = requests.decode(request.get_data(cache=False))
-        return TASKS[service.card.task](service, body, deadline, wanted)
+        start = TASKS[service.card.task]
+        return service.read(_body(), deadline, wanted, lambda asked: start(service, asked, deadline, wanted))
 
     return service.admitted(request.content_length or 0, begin)
 
 
-def _forecast(service: Service, body: Fields, deadline: float, wanted: Callable[[], bool]) -> Answer[Fields]:
-    asked = requests.forecast_request(body, service.limits)
+def _body() -> bytes:
+    """The present request's body; as it lies in memory where the server keeps it there, since copying takes time."""
+    stream = request.environ["wsgi.input"]
+    return stream.getvalue() if isinstance(stream, BytesIO) else request.get_data(cache=False)
+
+
+def _forecast(
+    service: Service, asked: requests.ForecastRequest, deadline: float, wanted: Callable[[], bool]
+) -> Answer[Fields]:
     warnings = [*asked.warnings, *service.warnings(asked.series)]
 
     def fields(answer: Forecast) -> Fields:
@@ -122,13 +131,17 @@ def _forecast(service: Service, body: Fields, deadline: float, wanted: Callable[
     return service.forecast(asked, deadline, wanted).then(fields)
 
 
-def _impute(service: Service, body: Fields, deadline: float, wanted: Callable[[], bool]) -> Answer[Fields]:
-    asked = imputation.parse(body, service.limits)
+def _impute(
+    service: Service, asked: imputation.ImputationRequest, deadline: float, wanted: Callable[[], bool]
+) -> Answer[Fields]:
     return service.impute(asked.series, deadline, wanted).then(lambda filled: imputation.answer(asked, filled))
 
 
-# From a decoded body to the fields of the answer, by the task of the family's card.
-TASKS = {"forecast": _forecast, "imputation": _impute}
+# From a checked request to the fields of the answer, by the task of the family's card.
+TASKS: dict[str, Callable[[Service, Any, float, Callable[[], bool]], Answer[Fields]]] = {
+    "forecast": _forecast,
+    "imputation": _impute,
+}
 
 
 def _json(fields: Fields, status: int = 200) -> Response:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsfm.errors import BadRequest, TooLarge
-from tsfm.http.requests import exact, integers, shown, unknown
+from tsfm.http.requests import check_most, exact, shown, timestamps, unknown
 from tsfm.numerics.exact import kept, placed, rounded
 from tsfm.series import FloatArray, Series
 from tsfm.settings import Settings
@@ -81,6 +81,7 @@ def parse(body: dict[str, object], limits: Settings) -> ImputationRequest:
         BadRequest, TooLarge: one sentence that names the field, what was expected and what came.
     """
     values = body.get("input")
+    check_most("input", values, min(limits.max_rows, MAX_ROWS))
     target, origin = exact("input", values)
     _check_rows(len(target), limits)
     times = _times(body.get("ts"), len(target))
@@ -130,9 +131,7 @@ def _check_rows(rows: int, limits: Settings) -> None:
 
 def _times(value: object, rows: int) -> list[int]:
     """Ascending timestamps as Python's integers: their differences may need more than 64 bits."""
-    times: list[int] = integers("ts", value).tolist()
-    if len(times) != rows:
-        raise BadRequest(f"ts: expected {rows} timestamps, one for each point of input, got {len(times)}")
+    times: list[int] = timestamps(value, rows).tolist()
     for at, (before, here) in enumerate(pairwise(times), start=1):
         if here == before:
             raise BadRequest(f"ts[{at}]: expected each timestamp once, got {here} again")

@@ -68,6 +68,7 @@ def forecast_request(body: dict[str, object], limits: Settings) -> ForecastReque
     Raises:
         BadRequest, TooLarge: one sentence that names the field, what was expected and what came.
     """
+    check_most("input", body.get("input"), limits.max_rows)
     target, origin = exact("input", body.get("input"))
     check_rows("input", len(target), limits)
     horizon = whole("next_len", given(body, "next_len", DEFAULT_HORIZON), 1, limits.max_horizon)
@@ -145,6 +146,12 @@ def check_context(series: Series, room: int, min_context: int, family: str) -> N
         )
 
 
+def check_most(field: str, value: object, most: int) -> None:
+    """Refuse a list of more points than that, before any time is spent on them."""
+    if isinstance(value, list) and len(value) > most:
+        raise TooLarge(f"{field}: expected at most {most} points, got {len(value)}")
+
+
 def check_rows(field: str, rows: int, limits: Settings) -> None:
     """Refuse fewer or more points than the settings allow."""
     if rows > limits.max_rows:
@@ -165,12 +172,20 @@ def check_times(value: object, rows: int) -> None:
     """Timestamps are optional: whole numbers, one for each point, oldest first."""
     if value is None or value == []:
         return
-    times = integers("ts", value)
-    if len(times) != rows:
-        raise BadRequest(f"ts: expected {rows} timestamps, one for each point of input, got {len(times)}")
+    times = timestamps(value, rows)
     # Compared, not subtracted: a difference may need more than 64 bits.
     if (late := np.flatnonzero(times[1:] < times[:-1])).size:
         raise BadRequest(f"ts: expected oldest first, got an earlier timestamp at position {late[0] + 1}")
+
+
+def timestamps(value: object, rows: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """As many whole numbers as there are points; a longer list is not even looked at."""
+    count = len(value) if isinstance(value, list) else 0
+    if count <= rows:
+        times = integers("ts", value)
+    if count != rows:
+        raise BadRequest(f"ts: expected {rows} timestamps, one for each point of input, got {count}")
+    return times
 
 
 def covariates(field: str, value: object, length: int) -> FloatArray:
@@ -186,9 +201,10 @@ def covariates(field: str, value: object, length: int) -> FloatArray:
                 f"{field}: expected a list of lists of numbers, one list for each covariate, "
                 f"got {shown(entry)} at position {index}"
             )
-        row, _ = exact(f"{field}[{index}]", entry)
-        if len(row) != length:
-            raise BadRequest(f"{field}[{index}]: expected {length} numbers, got {len(row)}")
+        if len(entry) <= length:
+            row, _ = exact(f"{field}[{index}]", entry)
+        if len(entry) != length:
+            raise BadRequest(f"{field}[{index}]: expected {length} numbers, got {len(entry)}")
         rows.append(row)
     return np.stack(rows)
 

@@ -145,8 +145,9 @@ class Process:
         log.info("%s: answering what was accepted, then stopping", signal.Signals(number).name)
         notify("STOPPING=1", "STATUS=answering what was accepted")
         try:
-            if self._service.wait_until_empty(DRAIN_S):
-                self._service.close(CLOSE_S)
+            empty = self._service.wait_until_empty(DRAIN_S)
+            self._service.close(CLOSE_S)
+            if empty:
                 self._server.trigger.pull_trigger(self._last_call)
                 self._flush()
             else:

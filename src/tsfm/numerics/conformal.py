@@ -4,16 +4,20 @@ A causal model's pass over the history already holds its forecast at every past 
 residuals of every lead time cost no further pass. Their quantiles, put around the point forecast,
 make the interval (split conformal prediction: Vovk et al., Algorithmic Learning in a Random World,
 2nd ed., section 4.2; recent residuals count more: Barber et al., Conformal prediction beyond
-exchangeability, 2023), with four corrections:
+exchangeability, 2023), with five corrections:
 
 * Residuals of neighbouring origins share most of their lead, so n of them at lead j count as n/j
-  independent ones.
+  independent ones, or as n/i where the errors have levelled off by lead i. A lead with fewer than four
+  of those is not measured.
+* Residuals are of the size that errors had then, and are brought to the size they have now
+  (``tsfm.numerics.localscale``).
 * Few residuals show too little of the tails: quantiles are widened as Student's t is against the
   normal, and levels beyond the outermost residual continue with a normal tail.
-* Leads that the model does not forecast in one step (or that the history is too short to show)
-  continue the last measured one by (lead / last) ** growth, the growth read off the residuals'
+* Leads beyond the last measured one (the model does not forecast them in one step, or the history is
+  too short to show them) continue it by (lead / last) ** growth. The growth is read off the residuals'
   spread between half of the last lead and the last: 0 for errors that level off, 1/2 for those of a
-  random walk, at most 1 for those of a missed trend.
+  random walk, at most 1 for those of a missed trend. The fewer independent residuals the last lead has,
+  the nearer to 1/2 it stays.
 * The forecast given out may be another than the one that the residuals belong to (Time-MoE feeds
   its own back), and may lie outside that one's interval. It has to lie inside what is given out,
   so ``scaling.restore`` stretches the interval to it on one side; the share of residuals that this
@@ -25,17 +29,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tsfm.numerics import student
+from tsfm.numerics.residuals import FEWEST_INDEPENDENT, TRUST, Residuals, of_model, of_persistence
 from tsfm.series import FloatArray
 
-FEWEST = 8  # residuals that a lead needs to be measured
-FEWEST_INDEPENDENT = 4  # that a lead is credited with: three degrees of freedom
-HALF_LIFE = 0.5  # age at which a residual counts half, as a part of the history's length
 RANDOM_WALK = 0.5
 
 _normal = NormalDist()
@@ -52,6 +54,7 @@ def intervals(
     forecasts: FloatArray,
     point: FloatArray,
     levels: Sequence[float],
+    filled: NDArray[np.bool_] | None = None,
 ) -> FloatArray:
     """Quantiles around a point forecast.
 
@@ -66,112 +69,54 @@ def intervals(
             around it and are continued by the growth rule. Where it lies outside a bound, the caller is
             to move that bound to it (``scaling.restore`` does), for which the opposite one is drawn in.
         levels: each in (0, 1); 0.5 gives the point forecast itself.
+        filled: shape (n,), True where ``history`` is interpolated and not observed; None: nowhere.
+            At least two points are observed, the newest among them.
 
     Returns:
         shape (len(levels), horizon), in float64.
     """
-    if not needed(levels):
-        return np.tile(np.asarray(point, np.float64), (len(levels), 1))
-    leads = min(forecasts.shape[1], len(point))
-    residuals = _residuals(history, origins, forecasts[:, :leads])
     centre = np.asarray(point, np.float64).copy()
-    if not residuals.leads:
-        residuals = _of_persistence(history, leads)
+    if not needed(levels):
+        return np.tile(centre, (len(levels), 1))
+    leads = min(forecasts.shape[1], len(point))
+    observed = np.ones(len(history), bool) if filled is None else ~filled
+    residuals = of_model(history, origins, forecasts[:, :leads], observed)
+    if residuals is None:
+        residuals = of_persistence(history, leads, observed)
     elif origins[-1] == len(history) - 1:
-        centre[: residuals.leads] = forecasts[-1, : residuals.leads]
-    given = point[: residuals.leads] - centre[: residuals.leads]
-    return np.stack(
-        [point if level == 0.5 else centre + _offsets(residuals, level, given, len(point)) for level in levels]
-    )
+        reach = residuals.lead[-1]
+        centre[:reach] = forecasts[-1, :reach]
+    steps = np.arange(1, len(point) + 1)
+    given = np.interp(residuals.lead, steps, point - centre)
+    # Leads before the first measured one shrink by the rule by which those beyond the last one grow.
+    grown = (steps / np.clip(steps, residuals.lead[0], residuals.lead[-1])) ** _growth(residuals)
+
+    def bound(level: float) -> FloatArray:
+        offsets, last = _offsets(residuals, level, given)
+        between: FloatArray = np.interp(steps, residuals.lead, offsets, right=last)
+        return centre + between * grown
+
+    return np.stack([point if level == 0.5 else bound(level) for level in levels])
 
 
-@dataclass(frozen=True)
-class _Residuals:
-    """Residuals sorted within each lead, with the part of all weight at and below each."""
+def _offsets(residuals: Residuals, level: float, given: FloatArray) -> tuple[FloatArray, float]:
+    """Of the measured leads from the forecast that the residuals belong to, and what later leads grow from.
 
-    values: FloatArray  # (leads, m); beyond ``counts`` without meaning
-    below: FloatArray  # (leads, m)
-    counts: NDArray[np.int64]  # (leads,)
-    effective: FloatArray  # (leads,): how many of equal weight they are worth
-    independent: FloatArray  # (leads,): the same without overlap
-
-    @property
-    def leads(self) -> int:
-        """Leads that are measured: none, or at least one."""
-        return len(self.counts)
-
-    def quantile(self, level: float | FloatArray) -> FloatArray:
-        """One level, or one for each lead, to shape (leads,): linear between residuals, the outermost beyond."""
-        last = self.counts - 1
-        right = np.minimum(np.maximum((self.below < np.reshape(level, (-1, 1))).sum(1), 1), last)
-        left = np.maximum(right - 1, 0)
-        rows = np.arange(self.leads)
-        low, high = self.below[rows, left], self.below[rows, right]
-        part = np.clip((level - low) / np.maximum(high - low, 1e-12), 0, 1)
-        blended: FloatArray = self.values[rows, left] * (1 - part) + self.values[rows, right] * part
-        return blended
-
-    def share_below(self, offsets: FloatArray) -> FloatArray:
-        """The inverse of ``quantile`` for one offset of each lead, shapes (leads,): 0 or 1 beyond the outermost."""
-        smaller = (self.values < offsets[:, None]).sum(1)
-        right = np.clip(smaller, 1, self.counts - 1)
-        rows = np.arange(self.leads)
-        low, high = self.values[rows, right - 1], self.values[rows, right]
-        part = np.clip((offsets - low) / np.maximum(high - low, 1e-300), 0, 1)
-        share = self.below[rows, right - 1] * (1 - part) + self.below[rows, right] * part
-        return np.where(smaller == 0, 0.0, np.where(smaller == self.counts, 1.0, share))
-
-
-def _residuals(history: FloatArray, origins: NDArray[np.int64], forecasts: FloatArray) -> _Residuals:
-    last = len(history) - 1
-    aims = origins + 1 + np.arange(forecasts.shape[1])[:, None]  # (leads, m)
-    inside = aims <= last
-    measured = int((inside.sum(1) >= FEWEST).sum())  # counts only fall with the lead
-    aims, inside = aims[:measured], inside[:measured]
-    values = np.asarray(history, np.float64)[np.minimum(aims, last)] - forecasts.T[:measured]
-    spacing = (origins[-1] - origins[0]) / max(len(origins) - 1, 1) if len(origins) else 1.0
-    weights = 0.5 ** ((last - origins) / (HALF_LIFE * len(history)))
-    return _sorted(values, np.where(inside, weights, 0.0), spacing)
-
-
-def _of_persistence(history: FloatArray, leads: int) -> _Residuals:
-    # Without enough of the model's own: those of the last value, both ways since they are few.
-    values = np.asarray(history, np.float64)
-    steps = min(leads, max(1, len(values) - FEWEST))
-    rows = np.arange(len(values) - 1)
-    aims = rows + 1 + np.arange(steps)[:, None]
-    inside = (aims < len(values)).astype(np.float64)
-    moved = values[np.minimum(aims, len(values) - 1)] - values[rows]
-    return _sorted(np.concatenate([moved, -moved], 1), np.concatenate([inside, inside], 1) / 2, 1.0)
-
-
-def _sorted(values: FloatArray, weights: FloatArray, spacing: float) -> _Residuals:
-    values = np.where(weights > 0, values, np.inf)
-    order = np.argsort(values, axis=1)
-    values, weights = (np.take_along_axis(a, order, 1) for a in (values, weights))
-    total, squares = weights.sum(1), (weights**2).sum(1)
-    below = (np.cumsum(weights, 1) - weights / 2) / total[:, None]
-    overlap = np.maximum(1.0, np.arange(1, len(values) + 1) / spacing)
-    effective = total**2 / squares
-    return _Residuals(values, below, (weights > 0).sum(1), effective, effective / overlap)
-
-
-def _offsets(residuals: _Residuals, level: float, given: FloatArray, horizon: int) -> FloatArray:
-    """Offsets from the forecast that the residuals belong to, shape (horizon,); ``given`` is the other's, (leads,)."""
+    Args:
+        given: shape (leads,), offsets of the forecast that is given out.
+    """
     offsets = _widened(residuals, level)
-    leads = len(offsets)
-    beyond = np.arange(leads + 1, horizon + 1) / leads
-    further = offsets[-1] * beyond ** _growth(residuals) if len(beyond) else beyond
+    last = float(offsets[-1])
     if given.any():
         back = _taken_in(residuals, 1 - level, given)
         offsets = _widened(residuals, level - back if level > 0.5 else level + back)
-    return np.concatenate([offsets, further])
+    return offsets, last
 
 
-def _taken_in(residuals: _Residuals, level: float, given: FloatArray) -> FloatArray:
+def _taken_in(residuals: Residuals, level: float, given: FloatArray) -> FloatArray:
     """Share of residuals from the bound at ``level``, or its own forecast if further, to ``given``; shape (leads,)."""
-    tail = np.full(residuals.leads, min(level, 1 - level))
-    middle, factor = residuals.quantile(0.5), _factor(residuals, tail, tail)
+    tail = np.full(len(residuals.lead), min(level, 1 - level))
+    middle, factor = residuals.middle, _factor(residuals, tail, tail)
 
     def left_out(offset: FloatArray) -> FloatArray:
         below = residuals.share_below(middle + (offset - middle) / factor)
@@ -183,49 +128,39 @@ def _taken_in(residuals: _Residuals, level: float, given: FloatArray) -> FloatAr
     return np.where(tail > _least_shown(residuals), np.minimum(taken, 1 - 2 * tail), 0.0)
 
 
-def _widened(residuals: _Residuals, level: float | FloatArray) -> FloatArray:
+def _widened(residuals: Residuals, level: float | FloatArray) -> FloatArray:
     """The quantile of each lead, corrected for how few residuals there are; shape (leads,)."""
-    level = np.broadcast_to(level, (residuals.leads,))
+    level = np.broadcast_to(level, residuals.lead.shape)
     tail = np.minimum(np.minimum(level, 1 - level), 0.499)  # the normal's quantile at 0.5 is 0, and divides
     shown = np.clip(_least_shown(residuals), tail, np.maximum(tail, 0.4))  # as far as they show the tail
     at = residuals.quantile(np.where(level < 0.5, shown, 1 - shown))
-    middle = residuals.quantile(0.5)
-    widened: FloatArray = middle + (at - middle) * _factor(residuals, tail, shown)
+    widened: FloatArray = residuals.middle + (at - residuals.middle) * _factor(residuals, tail, shown)
     return widened
 
 
-def _least_shown(residuals: _Residuals) -> FloatArray:
+def _least_shown(residuals: Residuals) -> FloatArray:
     return 1 / (residuals.effective + 1)
 
 
-def _factor(residuals: _Residuals, tail: FloatArray, shown: FloatArray) -> FloatArray:
+def _factor(residuals: Residuals, tail: FloatArray, shown: FloatArray) -> FloatArray:
     """By how much the distance at ``shown`` from the middle grows to be the one at ``tail``; shapes (leads,)."""
     independent = np.maximum(residuals.independent, FEWEST_INDEPENDENT)
-    factor: FloatArray = _student(_z(tail), independent - 1) / _z(shown) * np.sqrt(1 + 1 / independent)
+    factor: FloatArray = student.quantile(tail, _z(tail), independent - 1) / _z(shown) * np.sqrt(1 + 1 / independent)
     return factor
 
 
 def _z(tails: FloatArray) -> FloatArray:
-    return np.array([_normal.inv_cdf(1 - tail) for tail in tails])
+    return np.array([-_normal.inv_cdf(tail) for tail in tails])
 
 
-def _student(z: FloatArray, freedom: FloatArray) -> FloatArray:
-    # Student's for the normal's z. Abramowitz and Stegun, 26.7.5: within 1 % from 3 degrees of
-    # freedom on, for 0.005 to 0.995.
-    quantile: FloatArray = (
-        z
-        + (z**3 + z) / (4 * freedom)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
-    )
-    return quantile
-
-
-def _growth(residuals: _Residuals) -> float:
-    last, half = residuals.leads, residuals.leads // 2
-    if not half:
+def _growth(residuals: Residuals) -> float:
+    lead = residuals.lead
+    half = int(np.searchsorted(lead, lead[-1] // 2, side="right")) - 1
+    if half < 0:
         return RANDOM_WALK
     spread = residuals.quantile(0.9) - residuals.quantile(0.1)
-    if min(spread[last - 1], spread[half - 1]) <= 0:
+    if min(spread[-1], spread[half]) <= 0:
         return RANDOM_WALK
-    return float(np.clip(math.log(spread[last - 1] / spread[half - 1]) / math.log(last / half), 0, 1))
+    seen = math.log(spread[-1] / spread[half]) / math.log(lead[-1] / lead[half])
+    trust = residuals.independent[-1] / (residuals.independent[-1] + TRUST)
+    return float(np.clip(RANDOM_WALK + trust * (seen - RANDOM_WALK), 0, 1))

@@ -20,12 +20,14 @@ class Walk:
         real: its name without links.
         foreign: the first component on the way that another user may change or replace, and why; "" for none.
         foreign_link: the first link on the way that belongs to another user; "" for none.
+        stranger: as ``foreign``, but groups are trusted, and so is what stands in a sticky folder already.
     """
 
     descriptor: int
     real: Path
     foreign: str
     foreign_link: str
+    stranger: str
 
 
 def walk(path: Path) -> Walk:
@@ -39,7 +41,7 @@ def walk(path: Path) -> Walk:
     """
     here, at = Path("/"), os.open("/", os.O_PATH | os.O_DIRECTORY)
     left = _parts(path.absolute())
-    foreign, foreign_link = _why("/", os.fstat(at)), ""
+    foreign, foreign_link, stranger = _why("/", os.fstat(at)), "", ""
     links = 0
     try:
         while left:
@@ -47,6 +49,7 @@ def walk(path: Path) -> Walk:
             found = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=at)
             facts = os.fstat(found)
             foreign = foreign or _why(here / name, facts)
+            stranger = stranger or _stranger(here / name, facts)
             if not stat.S_ISLNK(facts.st_mode):
                 os.close(at)
                 at, here = found, here.parent if name == ".." else here / name
@@ -66,7 +69,7 @@ def walk(path: Path) -> Walk:
     except BaseException:
         os.close(at)
         raise
-    return Walk(at, here, foreign, foreign_link)
+    return Walk(at, here, foreign, foreign_link, stranger)
 
 
 def _parts(path: Path) -> list[str]:
@@ -83,3 +86,8 @@ def _why(name: str | Path, facts: os.stat_result) -> str:
     # A sticky folder lets everybody put something new where nothing is; a link's own mode says nothing.
     open_to_others = facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISLNK(facts.st_mode)
     return f"{name} may be changed by others (mode {stat.S_IMODE(facts.st_mode):04o})" if open_to_others else ""
+
+
+def _stranger(name: Path, facts: os.stat_result) -> str:
+    for_all = stat.S_IWOTH if not facts.st_mode & stat.S_ISVTX and not stat.S_ISLNK(facts.st_mode) else 0
+    return _why(name, facts) if not _ours(facts) or facts.st_mode & for_all else ""

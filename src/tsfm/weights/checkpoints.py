@@ -6,16 +6,16 @@ directly in the family's folder, as TDgpt lays them.
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tsfm.card import Card, Checkpoint
-from tsfm.errors import ConfigError, TryLater
+from tsfm.errors import ConfigError, TsfmError
 from tsfm.settings import MODEL_ROOT
-from tsfm.weights import manifest
+from tsfm.weights import manifest, own, reading
 from tsfm.weights.folder import open_regular
+from tsfm.weights.problems import UNREADABLE, files, may_hold, problems, size
 
 PARTIAL = ".partial-"
 # Files laid by hand carry no name. A card's size and the real one differ by a configuration file
@@ -28,11 +28,13 @@ class State:
     """What lies on the disk of one checkpoint.
 
     Attributes:
-        status: "complete", "damaged" (files lack or have a wrong size), "partial" (a download that
-            was broken off and will go on from there) or "missing".
+        status: "complete", "damaged" (files lack or have a wrong size), "unreadable" (to this user), "unusable" (other
+            files than a checkpoint's), "partial" (a download that was broken off and will go on from there) or
+            "missing".
         folder: where the files lie; None when nothing can be loaded.
         bytes: how much disk it takes.
         detail: what is wrong; empty when complete or missing.
+        remedy: what to do; empty where bringing the weights again helps.
     """
 
     checkpoint: Checkpoint
@@ -40,10 +42,11 @@ class State:
     folder: Path | None
     bytes: int
     detail: str
+    remedy: str = ""
 
 
-def named(card: Card, name: str) -> Checkpoint:
-    """The card's checkpoint by index ("2"), full name, or the name without its owner.
+def named(card: Card, name: str, root: Path | None = None) -> Checkpoint:
+    """A checkpoint by index ("2"), full name, the name without its owner, or its own name in the family's ``root``.
 
     Raises:
         ConfigError: none such; the message lists them.
@@ -51,8 +54,14 @@ def named(card: Card, name: str) -> Checkpoint:
     for index, checkpoint in enumerate(card.checkpoints):
         if name in (str(index), checkpoint.name, checkpoint.folder):
             return checkpoint
-    known = ", ".join(f"{i}: {c.name}" for i, c in enumerate(card.checkpoints))
-    raise ConfigError(f"checkpoint: {card.name} has {known or 'none to choose from'}; got {name!r}")
+    mine = own.there(card, root) if root else []
+    for checkpoint in mine:
+        if name == checkpoint.name:
+            return checkpoint
+    known = [f"{i}: {c.name}" for i, c in enumerate(card.checkpoints)] + [c.name for c in mine]
+    hint = "" if own.refusal(card, name) else f"; one of your own comes by: tsfm import DIR {card.name} --name {name}"
+    listed = ", ".join(known) or "none to choose from"
+    raise ConfigError(f"checkpoint: {card.name} has {listed}; got {name!r}{hint}")
 
 
 def family_folder(card: Card, model_folder: str | None) -> Path:
@@ -67,10 +76,10 @@ def find(card: Card, model_folder: str | None, name: str | None) -> Path | None:
         ConfigError: the family has no checkpoint of that name.
     """
     root = family_folder(card, model_folder)
-    for checkpoint in [named(card, name)] if name else card.checkpoints:
+    for checkpoint in [named(card, name, root)] if name else [*card.checkpoints, *own.there(card, root)]:
         if not problems(root / checkpoint.folder, checkpoint):
             return root / checkpoint.folder
-        if not problems(root, checkpoint) and checkpoint in _flat(card, root):
+        if not checkpoint.own and not problems(root, checkpoint) and checkpoint in _flat(card, root):
             return root
     return None
 
@@ -87,18 +96,27 @@ def resolve(card: Card, model_folder: str | None, name: str | None) -> Path | No
         return root if model_folder else None
     if folder := find(card, model_folder, name):
         return folder
-    checkpoint = named(card, name) if name else card.checkpoints[0]
-    own = root / checkpoint.folder
-    where = own if os.path.isdir(own) else root
-    wrong = "; ".join(problems(where, checkpoint)) or "holds another checkpoint of the family"
+    checkpoint = named(card, name, root) if name else card.checkpoints[0]
+    mine = root / checkpoint.folder
+    where = mine if _is_folder(mine) else root
+    found = problems(where, checkpoint)
+    error = next((problem.error for problem in found), ConfigError)
+    wrong = "; ".join(problem.text for problem in found) or "holds another checkpoint of the family"
+    absent = bool(model_folder) and not os.path.lexists(root)
+    wrong += ": there is no such folder" if absent else ""
     wrong += _last_failure(root, checkpoint)
-    kind = TryLater if _may_come(where, checkpoint) else ConfigError
-    raise kind(f"weights of {checkpoint.name}: {where} {wrong}; {remedy(card, checkpoint, root)}")
+    way = next((problem.remedy for problem in found if problem.remedy), "")
+    if not way and not name and (strangers := own.strangers(card, root)):
+        wrong, way = f"{wrong}; {strangers[0].what}", strangers[0].remedy
+    way = way or remedy(card, checkpoint, root)
+    raise error(f"weights of {checkpoint.name}: {where} {wrong}; {'check its name, or ' if absent else ''}{way}")
 
 
 def remedy(card: Card, checkpoint: Checkpoint, root: Path) -> str:
     """What to run, or to do, so that the weights are in the family's folder ``root``."""
     folder = "" if root == MODEL_ROOT / card.name else f" --folder {root}"
+    if checkpoint.own:
+        return f"bring it again from where you have it: tsfm import DIR {card.name} --name {checkpoint.name}{folder}"
     if checkpoint.pullable:
         return f"run: tsfm pull {card.name} {checkpoint.name}{folder}"
     files = ", ".join(checkpoint.files)
@@ -106,48 +124,23 @@ def remedy(card: Card, checkpoint: Checkpoint, root: Path) -> str:
 
 
 def state(card: Card, root: Path) -> list[State]:
-    """What lies in the family's folder ``root`` of each checkpoint, in index order."""
+    """What lies in the family's folder ``root`` of each checkpoint: those of the card, then those of one's own."""
+    if (denied := reading.trouble(root)) and not reading.absent(denied):
+        sentence, way = reading.denial(root, denied)
+        return [State(each, UNREADABLE, root, 0, sentence, way) for each in card.checkpoints]
     flat = _flat(card, root)
-    return [_state(checkpoint, root, checkpoint in flat[:1]) for checkpoint in card.checkpoints]
+    official = [_state(checkpoint, root, checkpoint in flat[:1]) for checkpoint in card.checkpoints]
+    return official + [_state(checkpoint, root, False) for checkpoint in own.there(card, root)]
 
 
-def missing(folder: Path, checkpoint: Checkpoint) -> list[str]:
-    """The checkpoint's files that the folder lacks."""
-    return [name for name in checkpoint.files if not os.path.isfile(folder / name)]
-
-
-def problems(folder: Path, checkpoint: Checkpoint) -> list[str]:
-    """Why the checkpoint cannot be loaded from the folder, as far as sizes show; empty: it can."""
-    if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
-        return ["cannot be read by this user"]
-    if lacking := missing(folder, checkpoint):
-        return [f"lacks {', '.join(lacking)}"]
+def as_laid(state: State) -> Checkpoint:
+    """The checkpoint with the names of the files that lie there, shards for the one file say."""
+    if state.folder is None:
+        return state.checkpoint
     try:
-        listed = manifest.read(folder)
-    except ConfigError as error:
-        return [str(error)]
-    if listed is None:
-        return [wrong for name in checkpoint.files if (wrong := _cut_off(folder / name))]
-    if listed.checkpoint != checkpoint.name:
-        return [f"holds {listed.checkpoint}"]
-    sizes = {name: (folder / name).stat().st_size for name in checkpoint.files}
-    expected = {file.name: file.size for file in listed.files}
-    return [
-        f"has {name} with {size} bytes where {expected.get(name, 0)} were listed"
-        for name, size in sizes.items()
-        if size != expected.get(name)
-    ]
-
-
-def _may_come(folder: Path, checkpoint: Checkpoint) -> bool:
-    """Whether files lack that a download, an import or TDgpt's installer still brings."""
-    unreadable = os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK)
-    return not unreadable and bool(missing(folder, checkpoint))
-
-
-def size(folder: Path, checkpoint: Checkpoint) -> int:
-    """How many bytes the checkpoint's files take that are in the folder."""
-    return sum((folder / name).stat().st_size for name in checkpoint.files if os.path.isfile(folder / name))
+        return replace(state.checkpoint, files=files(state.folder, state.checkpoint))
+    except TsfmError:
+        return state.checkpoint  # an index that cannot be read names nothing
 
 
 def bytes_below(folder: Path) -> int:
@@ -182,43 +175,33 @@ def _flat(card: Card, root: Path) -> list[Checkpoint]:
     A manifest says it; else the size does, when it is that of a known checkpoint; else it may be
     any whose files are there (weights of one's own), the first one before the others.
     """
-    there = [checkpoint for checkpoint in card.checkpoints if not missing(root, checkpoint)]
+    there = [checkpoint for checkpoint in card.checkpoints if may_hold(root, checkpoint)]
     try:
         listed = manifest.read(root)
-    except ConfigError:
-        return []
+    except TsfmError:
+        return there[:1]  # what is wrong with it is told as that checkpoint's
     if listed:
         return [checkpoint for checkpoint in there if checkpoint.name == listed.checkpoint]
     sized = [c for c in there if abs(size(root, c) - c.bytes) <= SAME_SIZE * c.bytes]
     return sized or there
 
 
+def _is_folder(path: Path) -> bool:
+    """A folder, or one that cannot be looked at; a file of that name is TDgpt's taos.pth."""
+    return reading.there(path) and not os.path.isfile(path)
+
+
 def _state(checkpoint: Checkpoint, root: Path, flat: bool) -> State:
-    own = root / checkpoint.folder
+    mine = root / checkpoint.folder
     partial = root / f"{PARTIAL}{checkpoint.folder}"
-    for folder in (own, root) if flat else (own,):
-        if os.path.isdir(folder):
-            wrong = "; ".join(problems(folder, checkpoint))
-            return State(checkpoint, "damaged" if wrong else "complete", folder, size(folder, checkpoint), wrong)
+    for folder in (mine, root) if flat else (mine,):
+        if _is_folder(folder):
+            found = problems(folder, checkpoint)
+            status = found[0].kind if found else "complete"
+            wrong = "; ".join(problem.text for problem in found)
+            way = next((problem.remedy for problem in found if problem.remedy), "")
+            return State(checkpoint, status, folder, size(folder, checkpoint), wrong, way)
     if os.path.isdir(partial):
         there = bytes_below(partial)
         return State(checkpoint, "partial", None, there, f"{there * 100 // max(checkpoint.bytes, 1)} % are there")
     return State(checkpoint, "missing", None, 0, "")
-
-
-def _cut_off(path: Path) -> str:
-    """Why a file of safetensors, which says itself how long it is, is not whole; empty: it is.
-
-    The format: eight bytes with the header's length, then the header (JSON), then the tensors.
-    """
-    if path.suffix != ".safetensors":
-        return ""
-    whole = f"has {path.name} that is cut off or no safetensors file"
-    try:
-        with open_regular(path) as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(min(length, 1 << 26)))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        return "" if path.stat().st_size == 8 + length + max(ends, default=0) else whole
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return whole

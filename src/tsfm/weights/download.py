@@ -15,6 +15,7 @@ from tsfm.weights.folder import Folder
 from tsfm.weights.http import Unreachable
 from tsfm.weights.hub import Offer
 from tsfm.weights.manifest import Manifest
+from tsfm.weights.problems import problems
 from tsfm.weights.reach import Nearest
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ def _pull(card: Card, checkpoint: Checkpoint, near: Nearest, address: str, revis
     target = near.path / checkpoint.folder
     with staging.locked(near) as root, staging.noted(root, checkpoint), staging.plain_errors(root.path):
         there = root.here / checkpoint.folder
-        complete = not checkpoints.problems(there, checkpoint)
+        complete = not problems(there, checkpoint)
         if complete and (revision is None or pins.commit(there) == revision):
             return target  # whoever held the lock brought it
         try:

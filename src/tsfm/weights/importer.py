@@ -10,30 +10,19 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
-from tsfm import card as cards
 from tsfm.card import Card, Checkpoint
 from tsfm.errors import ConfigError, TsfmError, UsageError
-from tsfm.weights import checkpoints, manifest, pins, progress, reach
+from tsfm.weights import checkpoints, manifest, own, pins, progress, reach
 from tsfm.weights import staging as staging_
-from tsfm.weights.folder import Folder, user
+from tsfm.weights.folder import Folder
+from tsfm.weights.identify import Source, lacking, listing, unreadable
 from tsfm.weights.manifest import File, Manifest
+from tsfm.weights.problems import problems
 from tsfm.weights.reach import Nearest
 
 _BLOCK = 1 << 20
-
-
-class Source(Protocol):
-    """Files by name, in one flat folder: on the disk, or in a tar file."""
-
-    label: str
-
-    def size(self, name: str) -> int | None:
-        """Bytes of the file; None: there is no such file."""
-        ...
-
-    def open(self, name: str) -> BinaryIO: ...
 
 
 class _Folder:
@@ -49,7 +38,7 @@ class _Folder:
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.EINVAL):  # EINVAL: a folder, a pipe
                 return None
-            raise _unreadable(f"{self.label}/{name}", error) from None
+            raise unreadable(self._folder.path / name, error) from None
 
     def open(self, name: str) -> BinaryIO:
         return reach.open_found(self._folder, name)
@@ -85,7 +74,7 @@ def sources(path: Path) -> Iterator[list[Source]]:
             folder = opened.enter_context(above.make())
             below = [] if near.missing else [opened.enter_context(each) for each in _listed_below(folder)]
         except OSError as error:
-            raise _unreadable(str(path), error) from None
+            raise unreadable(path, error) from None
         if not near.missing:
             alone = folder.look(manifest.NAME) or not below
             yield [_Folder(each) for each in ([folder] if alone else below)]
@@ -115,16 +104,6 @@ def _listed_below(folder: Folder) -> Iterator[Folder]:
             found.close()
 
 
-def identify(source: Source, family: str | None, name: str | None) -> tuple[Card, Checkpoint]:
-    """What the files are: their manifest says it, else what was ``named``, else names and sizes.
-
-    Raises:
-        ConfigError: it is not what it was said to be, or nobody can tell what it is.
-    """
-    listed = _manifest(source)
-    return _as_listed(source, listed, family, name) if listed else _by_looks(source, family, name)
-
-
 def take_in(source: Source, card: Card, checkpoint: Checkpoint, folder: str | None) -> Path:
     """Copy one checkpoint into its family's folder, checking it on the way.
 
@@ -138,14 +117,18 @@ def take_in(source: Source, card: Card, checkpoint: Checkpoint, folder: str | No
         ConfigError: a file lacks.
         TsfmError: a hash differs, or the disk is full; nothing was put in place.
     """
-    listed = _manifest(source)
-    sizes = {file: source.size(file) for file in checkpoint.files}
-    if lacking := [file for file, size in sizes.items() if size is None]:
-        raise ConfigError(f"{source.label}: {checkpoint.name} needs {', '.join(lacking)}, which is not there")
-    total = sum(size or 0 for size in sizes.values())
+    listed = listing(source)
+    if listed and checkpoint.own and listed.checkpoint != checkpoint.name:
+        listed = None  # the list speaks of what was there before it got a name of its own
+    root_path = checkpoints.family_folder(card, folder)
+    if checkpoint.own and Path(source.label) != root_path / checkpoint.name:
+        own.require_free(card, root_path, checkpoint.name)
+    if wrong := lacking(source, checkpoint):
+        raise ConfigError(f"{source.label}: {wrong}")
+    total = sum(source.size(file) or 0 for file in checkpoint.files)
     with ExitStack() as opened:
         streams = {file: opened.enter_context(source.open(file)) for file in checkpoint.files}
-        near = opened.enter_context(reach.nearest(checkpoints.family_folder(card, folder)))
+        near = opened.enter_context(reach.nearest(root_path))
         opened.enter_context(near.as_owner())
         root = opened.enter_context(staging_.locked(near))
         opened.enter_context(staging_.plain_errors(near.path))
@@ -154,18 +137,19 @@ def take_in(source: Source, card: Card, checkpoint: Checkpoint, folder: str | No
         try:
             with progress.showing(checkpoint.folder, total) as shown:
                 files = tuple(_copy(source, streams[file], file, staging, listed, shown.add) for file in streams)
-            if not listed and (wrong := checkpoints.problems(staging.here, checkpoint)):
-                raise TsfmError(f"{source.label} {'; '.join(wrong)}; nothing was put in place")
-            if listed and (wrong := pins.differences(checkpoint, listed.revision, files)):
-                raise TsfmError(f"{source.label}: {'; '.join(wrong)}; nothing was put in place")
+            if not listed and (found := problems(staging.here, checkpoint)):
+                raise TsfmError(f"{source.label} {'; '.join(p.text for p in found)}; nothing was put in place")
+            if listed and (differing := pins.differences(checkpoint, listed.revision, files)):
+                raise TsfmError(f"{source.label}: {'; '.join(differing)}; nothing was put in place")
         except BaseException:
             staging_.forget(root, checkpoint)
             raise
         # What comes with TDgpt lies where TDgpt looks for it: directly in the family's folder.
-        settle = staging_.settle if checkpoint.pullable else staging_.settle_flat
+        alone = checkpoint.pullable or checkpoint.own
+        settle = staging_.settle if alone else staging_.settle_flat
         revision = listed.revision if listed else pins.recognised(checkpoint, files)
         settle(root, staging, checkpoint, Manifest(card.name, checkpoint.name, revision, files))
-        return near.path / checkpoint.folder if checkpoint.pullable else near.path
+        return near.path / checkpoint.folder if alone else near.path
 
 
 def _copy(
@@ -178,7 +162,7 @@ def _copy(
 ) -> File:
     sha256 = hashlib.sha256()
     with folder.create(name) as out:
-        while block := _read(stream, f"{source.label}/{name}"):
+        while block := _block(stream, source, name):
             out.write(block)
             sha256.update(block)
             on_bytes(len(block))
@@ -193,58 +177,11 @@ def _copy(
     return entry
 
 
-def _read(stream: BinaryIO, label: str) -> bytes:
+def _block(stream: BinaryIO, source: Source, name: str) -> bytes:
     try:
         return stream.read(_BLOCK)
-    except OSError as error:  # of the stick, and not of the disk that is written
-        raise _unreadable(label, error) from None
-
-
-def _unreadable(label: str, error: OSError) -> TsfmError:
-    return TsfmError(f"{label} cannot be read by {user(os.geteuid())}: {error.strerror or error}")
-
-
-def _as_listed(source: Source, listed: Manifest, family: str | None, name: str | None) -> tuple[Card, Checkpoint]:
-    if family not in (None, listed.family):
-        raise ConfigError(f"{source.label}: expected weights of {family}, found {listed.checkpoint}")
-    if listed.family not in cards.names():
-        raise ConfigError(f"{source.label}: {listed.checkpoint} is of a family that is not known: {listed.family}")
-    card = cards.read(listed.family)
-    checkpoint = checkpoints.named(card, listed.checkpoint)
-    if name and checkpoints.named(card, name) != checkpoint:
-        raise ConfigError(f"{source.label}: expected {name}, found {checkpoint.name}")
-    return card, checkpoint
-
-
-def _by_looks(source: Source, family: str | None, name: str | None) -> tuple[Card, Checkpoint]:
-    fits = [(c, k) for c, k in _known(family, name) if all(source.size(file) is not None for file in k.files)]
-    sized = [(c, k) for c, k in fits if _near(sum(source.size(f) or 0 for f in k.files), k.bytes)]
-    # A name is believed; without one the size decides, unless the files can be of one kind only.
-    chosen = fits if len(fits) == 1 else sized
-    if len(chosen) != 1:
-        raise ConfigError(
-            f"{source.label}: {'no' if not fits else 'more than one'} checkpoint has such files; "
-            "say which it is: tsfm import PATH FAMILY CHECKPOINT (see tsfm list)"
-        )
-    return chosen[0]
-
-
-def _known(family: str | None, name: str | None) -> list[tuple[Card, Checkpoint]]:
-    known = [cards.read(each) for each in ([family] if family else cards.names(packaged_only=True))]
-    if name and family:
-        return [(known[0], checkpoints.named(known[0], name))]
-    return [(card, checkpoint) for card in known for checkpoint in card.checkpoints]
-
-
-def _near(size: int, expected: int) -> bool:
-    return abs(size - expected) <= checkpoints.SAME_SIZE * expected
-
-
-def _manifest(source: Source) -> Manifest | None:
-    if source.size(manifest.NAME) is None:
-        return None
-    with source.open(manifest.NAME) as stream:
-        return manifest.parse(stream.read(manifest.LONGEST), f"{source.label}/{manifest.NAME}")
+    except OSError as error:
+        raise unreadable(Path(source.label, name), error) from None
 
 
 @contextmanager

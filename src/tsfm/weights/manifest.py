@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tsfm.errors import ConfigError
+from tsfm.weights import reading
 from tsfm.weights.folder import open_regular
 
 NAME = "tsfm-manifest.json"
@@ -61,10 +62,10 @@ def read(folder: Path) -> Manifest | None:
     try:
         with open_regular(path) as stream:
             return parse(stream.read(LONGEST), str(path))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        if reading.absent(error):
+            return None
+        raise reading.refused(path, error, "a list of hashes") from None
 
 
 def parse(content: bytes, source: str) -> Manifest:
@@ -98,15 +99,26 @@ def hash_file(stream: BinaryIO, size: int, on_bytes: Callable[[int], None] | Non
     return sha256.hexdigest(), blob.hexdigest()
 
 
-def differences(folder: Path, manifest: Manifest, on_bytes: Callable[[int], None] | None = None) -> list[str]:
-    """Read every file again: one sentence for each that is not what the manifest says."""
+def differences(
+    folder: Path, manifest: Manifest, on_bytes: Callable[[int], None] | None = None, name: Path | None = None
+) -> list[str]:
+    """Read every file again: one sentence for each that is not what the manifest says.
+
+    Args:
+        name: the folder's name for people, where ``folder`` is a descriptor.
+
+    Raises:
+        TsfmError: one cannot be read, which says nothing of what is in it.
+    """
     found = []
     for file in manifest.files:
         try:
             with open_regular(folder / file.name) as stream:
                 sha256, _ = hash_file(stream, file.size, on_bytes)
         except OSError as error:
-            found.append(f"{file.name}: cannot be read: {error.strerror}")
+            if not reading.absent(error):
+                raise reading.refused((name or folder) / file.name, error, "a file of weights") from None
+            found.append(f"{file.name}: is not there")
             continue
         if sha256 != file.sha256:
             found.append(f"{file.name}: expected SHA-256 {file.sha256}, found {sha256}")

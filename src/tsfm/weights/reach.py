@@ -38,12 +38,17 @@ class Nearest:
         return os.fstat(self.descriptor)
 
     def make(self) -> Folder:
-        """Open the whole folder, with what was missing made."""
+        """Open the whole folder, with what was missing made.
+
+        Raises:
+            TsfmError: another user has made it meanwhile.
+        """
         found = os.open(".", _OPEN, dir_fd=self.descriptor)
-        for name in self.missing:
-            folder.make(found, name)
-            found, above = os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=found), found
-            os.close(above)
+        # Where a link led here, the way is another one than the path says: then its end is name enough.
+        known = len(self.path.parts) > len(self.missing)
+        for left, name in zip(range(len(self.missing) - 1, -1, -1), self.missing, strict=True):
+            with Folder(found, self.path.parents[left] if known else self.path) as above:
+                found = above.child(name).descriptor
         return Folder(found, self.path)
 
     def step_down(self) -> None:

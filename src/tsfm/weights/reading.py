@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 from tsfm.errors import ConfigError, TsfmError
+from tsfm.weights.folder import open_regular
 
 _DENIED = (errno.EACCES, errno.EPERM)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
@@ -26,7 +27,8 @@ def content(path: Path, what: str) -> bytes:
         TsfmError: the disk or the network behind it failed.
     """
     try:
-        return path.read_bytes()
+        with open_regular(path) as stream:
+            return stream.read()
     except OSError as error:
         raise refused(path, error, what) from None
 
@@ -37,13 +39,17 @@ def refused(path: Path, error: OSError, what: str) -> TsfmError:
         return ConfigError(f"{path}: expected {what}, found no such file")
     if error.errno == errno.EISDIR:
         return ConfigError(f"{path}: expected {what}, found a folder")
+    if error.errno == errno.EINVAL:
+        return ConfigError(f"{path}: expected {what}, found no regular file")
     sentence, remedy = denial(path, error)
-    return (ConfigError if error.errno in _DENIED else TsfmError)(f"{path} {sentence}; {remedy}")
+    return (ConfigError if error.errno in _DENIED else TsfmError)(f"{path}: {sentence}; {remedy}")
 
 
 def denial(path: Path, error: OSError) -> tuple[str, str]:
     """Why ``path`` cannot be read, and what to do."""
     reason = error.strerror or str(error)
+    if error.errno == errno.EINVAL:
+        return "is no regular file", "put the file itself there"
     if error.errno not in _DENIED:
         return f"cannot be read: {reason}", (
             "the disk or the network file system behind it failed: see `journalctl -k`; the file may be intact"
@@ -51,7 +57,7 @@ def denial(path: Path, error: OSError) -> tuple[str, str]:
     barrier = _barrier(path)
     owner = _name(_owner(barrier))
     return (
-        f"cannot be read by the user {_name(os.geteuid())}: {reason}",
+        f"cannot be read: {reason} to the user {_name(os.geteuid())}",
         f"the file may be intact: as {'root' if owner == 'root' else f'{owner} or root'}, "
         f"run: chmod a+r{'X' if barrier.is_dir() else ''} {barrier}, or chown it",
     )
@@ -60,16 +66,13 @@ def denial(path: Path, error: OSError) -> tuple[str, str]:
 def trouble(path: Path) -> OSError | None:
     """What the system says when the file or folder is opened and its first byte read; None: it can be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if stat.S_ISDIR(path.stat().st_mode):
+            os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY))
+        else:
+            with open_regular(path) as stream:
+                stream.read(1)
     except OSError as error:
         return error
-    try:
-        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            os.read(descriptor, 1)
-    except OSError as error:
-        return error
-    finally:
-        os.close(descriptor)
     return None
 
 
@@ -81,6 +84,15 @@ def system(error: Exception) -> OSError | None:
     said = re.search(r"os error (\d+)", str(error))
     number = error.errno if isinstance(error, OSError) and error.errno else int(said.group(1)) if said else 0
     return OSError(number, os.strerror(number)) if number not in (0, errno.EINVAL) else None
+
+
+def there(path: Path) -> bool:
+    """Whether something is there, or may be: what cannot be looked at is not missing."""
+    try:
+        path.stat()
+    except OSError as error:
+        return not absent(error)
+    return True
 
 
 def absent(error: OSError | None) -> bool:

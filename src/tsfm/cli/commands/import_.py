@@ -6,12 +6,14 @@ import argparse
 from pathlib import Path
 
 from tsfm import families, settings
-from tsfm.weights import checkpoints, importer, staging
+from tsfm.errors import UsageError
+from tsfm.weights import checkpoints, identify, importer, staging
 
 EPILOG = """
-Files with a list of hashes (tsfm-manifest.json) are checked against it. Bare files, such as the
-taos.pth of TDgpt, need FAMILY and CHECKPOINT where their names and sizes do not tell what they are;
-their hashes are recorded, so that `tsfm verify` can check them from then on.
+Files with a list of hashes (tsfm-manifest.json) are checked against it. Bare files are told by their
+config.json and their sizes, TDgpt's taos.pth by its name; where that is not enough, name FAMILY and
+CHECKPOINT. Their hashes are recorded, so that `tsfm verify` can check them from then on. A model of
+your own, fine-tuned say, gets a name with --name; it is served with --checkpoint NAME.
 """
 
 
@@ -20,15 +22,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", type=Path, help="a folder, a tar file, or a file of weights")
     parser.add_argument("family", metavar="FAMILY", nargs="?", help="which family it is of")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help="which checkpoint it is")
+    parser.add_argument("--name", metavar="NAME", help="a name of its own, for a model that is no official checkpoint")
     parser.add_argument("--folder", metavar="D", help="the family's folder, if not that of tsfm.ini")
 
 
 def run(args: argparse.Namespace) -> int:
     if args.family:
         families.find(args.family)
+    if args.name is not None and args.checkpoint:
+        raise UsageError("give CHECKPOINT or --name, not both: --name is for a model that is no official checkpoint")
+    identify.require_readable(args.path)
     with importer.sources(args.path) as found:
+        if args.name is not None and len(found) > 1:
+            raise UsageError(f"--name: {args.path} holds {len(found)} checkpoints; give the folder of one")
         for source in found:
-            card, checkpoint = importer.identify(source, args.family, args.checkpoint)
+            card, checkpoint = identify.identify(source, args.family, args.checkpoint, args.name)
             root = settings.read(card.name, {"model_folder": args.folder}).model_folder
             folder = importer.take_in(source, card, checkpoint, root)
             size = staging.megabytes(checkpoints.bytes_below(folder))

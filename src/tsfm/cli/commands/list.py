@@ -6,9 +6,10 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from tsfm import card, paths, settings
-from tsfm.weights import checkpoints, pins
+from tsfm.weights import checkpoints, own, pins
 
 TITLES = (
     *("FAMILY", "INSTALLED", "PORT", "KEY IN SQL", "MEMORY", "LICENCE"),
@@ -23,19 +24,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     cards = [card.read(name) for name in card.names(packaged_only=True)]
     installed = set(paths.installed_families())
-    print(json.dumps([_facts(c, installed) for c in cards], indent=2) if args.json else table(_rows(cards, installed)))
+    if args.json:
+        print(json.dumps([_facts(c, installed) for c in cards], indent=2))
+    else:
+        print("\n".join([table(_rows(cards, installed)), *(note for c in cards for note in _notes(c))]))
     return 0
 
 
-def _facts(c: card.Card, installed: set[str]) -> dict[str, object]:
-    here = {entry.checkpoint.name: entry for entry in _weights(c)}
-    checkpoints = [
-        asdict(w)
-        | {"status": here[w.name].status, "bytes_here": here[w.name].bytes, "detail": here[w.name].detail}
-        | {"revision_here": _commit(here[w.name])}
-        for w in c.checkpoints
+def _notes(c: card.Card) -> list[str]:
+    """What lies in the family's folder and cannot be served, each with what to do."""
+    root = _root(c)
+    wrong = [entry for entry in checkpoints.state(c, root) if entry.folder and entry.detail]
+    states = [
+        f"{entry.checkpoint.name}: {entry.folder} {entry.detail}; "
+        f"{entry.remedy or checkpoints.remedy(c, entry.checkpoint, root)}"
+        for entry in wrong
     ]
-    return asdict(c) | {"installed": c.name in installed, "checkpoints": checkpoints}
+    return states + [f"{c.name}: {found.what}; {found.remedy}" for found in own.strangers(c, root)]
+
+
+def _facts(c: card.Card, installed: set[str]) -> dict[str, object]:
+    found = [
+        asdict(e.checkpoint)
+        | {"status": e.status, "bytes_here": e.bytes, "detail": e.detail, "remedy": e.remedy}
+        | {"revision_here": _commit(e)}
+        for e in _weights(c)
+    ]
+    strangers = [asdict(each) for each in own.strangers(c, _root(c))]
+    return asdict(c) | {"installed": c.name in installed, "checkpoints": found, "strangers": strangers}
 
 
 def _rows(cards: Sequence[card.Card], installed: set[str]) -> list[Sequence[str]]:
@@ -54,8 +70,9 @@ def _rows(cards: Sequence[card.Card], installed: set[str]) -> list[Sequence[str]
         for index, entry in enumerate(_weights(c)):
             weights = entry.checkpoint
             can = ", ".join(weights.capabilities).replace("_", " ")
-            size, parameters = f"{weights.bytes / 1e6:.0f} MB", f"{weights.parameters / 1e6:.1f} M"
-            rows.append((*head, str(index), weights.name, parameters, size, _status(entry), can))
+            size = f"{weights.bytes / 1e6:.0f} MB"
+            number, parameters = ("-", "-") if weights.own else (str(index), f"{weights.parameters / 1e6:.1f} M")
+            rows.append((*head, number, weights.name, parameters, size, _status(entry), can))
             head = ("",) * len(head)
     return rows
 
@@ -71,8 +88,11 @@ def _commit(entry: checkpoints.State) -> str:
 
 
 def _weights(c: card.Card) -> list[checkpoints.State]:
-    folder = settings.read(c.name, {}).model_folder
-    return checkpoints.state(c, checkpoints.family_folder(c, folder))
+    return checkpoints.state(c, _root(c))
+
+
+def _root(c: card.Card) -> Path:
+    return checkpoints.family_folder(c, settings.read(c.name, {}).model_folder)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -37,7 +37,8 @@ def flag(name: str) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("family", metavar="FAMILY", help="one of `tsfm list`")
     for name, metavar in OPTIONS.items():
-        parser.add_argument(flag(name), dest=name, metavar=metavar, help=settings.KEYS[name].meaning)
+        also = ["--checkpoint"] if name == "checkpoint" else []
+        parser.add_argument(flag(name), *also, dest=name, metavar=metavar, help=settings.KEYS[name].meaning)
     parser.add_argument(
         "--download",
         choices=("no", "hub", "mirror"),

@@ -9,8 +9,8 @@ from pathlib import Path
 from tsfm import card as cards
 from tsfm import families, settings
 from tsfm.card import Card
-from tsfm.errors import ConfigError, UsageError
-from tsfm.weights import checkpoints, manifest, pins, progress, reach, staging
+from tsfm.errors import ConfigError, TsfmError, UsageError
+from tsfm.weights import checkpoints, manifest, own, pins, progress, reach, staging
 from tsfm.weights.checkpoints import State
 
 
@@ -24,26 +24,37 @@ def run(args: argparse.Namespace) -> int:
     if args.folder and not args.family:
         raise UsageError("--folder is one family's: name the family as well")
     chosen = [families.find(args.family)] if args.family else [cards.read(n) for n in cards.names(packaged_only=True)]
-    found, bad = 0, 0
-    for card in chosen:
-        chosen_folder = settings.read(card.name, {"model_folder": args.folder}).model_folder
-        root = checkpoints.family_folder(card, chosen_folder)
-        wanted = checkpoints.named(card, args.checkpoint) if args.checkpoint else None
-        for state in checkpoints.state(card, root):
-            if state.folder and wanted in (None, state.checkpoint):
-                found += 1
-                bad += _verify(card, state, root)
-    if not found:
+    told = [code for card in chosen for code in _family(card, args)]
+    if not told:
         raise ConfigError("there are no weights to verify; see tsfm list")
-    return 1 if bad else 0
+    return 0 if all(told) else 1
+
+
+def _family(card: Card, args: argparse.Namespace) -> list[bool]:
+    """Verify the family's weights; whether all is right for each checkpoint, and for each thing that is none."""
+    root = checkpoints.family_folder(card, settings.read(card.name, {"model_folder": args.folder}).model_folder)
+    wanted = checkpoints.named(card, args.checkpoint, root) if args.checkpoint else None
+    states = [state for state in checkpoints.state(card, root) if state.folder and wanted in (None, state.checkpoint)]
+    right = [_verify(card, state, root) for state in states]
+    for stranger in [] if wanted else own.strangers(card, root):
+        print(f"tsfm: {card.name}: {stranger.what}; {stranger.remedy}", file=sys.stderr)
+        right.append(False)
+    return right
 
 
 def _verify(card: Card, state: State, root: Path) -> bool:
-    """Tell how one checkpoint is; True: damaged."""
+    """Tell how one checkpoint is; True: all is right, as far as anybody can say."""
     name = state.checkpoint.name
-    if state.status == "damaged":
-        wrong = [state.detail]
-    elif state.folder and (listed := manifest.read(state.folder)):
+    again = state.remedy or checkpoints.remedy(card, state.checkpoint, root)
+    if state.status != "complete":
+        is_damaged = "is damaged: " if state.status == "damaged" else ""
+        print(f"tsfm: {name}: {state.folder} {is_damaged}{state.detail}; {again}", file=sys.stderr)
+        return False
+    listed = manifest.read(state.folder) if state.folder else None
+    if not listed or not state.folder:
+        print(f"{name}: complete in {state.folder}, but without recorded hashes to compare with")
+        return True
+    try:
         # What lies in somebody else's folder is read as he may, wherever his links lead.
         with (
             reach.nearest(state.folder) as near,
@@ -51,17 +62,18 @@ def _verify(card: Card, state: State, root: Path) -> bool:
             near.make() as held,
             progress.showing(state.checkpoint.folder, listed.bytes) as shown,
         ):
-            wrong = manifest.differences(held.here, listed, shown.add)
-        wrong += pins.differences(state.checkpoint, listed.revision, listed.files)
-        print(f"{name}: {pins.standing(state.checkpoint, listed.revision)}", file=sys.stderr)
-    else:
-        print(f"{name}: complete in {state.folder}, but without recorded hashes to compare with")
+            wrong = manifest.differences(held.here, listed, shown.add, state.folder)
+    except TsfmError as error:
+        print(f"tsfm: {name}: {error}", file=sys.stderr)
         return False
+    wrong += pins.differences(state.checkpoint, listed.revision, listed.files)
+    if not state.checkpoint.own:
+        print(f"{name}: {pins.standing(state.checkpoint, listed.revision)}", file=sys.stderr)
     if not wrong:
         print(f"{name}: {staging.megabytes(state.bytes)} verified in {state.folder}")
-        return False
-    first = f"tsfm remove {card.name} {name}"
-    again = checkpoints.remedy(card, state.checkpoint, root)
-    damage = f"{state.folder} is damaged: {'; '.join(wrong)}"
-    print(f"tsfm: {name}: {damage}; run: {first}, then {again}", file=sys.stderr)
-    return True
+        return True
+    # Whether it rotted or somebody put weights of his own there, no hash can tell.
+    mine = f"if somebody changed it on purpose, keep it: mv {state.folder} ELSEWHERE; else run: "
+    first = f"tsfm remove {card.name} {name}, then {again}" if state.checkpoint.pullable else again
+    print(f"tsfm: {name}: {state.folder} is not what was recorded: {'; '.join(wrong)}; {mine}{first}", file=sys.stderr)
+    return False

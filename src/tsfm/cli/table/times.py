@@ -115,7 +115,7 @@ def _uneven(lines: Sequence[int], times: Times, steps: Steps) -> list[str]:
         missing = int(np.round(steps[jumps] / step - 1).sum())
         notes.append(
             f"column {times.name}: {missing} {_rows(missing, 'are', 'is')} missing, the first before line "
-            f"{lines[jumps[0] + 1]}; the rows are taken as if none were, so write them in with an empty cell"
+            f"{lines[jumps[0] + 1]}; the rows are taken as if none were; to count them, write them in with empty cells"
         )
     return notes
 

@@ -1,0 +1,198 @@
+"""From a request's body to a checked request: small bodies here, large ones in a process of their own.
+
+While JSON is parsed the interpreter is held: half a second for the largest body, in which no thread could answer
+anybody. Another process has an interpreter of its own. It is started by the first large body, and ends when none has
+come for a while.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from queue import Empty, SimpleQueue
+
+from tsfm.engine.deadlines import give_up
+from tsfm.errors import DeadlinePassed, OutOfMemory, RequestError, TooLarge
+from tsfm.http import imputation, requests
+from tsfm.settings import Settings
+
+# Up to here a body is read in some milliseconds, as long as the way to another process and back takes.
+LARGE = 256 << 10
+IDLE_S = 30.0
+# What the process may take for a body, by bytes of the largest: a short number is four bytes of text, and with what
+# is made of it some sixty of memory. The rest is for the interpreter itself.
+MEMORY_FACTOR, MEMORY_OWN = 24, 256 << 20
+# Lists and objects in one body, of which no request needs a hundred; three bytes of text take ninety of memory each.
+MOST_CONTAINERS = 1_000_000
+
+Request = requests.ForecastRequest | imputation.ImputationRequest
+READERS: dict[str, Callable[[dict[str, object], Settings], Request]] = {
+    "forecast": requests.forecast_request,
+    "imputation": imputation.parse,
+}
+
+
+def read(task: str, body: bytes, settings: Settings) -> Request:
+    """The checked request in a body.
+
+    Raises:
+        BadRequest, TooLarge: one sentence that names the field, what was expected and what came.
+    """
+    return READERS[task](requests.decode(body), settings)
+
+
+@dataclass(eq=False)
+class Unread:
+    """A large body that waits to be read.
+
+    Attributes:
+        then: called with the request; its failure is the future's, its success is its own to tell.
+    """
+
+    body: bytes
+    deadline: float
+    wanted: Callable[[], bool]
+    then: Callable[[Request], None]
+    future: Future[object]
+
+
+class LargeBodies:
+    """Reads large bodies one after the other.
+
+    Args:
+        task: of the family's card.
+        limits: called when the first body has come; the model is loaded by then.
+    """
+
+    def __init__(self, task: str, limits: Callable[[], Settings]) -> None:
+        self._task = task
+        self._limits = limits
+        self._unread: SimpleQueue[Unread] = SimpleQueue()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        threading.Thread(target=self._loop, name="large-bodies", daemon=True).start()
+
+    def submit(self, unread: Unread) -> None:
+        self._unread.put(unread)
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        if self._process:
+            self._process.kill()
+
+    def _loop(self) -> None:
+        while True:
+            try:
+                unread = self._unread.get(timeout=IDLE_S if self._process else None)
+            except Empty:
+                self._end()
+                continue
+            self._handle(unread)
+            del unread  # its body with it
+
+    def _handle(self, unread: Unread) -> None:
+        if not unread.wanted():
+            unread.future.cancel()
+        if unread.future.done():
+            return
+        try:
+            unread.then(self._ask(unread))
+        except RequestError as error:
+            # Its frames hold what was read, and through the future themselves.
+            give_up(unread.future, error.with_traceback(None))
+        except Exception as error:  # noqa: BLE001  whatever it is, its client is told
+            give_up(unread.future, error)
+
+    def _ask(self, unread: Unread) -> Request:
+        if self._process and self._process.poll() is not None:
+            self._end()  # it was killed while it had nothing to do
+        try:
+            connection = self._connection or self._begin()
+            connection.send_bytes(unread.body)
+            unread.body = b""
+            if not connection.poll(max(0.0, unread.deadline - time.monotonic())):
+                self._end()
+                raise DeadlinePassed("the body was not read within the deadline")
+            answer = connection.recv()
+        except (EOFError, OSError) as error:
+            raise self._why_ended() from error
+        if isinstance(answer, RequestError):
+            raise answer
+        request: Request = answer
+        return request
+
+    def _begin(self) -> Connection:
+        ours, theirs = socket.socketpair()
+        path = os.pathsep.join(filter(None, sys.path))  # the installed command finds its library by itself
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-B", "-m", "tsfm.http.bodies", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                # Threads for arithmetic that it does not do would count as its memory.
+                env=os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
+        self._connection = Connection(ours.detach())
+        self._connection.send((self._task, self._limits()))
+        return self._connection
+
+    def _end(self) -> None:
+        if self._connection:
+            self._connection.close()
+        process, self._process, self._connection = self._process, None, None
+        if process:
+            process.kill()
+            process.wait()
+
+    def _why_ended(self) -> RequestError:
+        code = None
+        with suppress(subprocess.TimeoutExpired):  # it has closed the connection, so it is at its end
+            code = self._process.wait(1) if self._process else None
+        self._end()
+        if code == -signal.SIGKILL:
+            return OutOfMemory("the host has not enough memory to read so large a body")
+        return RequestError("reading the body failed; the journal says why")
+
+
+def main(file: int) -> None:
+    """Serve one parent: bodies come, requests or errors go, until it closes the connection."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # systemd tells all processes of a unit; the parent decides
+    gc.disable()  # JSON has no cycles; millions of small lists would be looked through again and again
+    connection = Connection(file)
+    try:
+        task, settings = connection.recv()
+        most = MEMORY_OWN + MEMORY_FACTOR * (settings.max_body_mib << 20)
+        with suppress(PermissionError):  # the sandbox of systemd before 248: there MemoryMax= alone bounds it
+            resource.prlimit(0, resource.RLIMIT_DATA, (most, most))
+        while True:
+            connection.send(_answer(task, connection.recv_bytes(), settings))
+    except (EOFError, ConnectionError):
+        return
+
+
+def _answer(task: str, body: bytes, settings: Settings) -> Request | RequestError:
+    try:
+        if body.count(b"[") + body.count(b"{") > MOST_CONTAINERS:
+            raise TooLarge(f"body: expected at most {MOST_CONTAINERS} lists and objects, got more")
+        return read(task, body, settings)
+    except RequestError as error:
+        return error
+    except (MemoryError, SystemError):  # the latter is orjson's way to say it
+        return OutOfMemory("body: reading it takes more memory than a body of its size may need")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
