@@ -42,7 +42,7 @@ def test_an_upgrade_of_all_restarts_nothing(host: Host) -> None:
 
 
 def test_three_that_leave_restart_it_once(host: Host) -> None:
-    dnf(host, "remove taos-tsfm-chronos taos-tsfm-timemoe taos-tsfm-moment", "v2")
+    dnf(host, "remove --noautoremove taos-tsfm-chronos taos-tsfm-timemoe taos-tsfm-moment", "v2")
     until(lambda: "chronos" not in ours(host), 30, lambda: host.out("journalctl --unit tsfm-register.service"))
     until_quiet(host)
     assert "moirai" in ours(host)

@@ -63,7 +63,9 @@ def test_below_what_somebody_else_can_change_nothing_is_made(root: Path, change)
     above = root / "model"
     above.mkdir()
     change(above)
-    with pytest.raises(TsfmError, match=r"model is not root's alone to change; run: install -d -o nobody -g nobody "):
+    with pytest.raises(
+        TsfmError, match=r"model belongs to \w+ and is not root's alone to change; run: install -d -o nobody -g nobody "
+    ):
         weights_folder.make(above / "chronos", NOBODY)
     assert not (above / "chronos").exists()
 

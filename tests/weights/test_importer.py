@@ -122,6 +122,15 @@ def test_a_tar_cannot_write_outside(factory: Box, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("evil"))
 
 
+@pytest.mark.parametrize("name", ["../config.json", "/etc/passwd", "..", ""])
+def test_a_list_of_hashes_speaks_of_files_in_its_folder_only(factory: Box, stick: Path, name: str) -> None:
+    path = stick / "chronos-bolt-tiny" / "tsfm-manifest.json"
+    path.write_text(path.read_text().replace('"config.json"', json.dumps(name)))
+    done = factory.tsfm("import", stick)
+    assert done.returncode == 78
+    assert f"{name!r} is no name of a file in the folder" in done.stderr
+
+
 def test_a_list_of_hashes_that_is_none_is_refused_in_words(factory: Box, stick: Path) -> None:
     (stick / "chronos-bolt-tiny" / "tsfm-manifest.json").write_text('{"format": 2}')
     done = factory.tsfm("import", stick)

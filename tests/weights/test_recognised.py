@@ -17,6 +17,7 @@ from checkpoints import chronos, moirai, moment, shards, tdtsfm, timemoe, timesf
 
 from tsfm.cli import main
 from weights.conftest import SRC, Box
+from weights.hub import Hub
 
 NOBODY = 65534
 Run = Callable[..., tuple[int, str]]
@@ -154,6 +155,17 @@ def test_serve_list_and_verify_name_it(run: Run, tmp_path: Path, lay: Callable[[
         code, told = run("verify", "chronos")
         assert code == 1
         assert_named(told, lay, CASES[lay])
+
+
+@pytest.mark.parametrize("lay", [adapter, pickled, pointer, dangling], ids=lambda lay: lay.__name__)
+def test_pull_replaces_nothing_of_somebody_elses(box: Box, hub: Hub, lay: Callable[[Path], None]) -> None:
+    box.weights.mkdir(parents=True)
+    lay(box.weights)
+    before = sorted(path.name for path in box.weights.iterdir())
+    done = box.tsfm("pull", "chronos")
+    assert done.returncode == 78
+    assert f"move {box.weights} away" in done.stderr
+    assert sorted(path.name for path in box.weights.iterdir()) == before
 
 
 def test_a_zip_file_is_named(run: Run, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tsfm.series import FloatArray
 
-# Chosen on the benchmark's half for choosing (bench/real.py), as HALF_LIFE of the residuals.
+# Chosen by the Winkler score of the benchmark's wide set (bench/real.py), as HALF_LIFE of the residuals.
 SPANS = (0.05, 0.1, 0.2)  # of the mean, as parts of the number of origins
 SHORTEST = 4.0  # errors
 POWERS = (0.0, 0.5, 1.0)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from tsfm import settings
 from tsfm.card import Card, Checkpoint
-from tsfm.errors import ConfigError, TsfmError
+from tsfm.errors import ConfigError, TryLater, TsfmError
 from tsfm.weights import checkpoints, fetch, hub, manifest, pins, progress, reach, staging
 from tsfm.weights.folder import Folder
 from tsfm.weights.http import Unreachable
 from tsfm.weights.hub import Offer
 from tsfm.weights.manifest import Manifest
-from tsfm.weights.problems import problems
+from tsfm.weights.problems import UNUSABLE, problems
 from tsfm.weights.reach import Nearest
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,12 @@ def _pull(card: Card, checkpoint: Checkpoint, near: Nearest, address: str, revis
     target = near.path / checkpoint.folder
     with staging.locked(near) as root, staging.noted(root, checkpoint), staging.plain_errors(root.path):
         there = root.here / checkpoint.folder
-        complete = not problems(there, checkpoint)
+        found = problems(there, checkpoint)
+        complete = not found
+        if found and found[0].kind == UNUSABLE and found[0].error is not TryLater:
+            # Its folder would be replaced, and what is in it is somebody's and intact for what anybody knows.
+            said = f"{target} {found[0].text}; {found[0].remedy}, and move {target} away"
+            raise ConfigError(said.replace(str(there), str(target)))
         if complete and (revision is None or pins.commit(there) == revision):
             return target  # whoever held the lock brought it
         try:

@@ -22,6 +22,7 @@ from tsfm.weights.manifest import File, Manifest
 from tsfm.weights.reach import Nearest
 
 LOCK = ".tsfm.lock"
+_HIDDEN = 65534  # what every other user is in the sandbox of tsfm-pull@, by PrivateUsers=
 _OLD = ".old-"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -98,10 +99,13 @@ def plain_errors(folder: Path) -> Iterator[None]:
 def _whose(folder: Path) -> str:
     """Whom the folder, or the nearest one above it, belongs to."""
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    number = there.stat().st_uid
+    if number == _HIDDEN:
+        return f"; {there} belongs to another user"
     try:
         return f"; {there} belongs to {there.owner()}"
     except KeyError:  # an owner without a name
-        return f"; {there} belongs to user {there.stat().st_uid}"
+        return f"; {there} belongs to user {number}"
 
 
 def staging(root: Folder, checkpoint: Checkpoint) -> Folder:

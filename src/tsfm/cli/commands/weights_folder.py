@@ -21,8 +21,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     card = families.find(args.family)
     if card.checkpoints:
-        make(settings.MODEL_ROOT / card.name, pwd.getpwnam(USER))
+        folder, owner = settings.MODEL_ROOT / card.name, pwd.getpwnam(USER)
+        make(folder, owner)
+        # The downloader's sandbox does not show it whose this is.
+        if folder.exists() and folder.stat().st_uid != owner.pw_uid:
+            print(f"{folder} belongs to {name_of(folder)}: a download into it needs root, run: tsfm pull {card.name}")
     return 0
+
+
+def name_of(path: Path) -> str:
+    """The user whom a file belongs to, by name where there is one."""
+    number = path.stat().st_uid
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 def make(folder: Path, owner: pwd.struct_passwd) -> None:
@@ -38,7 +51,7 @@ def make(folder: Path, owner: pwd.struct_passwd) -> None:
         facts = parent.stat()
         if facts.st_uid or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise TsfmError(
-                f"{folder} is not made, as {parent} is not root's alone to change; "
+                f"{folder} is not made, as {parent} belongs to {name_of(parent)} and is not root's alone to change; "
                 f"run: install -d -o {owner.pw_name} -g {owner.pw_name} {folder}"
             )
     for missing in reversed([folder, *(parent for parent in folder.parents if not os.path.lexists(parent))]):
