@@ -16,7 +16,7 @@ case "$what" in
         fi
         if booted; then
             systemctl daemon-reload || :
-            systemctl reset-failed 'tsfm@*.service' 2>/dev/null || :
+            systemctl reset-failed 'tsfm@*.service' 'tsfm-register.service' 2>/dev/null || :
         fi
         ;;
 esac

@@ -87,13 +87,13 @@ def test_enabling_a_unit_makes_sql_find_it(host: Host, statements: Callable[[], 
 
 
 def test_disabling_takes_it_out_and_all_at_once_restart_tdgpt_once(host: Host) -> None:
-    host.out("systemctl enable tsfm@timemoe tsfm@tdtsfm && systemctl disable tsfm@fracast")
+    host.out("systemctl enable tsfm@timemoe tsfm@tdtsfm && systemctl disable --now tsfm@fracast")
     until(lambda: "fracast" not in inside(host, G2).read_text(), 20, lambda: inside(host, G2).read_text())
     until_quiet(host)
     assert {"timemoe-fc", "tdtsfm_1"} <= set(listed(host))
     assert not inside(host, f"{TREE}/lib/taosanalytics/algo/fc/fracast.py").exists()
     assert tdgpt.starts(host) == 3
-    host.out("systemctl disable tsfm@timemoe tsfm@tdtsfm && systemctl enable tsfm@fracast")
+    host.out("systemctl disable tsfm@timemoe tsfm@tdtsfm && systemctl enable --now tsfm@fracast")
     until(lambda: listed(host).get("fracast") == "ready", 20, lambda: str(listed(host)))
     until_quiet(host)
     assert tdgpt.starts(host) == 4
@@ -152,7 +152,7 @@ def test_a_changed_port_is_followed(host: Host) -> None:
 def test_a_family_that_leaves_is_taken_out(host: Host) -> None:
     assert inside(host, f"{TREE}/tsfm/timemoe-server.py").exists()
     block = lambda: inside(host, G4).read_text().partition("# >>> tsfm >>>")[2]  # noqa: E731
-    host.out("systemctl enable tsfm@timemoe tsfm@tdtsfm")
+    host.out("systemctl enable tsfm@timemoe tsfm@tdtsfm && tsfm register")
     until(lambda: "timemoe" in block(), 20, block)
     until_quiet(host)
     before = tdgpt.starts(host)

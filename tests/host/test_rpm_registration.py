@@ -29,7 +29,10 @@ def test_an_installation_alone_restarts_nothing(host: Host) -> None:
 
 
 def test_enabling_five_restarts_it_once(host: Host) -> None:
-    host.out("systemctl enable tsfm@fracast tsfm@chronos tsfm@timemoe tsfm@moirai tsfm@moment")
+    host.out(
+        "systemctl enable tsfm@fracast tsfm@chronos tsfm@timemoe tsfm@moirai tsfm@moment"
+        " && systemctl start tsfm@fracast"
+    )
     until(lambda: "moment" in ours(host), 20, lambda: host.out("journalctl --unit tsfm-register.service"))
     until_quiet(host)
     assert starts(host) == 2
