@@ -22,6 +22,7 @@ check: .venv
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
 
 bench: .venv
 	$(PYTHON) -m bench $(ONLY)

@@ -29,7 +29,7 @@ class Bare:
     repeats: int
 
     def run(self, batch: Sequence[object]) -> list[object]:
-        from tsfm.engine import threads
+        from tsfm.nets import threads
         from tsfm.numerics.scaling import standardise
         from tsfm.series import Series
 
@@ -53,7 +53,7 @@ def main(family: str, folder: str, port: str) -> None:
     from tsfm.system import preload
 
     preload.begin()  # as `tsfm serve` does, before anything else is imported
-    from tsfm.engine.work import Job
+    from tsfm.engine.work import WorkItem
     from tsfm.http import server
     from tsfm.series import Series
 
@@ -65,9 +65,9 @@ def main(family: str, folder: str, port: str) -> None:
         try:
             for line in sys.stdin:  # it ends when the benchmark does, however that ends
                 order = json.loads(line)
-                service = process._service
-                bare = Bare(service._loaded(), tuple(order["lengths"]), order["batch"], order["repeats"])
-                print(json.dumps(service._batcher.submit(Job(Series(np.zeros(1)), bare)).result()), flush=True)
+                engine = process._engine
+                bare = Bare(engine._loaded(), tuple(order["lengths"]), order["batch"], order["repeats"])
+                print(json.dumps(engine._scheduler.submit(WorkItem(Series(np.zeros(1)), bare)).result()), flush=True)
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -41,6 +41,11 @@ class Series:
         """Numbers of past and future covariates: only series of one schema share a batch."""
         return len(self.past_covariates), len(self.future_covariates)
 
+    @property
+    def points(self) -> int:
+        """Points of the context in all its rows: target and covariates."""
+        return len(self) * (1 + sum(self.schema))
+
     def newest(self, points: int) -> Series:
         """The same series with at most ``points`` points of context, the newest ones."""
         return self.between(max(0, len(self) - points), len(self))

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from tsfm import card, settings
 from tsfm.engine import memory
+from tsfm.engine.engine import Engine
 from tsfm.errors import OutOfMemory
-from tsfm.series import Series
+from tsfm.families import naive
+from tsfm.series import Runtime, Series
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def test_page_cache_that_the_kernel_can_drop_is_not_used_memory(host):
     unit = host / "cgroup/system.slice/tsfm@x.service"
     limit(unit, 600 << 20, 599 << 20, inactive_file=400 << 20)
     assert memory.available() == 401 << 20
-    memory.check_fits(Series(np.zeros(4096), np.zeros((4, 4096))), comfortable_points=16384)
+    memory.check_fits(Series(np.zeros(4096), np.zeros((4, 4096))))
     limit(host / "cgroup/system.slice", 600 << 20, 500 << 20, inactive_file=20 << 20)
     assert memory.available() == 120 << 20
     limit(unit, 600 << 20, 100 << 20, inactive_file=101 << 20)  # both are read one after the other
@@ -49,13 +52,25 @@ def test_page_cache_that_the_kernel_can_drop_is_not_used_memory(host):
 def test_a_series_that_would_not_fit_is_refused_with_its_size_and_the_estimate(host):
     series = Series(np.zeros(8000), np.zeros((64, 8000)))
     with pytest.raises(OutOfMemory, match=r"8000 points and 64 covariates needs about 29.. MiB, and 1024 MiB are left"):
-        memory.check_fits(series, comfortable_points=16384)
-    memory.check_fits(Series(np.zeros(8000)), comfortable_points=16384)
+        memory.check_fits(series)
+    memory.check_fits(Series(np.zeros(8000)))
 
 
-def test_a_series_within_a_full_batch_is_never_refused(host):
+class Small(naive.Naive):
+    batch_points = 1000
+
+
+def test_only_a_series_larger_than_a_full_batch_may_be_refused(host):
     limit(host / "cgroup/system.slice", 1, 1)
-    memory.check_fits(Series(np.zeros(16384)), comfortable_points=16384)
+    engine = Engine(card.read("naive"), settings.read("naive", {}))
+    engine.start(Small({}), None, Runtime())
+    fits, too_large = (engine.steps.read({"input": list(range(points))}, engine.limits) for points in (1000, 1001))
+    with engine.admit(1) as slot:
+        assert len(slot.hold(engine.submit(fits, slot)).get().forecast.median) == 10
+    with pytest.raises(OutOfMemory, match="one series of 1001 points"), engine.admit(1) as slot:
+        engine.submit(too_large, slot)
+    assert engine.wait_until_empty(10)
+    engine.close()
 
 
 def test_the_host_that_runs_this_has_memory_left():
@@ -65,9 +80,9 @@ def test_the_host_that_runs_this_has_memory_left():
 def test_what_the_allocator_holds_without_need_goes_back_to_the_host_once_in_a_while(monkeypatch):
     now, trims = [100.0], []
     monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
-    tidy = memory.Tidy()
-    monkeypatch.setattr(tidy, "_trim", trims.append)
+    trim = memory.HeapTrimmer()
+    monkeypatch.setattr(trim, "_trim", trims.append)
     for moment in (100.0, 100.5, 100.0 + memory.EVERY_S, 100.2 + memory.EVERY_S):
         now[0] = moment
-        tidy()
+        trim()
     assert trims == [0, 0]

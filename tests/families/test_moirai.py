@@ -14,9 +14,9 @@ from checkpoints import chronos as other_checkpoint
 from checkpoints import moirai as checkpoint
 
 from tsfm import card
+from tsfm.engine import forecast
 from tsfm.errors import BadRequest, ConfigError
 from tsfm.families import moirai
-from tsfm.http import requests
 from tsfm.nets.moirai_mixture import NOISE, Mixture
 from tsfm.nets.moirai_patches import patches
 from tsfm.numerics import scaling
@@ -383,9 +383,9 @@ def test_covariates_make_the_context_shorter_so_that_all_fits(family):
     ],
 )
 def test_too_many_covariates_are_refused_in_words(family, horizon, known, past, words):
-    asked = requests.ForecastRequest(random_series(200, horizon, known, past), horizon, 0.9)
+    asked = forecast.ForecastRequest(random_series(200, horizon, known, past), horizon, 0.9)
     with pytest.raises(BadRequest) as caught:
-        requests.check_fit(scaling.fitted(asked.series, family, horizon), asked, family, "moirai")
+        forecast.check_fit(scaling.fitted(asked.series, family, horizon), asked, family, "moirai")
     assert str(caught.value) == (
         f"covariates: {words}; at least 128 are needed: send fewer covariates or a smaller next_len"
     )
@@ -394,9 +394,9 @@ def test_too_many_covariates_are_refused_in_words(family, horizon, known, past, 
 def test_newest_points_that_are_missing_beyond_what_the_covariates_leave_are_refused_in_words(family):
     series = random_series(2000, 24, 0, 15)
     series.target[-700:] = np.nan
-    asked = requests.ForecastRequest(series, 24, 0.9)
+    asked = forecast.ForecastRequest(series, 24, 0.9)
     with pytest.raises(BadRequest, match="moirai needs at least 1 observed points among the newest 496, got 0"):
-        requests.check_fit(scaling.fitted(series, family, 24), asked, family, "moirai")
+        forecast.check_fit(scaling.fitted(series, family, 24), asked, family, "moirai")
 
 
 @pytest.mark.parametrize("horizon", [1, 16, 17, 64, 1024])

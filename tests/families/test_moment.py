@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from tsfm import settings
 from tsfm.card import read
+from tsfm.engine import imputation
 from tsfm.errors import ConfigError, ModelFailed
 from tsfm.families import moment
-from tsfm.http import imputation
 from tsfm.numerics import scaling
 from tsfm.series import Runtime, Series
 
@@ -156,9 +156,9 @@ def test_a_request_comes_back_with_its_own_points_and_the_models_in_the_holes(mo
     kept[[5, 300, 301, 302, 900]] = False
     kept[600:700] = False
     body = {"input": values[kept].tolist(), "ts": times[kept].tolist(), "precision": "s", "freq": "5T"}
-    asked = imputation.parse(body, settings.read("moment", {}))
+    asked = imputation.read(body, settings.read("moment", {}))
     (filled,) = scaling.impute(model, [asked.series])
-    answer = imputation.answer(asked, filled)
+    answer = imputation.finish(asked, filled)
     np.testing.assert_array_equal(answer["ts"], times)
     np.testing.assert_array_equal(answer["mask"], ~kept)
     assert answer["target"][kept].tobytes() == values[kept].tobytes()

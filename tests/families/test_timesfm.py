@@ -12,9 +12,9 @@ import torch
 from checkpoints import timesfm as checkpoint
 
 from tsfm.card import read
+from tsfm.engine import forecast
 from tsfm.errors import BadRequest, ConfigError
 from tsfm.families import timesfm
-from tsfm.http import requests
 from tsfm.numerics import scaling
 from tsfm.numerics.quantiles import at_levels
 from tsfm.series import Runtime, Series
@@ -151,9 +151,9 @@ def test_a_gap_at_the_end_is_a_part_of_the_horizon_up_to_a_bound(model):
     target[280:] = np.nan
     (answer,) = scaling.forecast(model, [Series(target)], 48, LEVELS)
     np.testing.assert_array_equal(answer.median, longer.median[20:])
-    asked = requests.ForecastRequest(Series(np.append(target, np.full(5000, np.nan))), 48, 0.9)
+    asked = forecast.ForecastRequest(Series(np.append(target, np.full(5000, np.nan))), 48, 0.9)
     with pytest.raises(BadRequest) as caught:
-        requests.check_fit(scaling.fitted(asked.series, model, 48), asked, model, "timesfm")
+        forecast.check_fit(scaling.fitted(asked.series, model, 48), asked, model, "timesfm")
     assert str(caught.value) == (
         "input: next_len 48 after 5020 missing points at the end of input leave room for 0 points of context; "
         "at least 1 are needed: send newer points or a smaller next_len"

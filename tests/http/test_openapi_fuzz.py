@@ -88,13 +88,14 @@ def test_the_example_of_the_description_is_answered(described: Described) -> Non
 @pytest.mark.parametrize("family", card.names())
 def test_every_path_is_described(family: str) -> None:
     limits = settings.read(family, {})
-    rules = app.create_app(engine.Service(card.read(family), limits)).url_map.iter_rules()
+    rules = app.create_app(engine.Engine(card.read(family), limits)).url_map.iter_rules()
     assert {rule.rule for rule in rules} == set(openapi.describe(card.read(family), limits)["paths"])
 
 
 VALIDATE = """\
 import sys, schemathesis
-from tsfm import card, openapi, settings
+from tsfm import card, settings
+from tsfm.http import openapi
 for family in card.names():
     for given in ({}, {"token_file": "/x", "allow": "10.0.0.0/8"}):
         document = openapi.describe(card.read(family), settings.read(family, given))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tsfm import card, families, settings
-from tsfm.http import requests
+from tsfm.engine import forecast
 from tsfm.numerics import scaling
 from tsfm.series import Runtime, Series
 
@@ -69,7 +69,7 @@ def forecasts(model):
     for length in LENGTHS:
         values = series(length)
         bodies.append({"input": values.tolist(), "next_len": 30, "conf_interval": 0.9})
-        asked = requests.forecast_request(bodies[-1], LIMITS)
+        asked = forecast.read(bodies[-1], LIMITS)
         (alone,) = scaling.forecast(model, [Series(values)], 30, asked.levels)
         lower, upper = alone.quantiles
         expected.append({"output": alone.median, "lower": lower, "upper": upper})

@@ -58,10 +58,8 @@ def _anode(found: Tdgpt, endpoints: Sequence[Endpoint], units: dict[str, Unit] |
         yield finding.broken("anode", f"{state}{error}", error.remedy)
         return
     wanted = {endpoint.key: endpoint.task for endpoint in endpoints}
-    # TDgpt's name for the imputation is its own, whatever the key of the URL.
-    missing = [
-        k for k, task in wanted.items() if k not in names and (task == "forecast" or f"{k}-imputation" not in names)
-    ]
+    # TDgpt may list a model under its task too: moment is listed as moment-imputation.
+    missing = [k for k, task in wanted.items() if k not in names and f"{k}-{task}" not in names]
     if missing:
         yield finding.broken("anode", f"{where} does not list {', '.join(missing)}", remedy)
     else:

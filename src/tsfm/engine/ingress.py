@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sized
 
 
-class Arrivals:
+class Ingress:
     """What is queued at the edge, and a call when the edge has run all of it.
 
     There is no flag that says "busy" beside the queue: another thread may queue a request at any moment, and a flag

@@ -16,23 +16,19 @@ BYTES_PER_POINT = 6_000
 EVERY_S = 1.0
 
 
-def check_fits(series: Series, comfortable_points: int) -> None:
-    """Refuse a series larger than a full batch that would not fit into the memory that is left.
+def check_fits(series: Series) -> None:
+    """Refuse a series that would not fit into the memory that is left.
 
     Raises:
         OutOfMemory: with the size, the estimate and what is left.
     """
-    rows = 1 + sum(series.schema)
-    points = len(series) * rows
-    if points <= comfortable_points:
-        return
-    needed, left = points * BYTES_PER_POINT, available()
+    needed, left = series.points * BYTES_PER_POINT, available()
     if needed > left:
-        size = f"{len(series)} points and {rows - 1} covariates"
+        size = f"{len(series)} points and {sum(series.schema)} covariates"
         raise OutOfMemory(f"one series of {size} needs about {needed >> 20} MiB, and {left >> 20} MiB are left")
 
 
-class Tidy:
+class HeapTrimmer:
     """Gives back to the host what the allocator holds without need, at most once in ``EVERY_S``.
 
     Products of ever new shapes leave holes that glibc keeps for later: after Time-MoE a third of a GiB.

@@ -1,107 +1,115 @@
-"""What can be asked of a model: one kind for each task."""
+"""What a model can be asked to do: one record for each task, the same for HTTP, OpenAPI, engine and TDgpt.
+
+The record itself is light: numpy is imported only when a task's steps are asked for, so that the registration with
+TDgpt can read it under any Python. To add a task, write a module with the five functions of ``Steps`` and register a
+``Task`` here; nothing else needs to know its name.
+"""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
+if TYPE_CHECKING:
+    from tsfm.card import Card
+    from tsfm.engine.work import Known, WorkItem
+    from tsfm.settings import Settings
 
-from tsfm.engine import threads as cpu_threads
-from tsfm.engine.work import Ask
-from tsfm.errors import ModelFailed
-from tsfm.numerics import scaling
-from tsfm.series import Family, FloatArray, Forecast, Imputer, Model, Series
-
-log = logging.getLogger(__name__)
-EXAMPLE_POINTS, EXAMPLE_HORIZON = 512, 10
-# A model whose first forward takes longer gains by every CPU: it is not tried with one, and its start is not held up.
-WORTH_TRYING_S = 0.05
-TRIES = 3
+Fields = dict[str, object]
+"""A JSON object of a request or of an answer, or a JSON schema; numpy arrays may stand for lists."""
 
 
-@dataclass(frozen=True)
-class ForecastAsk:
-    """A forecast with these parameters; requests that agree in them share batches."""
+class Steps(Protocol):
+    """The way of a request through one task, as five functions; a module has them, or an object."""
 
-    family: Family
-    horizon: int
-    levels: tuple[float, ...]
+    def read(self, fields: Fields, limits: Settings) -> Any:
+        """The checked request.
 
-    def run(self, batch: Sequence[Series]) -> Sequence[Forecast]:
-        answers = self.family.forecast(batch, self.horizon, self.levels)
-        for answer in answers:
-            _check_shape(answer.median, self.horizon)
-            _check_shape(answer.quantiles, len(self.levels), self.horizon)
-        return answers
+        Raises:
+            BadRequest, TooLarge: one sentence that names the field, what was expected and what came.
+        """
+        ...
 
+    def work(self, request: Any, model: Any, family: str) -> WorkItem | Known:
+        """What the model has to compute for a checked request, or the output where it is known without the model.
 
-@dataclass(frozen=True)
-class ImputationAsk:
-    """Gaps to be filled: all such requests may share batches."""
+        Raises:
+            BadRequest: the loaded checkpoint cannot use what was sent.
+        """
+        ...
 
-    imputer: Imputer
+    def finish(self, request: Any, output: Any) -> Fields:
+        """The fields of the answer."""
+        ...
 
-    def run(self, batch: Sequence[Series]) -> Sequence[FloatArray]:
-        filled = self.imputer.impute(batch)
-        for series, values in zip(batch, filled, strict=True):
-            _check_shape(values, len(series))
-        return filled
+    def schema(self, card: Card, limits: Settings) -> tuple[Fields, Fields]:
+        """JSON schemas of the request and of the answer."""
+        ...
+
+    def example(self, points: int, limits: Settings) -> Fields:
+        """The fields of a valid request, for the documentation and for the first call of a loaded model."""
+        ...
 
 
 @dataclass(frozen=True)
-class Trial:
-    """Asks the model for the same several times, and answers how many threads one series is done soonest with.
+class Task:
+    """One task.
 
-    That is all of them or one: in a small model the threads of a product wait for one another longer than it takes.
-    The first answer is looked at: a model that gives no numbers for an ordinary series will give none for any other.
+    Attributes:
+        name: what cards and /v1/models call it.
+        tdgpt_folder: where TDgpt looks for its algorithms of this kind, below taosanalytics/algo; None: TDgpt's own
+            code asks the service, and no adapter is placed.
+        steps: imports and gives the task's functions; a function of a module, since a large body is read by another
+            process, which is sent the record.
     """
 
-    ask: Ask
-    threads: int
-
-    def run(self, batch: Sequence[Series]) -> list[int]:
-        first_s = self._seconds(batch, self.threads, look=True)
-        if first_s > WORTH_TRYING_S or self.threads == 1:
-            return [self.threads]
-        turns = [(self._seconds(batch, self.threads), self._seconds(batch, 1)) for _ in range(TRIES)]
-        many, one = (min(seconds) for seconds in zip(*turns, strict=True))
-        chosen = 1 if one < many else self.threads
-        took = f"{many * 1000:.1f} ms with all, {one * 1000:.1f} ms with one"
-        log.info("a series that is alone runs on %d of %d threads: %s", chosen, self.threads, took)
-        return [chosen]
-
-    def _seconds(self, batch: Sequence[Series], threads: int, look: bool = False) -> float:
-        cpu_threads.use(threads)
-        began = time.perf_counter()
-        answers = self.ask.run(batch)
-        seconds = time.perf_counter() - began
-        if look:
-            _check_numbers(answers)
-        return seconds
+    name: str
+    tdgpt_folder: str | None
+    steps: Callable[[], Steps]
 
 
-def example(task: str, model: Model) -> tuple[Series, Ask]:
-    """A request of the usual length, for a model that has answered nothing yet."""
-    wave = np.sin(np.arange(EXAMPLE_POINTS, dtype=np.float64) / 4)
-    if task == "imputation":
-        wave[20:30] = np.nan
-        return scaling.standardise(Series(wave), False)[0], ImputationAsk(cast(Imputer, model))
-    family = cast(Family, model)
-    fit = scaling.fitted(Series(wave), family, EXAMPLE_HORIZON)
-    return scaling.standardise(fit.series, False)[0], ForecastAsk(family, EXAMPLE_HORIZON, (0.1, 0.9))
+def _forecast() -> Steps:
+    from tsfm.engine import forecast
+
+    return forecast
 
 
-def _check_shape(values: FloatArray, *shape: int) -> None:
-    if np.shape(values) != shape:
-        raise ModelFailed(f"the model gave an answer of shape {np.shape(values)} where {shape} was asked for")
+def _imputation() -> Steps:
+    from tsfm.engine import imputation
+
+    return imputation
 
 
-def _check_numbers(answers: Sequence[object]) -> None:
-    for answer in answers:
-        parts = (answer.median, answer.quantiles) if isinstance(answer, Forecast) else (answer,)
-        if not all(np.isfinite(part).all() for part in parts if isinstance(part, np.ndarray)):
-            raise ModelFailed("the model's answer holds values that are not numbers")
+_registered: dict[str, Task] = {}
+
+
+def register(task: Task) -> None:
+    """Add a task.
+
+    Raises:
+        ValueError: another task has this name.
+    """
+    if task.name in _registered:
+        raise ValueError(f"task {task.name}: expected a new name; registered are {', '.join(names())}")
+    _registered[task.name] = task
+
+
+def names() -> list[str]:
+    """All tasks, in the order of their registration."""
+    return list(_registered)
+
+
+def find(name: str) -> Task:
+    """The task that a card names.
+
+    Raises:
+        ValueError: no such task is registered.
+    """
+    if name not in _registered:
+        raise ValueError(f"task: expected one of {', '.join(names())}, got {name!r}")
+    return _registered[name]
+
+
+register(Task("forecast", tdgpt_folder="fc", steps=_forecast))
+register(Task("imputation", tdgpt_folder=None, steps=_imputation))

@@ -5,59 +5,90 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from tsfm.engine.deadlines import finish, give_up
+from tsfm.engine.pending import finish, give_up
 from tsfm.errors import ModelFailed, OutOfMemory, TsfmError
-from tsfm.series import Series
+from tsfm.series import FloatArray, Series
 
 
-class Ask(Protocol):
-    """What is asked of the model; equal asks may share a batch, so it must be hashable."""
+class Call(Protocol):
+    """One way to call the model; items with equal calls may share a batch, so a call must be hashable."""
 
     def run(self, batch: Sequence[Series]) -> Sequence[object]:
-        """One answer for each series, in their order."""
+        """One output for each series, in their order."""
         ...
 
 
 def always() -> bool:
-    """The client is still there, as far as anyone knows."""
+    """The client is connected, as far as anyone knows."""
     return True
 
 
+def unchanged(output: Any) -> Any:
+    """The model's output as it is."""
+    return output
+
+
+@dataclass(frozen=True)
+class Known:
+    """An output that needs no call of the model."""
+
+    output: object
+
+
 @dataclass(eq=False)
-class Job:
-    """One series waiting for its answer."""
+class WorkItem:
+    """One series that waits for the model.
+
+    Attributes:
+        series: centred and scaled, as the model takes it.
+        restore: from the model's output for the series to the output in the unit of the request.
+        present: False once the client has closed its connection.
+        future: of the model's output.
+    """
 
     series: Series
-    ask: Ask
-    wanted: Callable[[], bool] = always  # False once the client has left
+    call: Call
+    restore: Callable[[Any], object] = unchanged
+    present: Callable[[], bool] = always
     future: Future[object] = field(default_factory=Future)
 
     @property
     def group(self) -> Hashable:
-        return self.ask, self.series.schema
+        """Items of one group may share a batch."""
+        return self.call, self.series.schema
 
 
-def run(batch: list[Job]) -> None:
-    """Answer each job, or fail it: what one does never fails another."""
+def run_batch(batch: list[WorkItem]) -> None:
+    """Give each item its output or its error: one item's failure never reaches another."""
     try:
-        answers = batch[0].ask.run([job.series for job in batch])
-        if len(answers) != len(batch):
-            raise ModelFailed(f"the model gave {len(answers)} answers for {len(batch)} series")
+        outputs = batch[0].call.run([item.series for item in batch])
+        if len(outputs) != len(batch):
+            raise ModelFailed(f"the model gave {len(outputs)} answers for {len(batch)} series")
     except Exception as error:  # noqa: BLE001  whatever a model package raises is the model's failure
-        _fail(batch, error)
+        _bisect_on_failure(batch, error)
     else:
-        for job, answer in zip(batch, answers, strict=True):
-            finish(job.future, answer)
+        for item, output in zip(batch, outputs, strict=True):
+            finish(item.future, output)
 
 
-def _fail(batch: list[Job], error: Exception) -> None:
-    """One bad series must not fail its neighbours, and half a batch needs half the memory: try the halves."""
+def check_shape(values: FloatArray, *shape: int) -> None:
+    """Refuse a model's output of another shape.
+
+    Raises:
+        ModelFailed
+    """
+    if values.shape != shape:
+        raise ModelFailed(f"the model gave an answer of shape {values.shape} where {shape} was asked for")
+
+
+def _bisect_on_failure(batch: list[WorkItem], error: Exception) -> None:
+    """Run the halves: a bad series must fail alone, and half a batch needs half the memory."""
     if len(batch) > 1:
         middle = len(batch) // 2
-        run(batch[:middle])
-        run(batch[middle:])
+        run_batch(batch[:middle])
+        run_batch(batch[middle:])
         return
     give_up(batch[0].future, error if isinstance(error, TsfmError) else _as_ours(error, batch[0].series))
 

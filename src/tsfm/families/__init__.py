@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tsfm import card, paths
 from tsfm.errors import ConfigError, TryLater, TsfmError
+from tsfm.nets import threads
 
 if TYPE_CHECKING:  # the commands that only look a family up run where there is no numpy
     from tsfm.series import Model, Runtime
@@ -46,6 +47,7 @@ def load(name: str, folder: Path | None, runtime: Runtime) -> Model:
         # Some model packages print at import or while loading; stdout is not ours to fill.
         with contextlib.redirect_stdout(sys.stderr):
             module = importlib.import_module(f"tsfm.families.{name}")
+            threads.use(runtime.threads)  # of this thread: weights are laid out anew while they are loaded
             model: Model = module.load(folder, runtime)
     except ImportError as error:
         raise lacking(name, error) from error

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsfm.engine import threads
 from tsfm.errors import ConfigError
 from tsfm.nets.bolt import Bolt, BoltSizes
 from tsfm.nets.chronos2 import UNROLLED, Chronos2, Chronos2Sizes
@@ -130,7 +129,6 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
         raise ConfigError("chronos: expected a folder with a checkpoint, found that none is named")
     config = Config.read(folder)
     sizes = BoltSizes.read(config) if _kind(config) == BOLT else Chronos2Sizes.read(config)
-    threads.use(runtime.threads)
     dtype, path = arithmetic(runtime)
     state = read_weights(folder)
     _drop_copies(state, sizes.width)

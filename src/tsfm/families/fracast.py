@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsfm.engine import threads
 from tsfm.nets.fracast import FracastNet, Sizes
 from tsfm.numerics import quantiles
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
@@ -41,7 +40,6 @@ def load(folder: Path | None, runtime: Runtime) -> Fracast:
     Raises:
         ConfigError: the folder holds something else.
     """
-    threads.use(runtime.threads)
     folder = folder or _packaged()
     sizes = Sizes.read(Config.read(folder))
     state = read_weights(folder)

@@ -29,7 +29,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsfm.engine import threads
 from tsfm.errors import ConfigError
 from tsfm.nets.moirai import Moirai2, MoiraiMoE
 from tsfm.nets.moirai_encoder import HEAD, THETA, Sizes
@@ -114,7 +113,6 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
     sizes = _sizes(config, experts)
     longest = config.whole("max_seq_len")
     dtype, path = arithmetic(runtime)
-    threads.use(runtime.threads)
     state = read_weights(folder)
     family: Sampled | Quantiled
     if experts:

@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from tsfm.engine import threads
 from tsfm.errors import ConfigError, ModelFailed
 from tsfm.nets.moment import Encoder, Sizes
 from tsfm.nets.t5 import T5Sizes
@@ -108,7 +107,6 @@ def load(folder: Path | None, runtime: Runtime) -> Moment:
     """
     if folder is None:
         raise ConfigError("moment: expected a folder with a checkpoint, got none")
-    threads.use(runtime.threads)
     dtype, path = arithmetic(runtime)
     sizes = _sizes(Config.read(folder), torch.device(runtime.device), dtype)
     encoder = Encoder(read_weights(folder), sizes)

@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tsfm.engine import threads
 from tsfm.errors import ConfigError
 from tsfm.nets.decoder import Angles, Linear, Rotary, turned
 from tsfm.numerics import conformal
@@ -68,7 +67,6 @@ def load(folder: Path | None, runtime: Runtime) -> TDtsfm:
     # Its weights are float32 and few tokens keep the CPU waiting for memory: bfloat16 only on demand.
     chosen = "float32" if runtime.dtype == "auto" else runtime.dtype
     dtype, path = reader.arithmetic(Runtime(runtime.device, chosen, runtime.threads))
-    threads.use(runtime.threads)
     state = reader.read_torch(folder / FILE)
     network = Network(state, dtype, runtime.device)
     state.finish()

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsfm.engine import threads
 from tsfm.errors import ConfigError
 from tsfm.nets.decoder import spans
 from tsfm.nets.parallel import each
@@ -75,7 +74,6 @@ def load(folder: Path | None, runtime: Runtime) -> TimeMoe:
         raise ConfigError("family timemoe: expected a folder with its checkpoint, got none")
     shape = _shape(Config.read(folder))
     dtype, path = reader.arithmetic(runtime)
-    threads.use(runtime.threads)
     state = reader.read_weights(folder)
     network = Network(shape, state, dtype, runtime.device)
     state.finish()

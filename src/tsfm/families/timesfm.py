@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsfm.engine import threads
 from tsfm.errors import ConfigError
 from tsfm.nets.timesfm import EPSILON, PATCH, STEP, Decoder, Reader, Sizes, patch
 from tsfm.numerics.quantiles import at_levels
@@ -79,7 +78,6 @@ def load(folder: Path | None, runtime: Runtime) -> TimesFm:
     """
     if folder is None:
         raise ConfigError("timesfm: expected a folder with a checkpoint, got none")
-    threads.use(runtime.threads)
     dtype, path = arithmetic(runtime)
     state = read_torch(folder / "torch_model.ckpt")
     decoder = Decoder(Reader(state, torch.device(runtime.device), dtype))

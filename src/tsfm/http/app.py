@@ -1,12 +1,10 @@
-"""The HTTP face: JSON in, checked once, arrays to the service, JSON out. Knows neither sockets nor systemd."""
+"""The Flask app: JSON in, checked once, to the engine, JSON out. Knows neither sockets nor systemd."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 import orjson
@@ -14,50 +12,56 @@ from flask import Flask, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException
 
-from tsfm.engine.engine import Service
-from tsfm.engine.pending import COMES_BACK, Answer, ComeBack
+from tsfm.engine.engine import Engine
+from tsfm.engine.fields import decode
+from tsfm.engine.pending import COMES_BACK, Deferred, Pending
+from tsfm.engine.tasks import Fields
 from tsfm.engine.work import always
 from tsfm.errors import Encoded, NotReady, RequestError
-from tsfm.http import imputation, openapi, requests
+from tsfm.http import openapi
+from tsfm.http.bodies import LARGE, LargeBodies
 from tsfm.logs import ESCAPES
-from tsfm.numerics.exact import placed
-from tsfm.series import Forecast
 
 log = logging.getLogger(__name__)
-Fields = dict[str, object]
 
 
-def create_app(service: Service) -> Flask:
-    """The app around a service, which may still be loading."""
+def create_app(engine: Engine) -> Flask:
+    """The app around an engine, whose model may still be loading."""
     app = Flask("tsfm", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_mib << 20
+    app.config["MAX_CONTENT_LENGTH"] = engine.settings.max_body_mib << 20
     # Both would be answered in HTML.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
+    large = LargeBodies(engine.task, lambda: engine.limits)
+    engine.on_close(large.close)
 
     def infer() -> Response:
-        began, asked = time.monotonic(), _asked()
-        answer = _begin(service)
+        began, requested = time.monotonic(), _requested()
+        pending = _begin(engine, large)
 
         def finish() -> Response:
             try:
-                fields = answer.get()
+                fields = pending.get()
             except RequestError as error:
-                counted(error.status)
-                return _refusal(error, asked)
-            counted(200)
-            service.metrics.latency.observe(time.monotonic() - began)
+                engine.count("POST", error.status)
+                return _refusal(error, requested)
+            engine.count("POST", 200)
+            engine.metrics.latency.observe(time.monotonic() - began)
             return _json(fields)
 
-        if COMES_BACK in request.environ and not answer.future.done():
-            raise ComeBack(answer.future, finish)
+        if COMES_BACK in request.environ and not pending.future.done():
+            raise Deferred(pending.future, finish)
         return finish()
 
-    def counted(status: int) -> None:
-        service.metrics.requests.labels(str(status)).inc()
-
-    for path in service.card.paths:
+    for path in engine.card.paths:
         app.add_url_rule(path, path, infer, methods=["POST"])
+    _add_readers(app, engine)
+    _add_errors(app, engine)
+    return app
+
+
+def _add_readers(app: Flask, engine: Engine) -> None:
+    """The paths that only read."""
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -65,83 +69,68 @@ def create_app(service: Service) -> Flask:
 
     @app.get("/readyz")
     def readyz() -> Response:
-        if service.ready:
+        if engine.ready:
             return _json({"status": "ready"})
-        return _error(f"{service.card.name} is {service.why_not_ready}", 503, NotReady.retry_after_s)
+        return _error(engine.why_not_ready, 503, NotReady.retry_after_s)
 
     @app.get("/openapi.json")
     def description() -> Response:
-        return _json(openapi.describe(service.card, service.limits))
+        return _json(openapi.describe(engine.card, engine.limits))
 
     @app.get("/metrics")
     def metrics() -> Response:
-        return Response(service.metrics.render(), content_type=CONTENT_TYPE_LATEST)
+        return Response(engine.metrics.render(), content_type=CONTENT_TYPE_LATEST)
 
     @app.get("/v1/models")
     def models() -> Response:
-        return _json({"models": [service.describe()]})
+        return _json({"models": [engine.describe()]})
+
+
+def _add_errors(app: Flask, engine: Engine) -> None:
+    """The one form of every refusal."""
 
     @app.errorhandler(RequestError)
     def refused(error: RequestError) -> Response:
-        if request.method == "POST":
-            counted(error.status)
-        return _refusal(error, _asked())
+        engine.count(request.method, error.status)
+        return _refusal(error, _requested())
 
     @app.errorhandler(HTTPException)
     def not_ours(error: HTTPException) -> Response:
         # 404, 405, 413: the framework's own, in our words and form.
-        answer = _error(f"{_asked()}: {error.name}", error.code or 500, None)
-        answer.headers.extend((k, v) for k, v in error.get_headers() if k == "Allow")
-        return answer
-
-    return app
+        response = _error(f"{_requested()}: {error.name}", error.code or 500, None)
+        response.headers.extend((k, v) for k, v in error.get_headers() if k == "Allow")
+        return response
 
 
-def _begin(service: Service) -> Answer[Fields]:
-    """Check the present request and hand it to the model."""
-    left = request.environ.get("waitress.client_disconnected")
-    wanted = (lambda: not left()) if left else always
+def _begin(engine: Engine, large: LargeBodies) -> Pending[Fields]:
+    """Admit the present request, read and check its body whole, and hand it to the engine."""
+    disconnected = request.environ.get("waitress.client_disconnected")
+    present = (lambda: not disconnected()) if disconnected else always
+    steps = engine.steps
+    with engine.admit(request.content_length or 0, present) as slot:
 
-    def begin(deadline: float) -> Answer[Fields]:
-        encoding = request.headers.get("Content-Encoding", "identity")
-        if encoding.strip().lower() not in ("identity", ""):
-            raise Encoded(f"Content-Encoding: expected none, since bodies are not unpacked, got {encoding[:40]}")
-        start = TASKS[service.card.task]
-        return service.read(_body(), deadline, wanted, lambda asked: start(service, asked, deadline, wanted))
+        def submit(checked: object) -> Pending[Fields]:
+            return engine.submit(checked, slot).then(lambda output: steps.finish(checked, output))
 
-    return service.admitted(request.content_length or 0, begin)
+        _check_encoding()
+        body = _body()
+        if len(body) <= LARGE:
+            pending = submit(steps.read(decode(body), engine.limits))
+        else:
+            pending = large.read(body, slot).bind(submit)
+        return slot.hold(pending)
+
+
+def _check_encoding() -> None:
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.strip().lower() not in ("identity", ""):
+        raise Encoded(f"Content-Encoding: expected none, since bodies are not unpacked, got {encoding[:40]}")
 
 
 def _body() -> bytes:
     """The present request's body; as it lies in memory where the server keeps it there, since copying takes time."""
     stream = request.environ["wsgi.input"]
     return stream.getvalue() if isinstance(stream, BytesIO) else request.get_data(cache=False)
-
-
-def _forecast(
-    service: Service, asked: requests.ForecastRequest, deadline: float, wanted: Callable[[], bool]
-) -> Answer[Fields]:
-    warnings = [*asked.warnings, *service.warnings(asked.series)]
-
-    def fields(answer: Forecast) -> Fields:
-        output, lower, upper = (placed(row, asked.origin) for row in (answer.median, *answer.quantiles))
-        made: Fields = {"status": "success", "output": output, "lower": lower, "upper": upper}
-        return made | {"conf_interval": asked.confidence} | ({"warnings": warnings} if warnings else {})
-
-    return service.forecast(asked, deadline, wanted).then(fields)
-
-
-def _impute(
-    service: Service, asked: imputation.ImputationRequest, deadline: float, wanted: Callable[[], bool]
-) -> Answer[Fields]:
-    return service.impute(asked.series, deadline, wanted).then(lambda filled: imputation.answer(asked, filled))
-
-
-# From a checked request to the fields of the answer, by the task of the family's card.
-TASKS: dict[str, Callable[[Service, Any, float, Callable[[], bool]], Answer[Fields]]] = {
-    "forecast": _forecast,
-    "imputation": _impute,
-}
 
 
 def _json(fields: Fields, status: int = 200) -> Response:
@@ -157,24 +146,24 @@ def _listed(value: object) -> object:
 
 
 def _error(sentence: str, status: int, retry_after_s: int | None) -> Response:
-    answer = _json({"status": "error", "error": sentence}, status)
+    response = _json({"status": "error", "error": sentence}, status)
     if retry_after_s is not None:
-        answer.headers["Retry-After"] = str(retry_after_s)
-    return answer
+        response.headers["Retry-After"] = str(retry_after_s)
+    return response
 
 
-def _refusal(error: RequestError, asked: str) -> Response:
-    _log_refusal(error, asked)
+def _refusal(error: RequestError, requested: str) -> Response:
+    _log_refusal(error, requested)
     return _error(str(error), error.status, error.retry_after_s)
 
 
-def _log_refusal(error: RequestError, asked: str) -> None:
+def _log_refusal(error: RequestError, requested: str) -> None:
     # What came may be somebody's data: the sentence is logged up to there.
     reason = str(error).partition(", got ")[0]
     level = logging.ERROR if error.status == 500 else logging.INFO
-    log.log(level, "%s: %d %s", asked, error.status, reason, exc_info=error.__cause__)
+    log.log(level, "%s: %d %s", requested, error.status, reason, exc_info=error.__cause__)
 
 
-def _asked() -> str:
+def _requested() -> str:
     # Both can be of any length, and hold anything.
     return f"{request.method[:20]} {request.path[:80]}".translate(ESCAPES)

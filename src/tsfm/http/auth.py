@@ -49,6 +49,11 @@ class Access:
         if not ipaddress.ip_address(settings.host).is_loopback and not self._networks and not self._token:
             log.warning("listening on %s for everyone: set allow or token_file in tsfm.ini", settings.host)
 
+    @property
+    def restricts(self) -> bool:
+        """Some requests are refused."""
+        return bool(self._networks or self._token)
+
     def knows(self, address: str) -> bool:
         """The address is in one of the networks that may ask."""
         return not self._networks or any(_plain(address) in network for network in self._networks)
@@ -73,6 +78,16 @@ class Access:
             raise Forbidden(f"{_plain(asked.address)} is in none of the networks that may ask")
         if self._token and not hmac.compare_digest(asked.authorization.encode("latin-1"), b"Bearer " + self._token):
             raise Unauthorized("Authorization: expected Bearer and the token of token_file")
+
+
+def rules(settings: Settings) -> Access | None:
+    """The rules of one service; None where everyone who reaches the port may ask.
+
+    Raises:
+        ConfigError: the token's file cannot be read or is empty.
+    """
+    access = Access(settings)
+    return access if access.restricts else None
 
 
 def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -1,8 +1,8 @@
-"""From a request's body to a checked request: small bodies here, large ones in a process of their own.
+"""Large bodies are read and checked by a process of their own.
 
 While JSON is parsed the interpreter is held: half a second for the largest body, in which no thread could answer
-anybody. Another process has an interpreter of its own. It is started by the first large body, and ends when none has
-come for a while.
+anybody. Another process has an interpreter of its own. It is started by the first large body, and ends after a while
+without one.
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
+from typing import cast
 
-from tsfm.engine.deadlines import give_up
+from tsfm.engine.admission import Slot
+from tsfm.engine.fields import decode
+from tsfm.engine.pending import Pending, finish, give_up
+from tsfm.engine.tasks import Task
+from tsfm.engine.work import unchanged
 from tsfm.errors import DeadlinePassed, OutOfMemory, RequestError, TooLarge
-from tsfm.http import imputation, requests
 from tsfm.settings import Settings
 
 # Up to here a body is read in some milliseconds, as long as the way to another process and back takes.
@@ -37,34 +41,17 @@ MEMORY_FACTOR, MEMORY_OWN = 24, 256 << 20
 # Lists and objects in one body, of which no request needs a hundred; three bytes of text take ninety of memory each.
 MOST_CONTAINERS = 1_000_000
 
-Request = requests.ForecastRequest | imputation.ImputationRequest
-READERS: dict[str, Callable[[dict[str, object], Settings], Request]] = {
-    "forecast": requests.forecast_request,
-    "imputation": imputation.parse,
-}
-
-
-def read(task: str, body: bytes, settings: Settings) -> Request:
-    """The checked request in a body.
-
-    Raises:
-        BadRequest, TooLarge: one sentence that names the field, what was expected and what came.
-    """
-    return READERS[task](requests.decode(body), settings)
-
 
 @dataclass(eq=False)
 class Unread:
     """A large body that waits to be read.
 
     Attributes:
-        then: called with the request; its failure is the future's, its success is its own to tell.
+        future: of the checked request.
     """
 
     body: bytes
-    deadline: float
-    wanted: Callable[[], bool]
-    then: Callable[[Request], None]
+    slot: Slot
     future: Future[object]
 
 
@@ -72,11 +59,11 @@ class LargeBodies:
     """Reads large bodies one after the other.
 
     Args:
-        task: of the family's card.
-        limits: called when the first body has come; the model is loaded by then.
+        task: of the served family.
+        limits: called for the first body; the model is loaded by then.
     """
 
-    def __init__(self, task: str, limits: Callable[[], Settings]) -> None:
+    def __init__(self, task: Task, limits: Callable[[], Settings]) -> None:
         self._task = task
         self._limits = limits
         self._unread: SimpleQueue[Unread] = SimpleQueue()
@@ -84,8 +71,14 @@ class LargeBodies:
         self._connection: Connection | None = None
         threading.Thread(target=self._loop, name="large-bodies", daemon=True).start()
 
-    def submit(self, unread: Unread) -> None:
-        self._unread.put(unread)
+    def read(self, body: bytes, slot: Slot) -> Pending[object]:
+        """The checked request in a body.
+
+        Its ``get`` raises ``BadRequest`` or ``TooLarge`` with one sentence that names the field.
+        """
+        future: Future[object] = Future()
+        self._unread.put(Unread(body, slot, slot.watch(future)))
+        return Pending(future, unchanged)
 
     def close(self) -> None:
         """End the process, whatever it does."""
@@ -103,35 +96,34 @@ class LargeBodies:
             del unread  # its body with it
 
     def _handle(self, unread: Unread) -> None:
-        if not unread.wanted():
+        if not unread.slot.present():
             unread.future.cancel()
         if unread.future.done():
             return
         try:
-            unread.then(self._ask(unread))
-        except RequestError as error:
-            # Its frames hold what was read, and through the future themselves.
+            request = self._request(unread)
+        except Exception as error:  # noqa: BLE001  whatever it is, the request is answered with it
+            # Its frames hold the body, and through the future themselves.
             give_up(unread.future, error.with_traceback(None))
-        except Exception as error:  # noqa: BLE001  whatever it is, its client is told
-            give_up(unread.future, error)
+        else:
+            finish(unread.future, request)
 
-    def _ask(self, unread: Unread) -> Request:
+    def _request(self, unread: Unread) -> object:
         if self._process and self._process.poll() is not None:
             self._end()  # it was killed while it had nothing to do
         try:
             connection = self._connection or self._begin()
             connection.send_bytes(unread.body)
             unread.body = b""
-            if not connection.poll(max(0.0, unread.deadline - time.monotonic())):
+            if not connection.poll(max(0.0, unread.slot.deadline - time.monotonic())):
                 self._end()
                 raise DeadlinePassed("the body was not read within the deadline")
-            answer = connection.recv()
+            response = connection.recv()
         except (EOFError, OSError) as error:
             raise self._why_ended() from error
-        if isinstance(answer, RequestError):
-            raise answer
-        request: Request = answer
-        return request
+        if isinstance(response, RequestError):
+            raise response
+        return cast(object, response)
 
     def _begin(self) -> Connection:
         ours, theirs = socket.socketpair()
@@ -178,16 +170,17 @@ def main(file: int) -> None:
         with suppress(PermissionError):  # the sandbox of systemd before 248: there MemoryMax= alone bounds it
             resource.prlimit(0, resource.RLIMIT_DATA, (most, most))
         while True:
-            connection.send(_answer(task, connection.recv_bytes(), settings))
+            connection.send(_response(task, connection.recv_bytes(), settings))
     except (EOFError, ConnectionError):
         return
 
 
-def _answer(task: str, body: bytes, settings: Settings) -> Request | RequestError:
+def _response(task: Task, body: bytes, settings: Settings) -> object:
+    """The checked request, or the error that refuses it."""
     try:
         if body.count(b"[") + body.count(b"{") > MOST_CONTAINERS:
             raise TooLarge(f"body: expected at most {MOST_CONTAINERS} lists and objects, got more")
-        return read(task, body, settings)
+        return task.steps().read(decode(body), settings)
     except RequestError as error:
         return error
     except (MemoryError, SystemError):  # the latter is orjson's way to say it

@@ -16,12 +16,12 @@ from waitress import create_server
 from waitress.server import BaseWSGIServer
 from waitress.wasyncore import close_all, dispatcher
 
-from tsfm import __version__
+from tsfm import __version__, families
 from tsfm.card import Card
-from tsfm.engine.engine import Service
+from tsfm.engine.engine import Engine
 from tsfm.errors import ConfigError, TsfmError
+from tsfm.http import auth
 from tsfm.http.app import create_app
-from tsfm.http.auth import Access
 from tsfm.http.transport.channel import Channel, comes_back
 from tsfm.http.transport.loop import Loop
 from tsfm.series import Runtime
@@ -58,13 +58,14 @@ class Process:
         self._card = card
         self._settings = settings
         self._folder = folder
-        self._service = Service(card, settings)
+        self._engine = Engine(card, settings)
         self._stopping = threading.Event()
         self._signals, self._signalled = socket.socketpair()
         self._failure: TsfmError | None = None
-        access = Access(settings)
-        access.on_refusal = self._service.refused
-        self._loop = Loop(self._service.arrivals, access)
+        access = auth.rules(settings)
+        if access:
+            access.on_refusal = self._engine.count
+        self._loop = Loop(self._engine.ingress, access)
         self._server = self._bind()
 
     def run(self) -> int:
@@ -75,7 +76,7 @@ class Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             # The handler takes no lock: the line that it interrupts may hold it. Python writes the signal's number into
             # the socket, and the drain begins on its own thread.
-            signal.signal(number, lambda number, frame: self._service.stop_accepting())
+            signal.signal(number, lambda number, frame: self._engine.stop_accepting())
         threading.Thread(target=self._load, name="load", daemon=True).start()
         self._loop.run()  # until _end_loop leaves it no socket
         if self._failure:
@@ -88,7 +89,7 @@ class Process:
         try:
             kept = take_over(settings.host, port)
             server = create_server(
-                comes_back(create_app(self._service)),
+                comes_back(create_app(self._engine)),
                 map=self._loop.sockets,
                 **({"sockets": [kept]} if kept else {"host": settings.host, "port": port}),
                 _dispatcher=self._loop,
@@ -121,8 +122,10 @@ class Process:
         try:
             preload.finish()
             devices.check(settings.device, settings.sources["device"])
-            self._service.start(self._folder, runtime)
-            notify("READY=1", f"STATUS=serving {self._service.summary()}")
+            began = time.monotonic()
+            self._engine.start(families.load(self._card.name, self._folder, runtime), self._folder, runtime)
+            log.info("ready after %.1f s: %s", time.monotonic() - began, self._engine.summary())
+            notify("READY=1", f"STATUS=serving {self._engine.summary()}")
             keep_watchdog_fed(self._healthy, self._stopping)
         except TsfmError as error:
             self._fail(error)
@@ -131,7 +134,7 @@ class Process:
             self._fail(TsfmError(f"{self._card.name} could not be loaded: {type(error).__name__}: {error}"))
 
     def _healthy(self) -> bool:
-        return self._service.healthy() and self._loop.healthy(self._settings.stall_s)
+        return self._engine.healthy() and self._loop.healthy(self._settings.stall_s)
 
     def _fail(self, error: TsfmError) -> None:
         self._failure = error
@@ -141,12 +144,12 @@ class Process:
         """On a thread that waits from the start: at the first signal, answer what was accepted, then end the loop."""
         (number,) = self._signals.recv(1)
         self._stopping.set()
-        self._service.stop_accepting()
+        self._engine.stop_accepting()
         log.info("%s: answering what was accepted, then stopping", signal.Signals(number).name)
         notify("STOPPING=1", "STATUS=answering what was accepted")
         try:
-            empty = self._service.wait_until_empty(DRAIN_S)
-            self._service.close(CLOSE_S)
+            empty = self._engine.wait_until_empty(DRAIN_S)
+            self._engine.close(CLOSE_S)
             if empty:
                 self._server.trigger.pull_trigger(self._last_call)
                 self._flush()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tsfm import paths
+from tsfm.engine import tasks
 from tsfm.tdgpt import files, marks, trust
 from tsfm.tdgpt.endpoints import KNOWN_KEYS, Endpoint
 
@@ -37,9 +38,10 @@ class _{title}Service(TsfmBaseService):
 '''
 
 
-def folder(library: Path) -> Path:
-    """Where TDgpt looks for forecast algorithms."""
-    return library / "algo/fc"
+def folder(library: Path, task: str) -> Path | None:
+    """Where TDgpt looks for algorithms of a task; None: nowhere, its own code asks the service."""
+    name = tasks.find(task).tdgpt_folder
+    return library / "algo" / name if name else None
 
 
 def text(endpoint: Endpoint) -> str:
@@ -51,16 +53,17 @@ def text(endpoint: Endpoint) -> str:
 
 def wanted(library: Path, endpoints: Sequence[Endpoint]) -> tuple[dict[Path, bytes], list[str]]:
     """({adapter file: what it holds}, reasons why some cannot be): for names that TDgpt does not know."""
-    unknown = [e for e in endpoints if e.key not in KNOWN_KEYS and e.task == "forecast"]
-    if not unknown or not folder(library).is_dir():
+    places = [(e, folder(library, e.task)) for e in endpoints if e.key not in KNOWN_KEYS]
+    unknown = [(endpoint, place) for endpoint, place in places if place and place.is_dir()]
+    if not unknown:
         return {}, []
     if not _has_base_class(library):
-        names = ", ".join(e.key for e in unknown)
+        names = ", ".join(endpoint.key for endpoint, _ in unknown)
         return {}, [f"{library}: this TDgpt takes no models of others; SQL will not know {names}: upgrade TDgpt"]
     found: dict[Path, bytes] = {}
     reasons = []
-    for endpoint in unknown:
-        path = folder(library) / f"{endpoint.key.replace('-', '_')}.py"
+    for endpoint, place in unknown:
+        path = place / f"{endpoint.key.replace('-', '_')}.py"
         present = files.load(path)
         if present is not None and MARK.encode() not in present:
             reasons.append(f"{path}: not ours, so it stays: this TDgpt knows {endpoint.key} itself")
@@ -72,7 +75,8 @@ def wanted(library: Path, endpoints: Sequence[Endpoint]) -> tuple[dict[Path, byt
 def ours(library: Path) -> list[Path]:
     """The adapters that we placed, by their first line."""
     placed = []
-    for path in sorted(folder(library).glob("*.py")):
+    folders = filter(None, (folder(library, task) for task in tasks.names()))
+    for path in sorted(path for place in folders for path in place.glob("*.py")):
         with path.open("rb") as file:
             if file.readline().strip() == MARK.encode():
                 placed.append(path)

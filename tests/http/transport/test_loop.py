@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 from waitress import create_server
 
-from tsfm.engine.ingress import Arrivals
-from tsfm.engine.pending import COMES_BACK, ComeBack
+from tsfm.engine.ingress import Ingress
+from tsfm.engine.pending import COMES_BACK, Deferred
 from tsfm.http.transport import loop
 from tsfm.http.transport.channel import Channel, comes_back
 
@@ -31,12 +31,12 @@ def running(served):
 @pytest.fixture
 def served():
     """A loop that nobody runs yet, with a server of an app that says its path."""
-    made = loop.Loop(Arrivals())
+    made = loop.Loop(Ingress())
 
     def app(environ, start_response):
         path = environ["PATH_INFO"]
         if path == "/later" and not environ[COMES_BACK]:
-            raise ComeBack(made.later, lambda: app)
+            raise Deferred(made.later, lambda: app)
         body = bytes(20 << 20) if path == "/large" else path.encode()
         start_response("200 OK", [("Content-Length", str(len(body)))])
         return [body]
@@ -84,18 +84,18 @@ def test_between_long_requests_the_loop_looks_for_others(served):
 
 
 def test_what_has_come_is_known_until_it_is_run(served):
-    arrivals, none_left = served._arrivals, threading.Event()
-    arrivals.when_none = none_left.set
-    arrivals.gone()
+    ingress, none_left = served._ingress, threading.Event()
+    ingress.when_none = none_left.set
+    ingress.gone()
     assert not none_left.is_set()  # there was nothing
     served.add_task(Asking("GET", []))
-    assert not arrivals.busy
+    assert not ingress.busy
     served.add_task(Asking("POST", []))
-    assert arrivals.busy
+    assert ingress.busy
     thread = threading.Thread(target=served.run, daemon=True)
     thread.start()
     assert none_left.wait(10)
-    assert not arrivals.busy
+    assert not ingress.busy
     end(served, thread)
 
 
@@ -121,7 +121,7 @@ def test_what_is_queued_while_the_edge_says_that_nothing_is_left_is_not_forgotte
             served.add_task(channel)
 
     def switch(frame, event, _):
-        if event == "call" and frame.f_code is Arrivals.gone.__code__ and ran and not queued:
+        if event == "call" and frame.f_code is Ingress.gone.__code__ and ran and not queued:
             other = threading.Thread(target=queue)
             other.start()
             other.join(30)

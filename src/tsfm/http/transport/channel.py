@@ -12,7 +12,7 @@ import orjson
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, Task, WSGITask
 
-from tsfm.engine.pending import COMES_BACK, ComeBack
+from tsfm.engine.pending import COMES_BACK, Deferred
 from tsfm.errors import QueueFull
 from tsfm.http.auth import Access, Asked
 from tsfm.http.transport.parser import Parser, Refused
@@ -144,7 +144,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             return
         try:
             super().service()
-        except ComeBack as unfinished:
+        except Deferred as unfinished:
             self.requests[0].rest = unfinished.finish
             unfinished.future.add_done_callback(lambda _: self.server.add_task(self))
             return

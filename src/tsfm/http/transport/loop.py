@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from waitress.server import BaseWSGIServer
 from waitress.wasyncore import poll2
 
-from tsfm.engine.ingress import Arrivals
+from tsfm.engine.ingress import Ingress
 
 if TYPE_CHECKING:
     from tsfm.http.auth import Access
@@ -35,19 +35,19 @@ class Loop:
     """waitress's loop over its sockets, and in place of its threads (waitress.task.ThreadedTaskDispatcher).
 
     Args:
-        arrivals: told which POSTs are left to be run.
+        ingress: told which POSTs are left to be run.
         access: who may ask; None: everyone.
 
     Attributes:
         sockets: for waitress's ``map``; without any the loop ends.
     """
 
-    def __init__(self, arrivals: Arrivals, access: Access | None = None) -> None:
+    def __init__(self, ingress: Ingress, access: Access | None = None) -> None:
         self.sockets: dict[int, object] = {}
-        self._arrivals = arrivals
+        self._ingress = ingress
         self._quick: deque[Channel] = deque()  # all but POSTs take next to nothing and go first
         self._posts: deque[Channel] = deque()
-        arrivals.queued = self._posts
+        ingress.queued = self._posts
         self._thread = 0
         self._woken = False
         self._access = access
@@ -67,9 +67,9 @@ class Loop:
         while self.sockets:
             self._end_overdue()
             # What can be read by now belongs to what was run just before: ask once more, without waiting.
-            poll2(0 if self._arrivals.busy or self._quick else IDLE_S, self.sockets)
+            poll2(0 if self._ingress.busy or self._quick else IDLE_S, self.sockets)
             self._woken = False
-            self._arrivals.gone()
+            self._ingress.gone()
             self.turn()
 
     def turn(self) -> None:
@@ -78,7 +78,7 @@ class Loop:
             self._serve(self._quick.popleft())
         ends = time.monotonic() + TURN_S
         while self._posts:
-            self._arrivals.ran()
+            self._ingress.ran()
             self._serve(self._posts.popleft())
             if time.monotonic() >= ends:
                 return

@@ -5,13 +5,15 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tsfm import settings
+from tsfm.engine import tasks
+from tsfm.engine.admission import Admission, Slot
 from tsfm.errors import BadRequest, DeadlinePassed, OutOfMemory, TooLarge
 from tsfm.http import bodies
 
@@ -22,15 +24,20 @@ PADDING = b" " * (bodies.LARGE + 1)
 
 @pytest.fixture
 def large():
-    made = bodies.LargeBodies("forecast", lambda: settings.read("naive", {}))
+    made = bodies.LargeBodies(tasks.find("forecast"), lambda: settings.read("naive", {}))
     yield made
     made.close()
 
 
-def submit(large, body, wanted=lambda: True, in_s=60.0):
-    future = Future()
-    large.submit(bodies.Unread(body, time.monotonic() + in_s, wanted, future.set_result, future))
-    return future
+@pytest.fixture
+def admission():
+    made = Admission(settings.read("naive", {}), lambda: None)
+    yield made
+    made.close()
+
+
+def submit(large, admission, body, present=lambda: True, in_s=60.0):
+    return large.read(body, Slot(admission, len(body), time.monotonic() + in_s, present)).future
 
 
 def children(pid) -> list[int]:
@@ -154,37 +161,37 @@ def test_the_process_that_reads_may_be_killed_and_ends_with_the_service(serve):
     until(lambda: not Path(f"/proc/{reader}").exists())
 
 
-def test_a_body_whose_client_has_left_or_whose_time_has_passed_is_not_read(large):
+def test_a_body_whose_client_has_left_or_whose_time_has_passed_is_not_read(large, admission):
     with pytest.raises(CancelledError):
-        submit(large, b"{}", wanted=lambda: False).result(60)
+        submit(large, admission, b"{}", present=lambda: False).result(60)
     with pytest.raises(DeadlinePassed):
-        submit(large, b'{"input":[' + b"NaN," * (7 * MIB) + b"1]}", in_s=0.3).result(60)
+        submit(large, admission, b'{"input":[' + b"NaN," * (7 * MIB) + b"1]}", in_s=0.3).result(60)
     body = json.dumps({"input": WALK}).encode()
-    assert submit(large, body).result(60).series.target.tolist() == WALK
+    assert submit(large, admission, body).result(60).series.target.tolist() == WALK
 
 
-def test_errors_come_back_as_what_they_are(large):
+def test_errors_come_back_as_what_they_are(large, admission):
     with pytest.raises(BadRequest, match="body: expected a JSON object, got a list"):
-        submit(large, b"[]").result(60)
+        submit(large, admission, b"[]").result(60)
     with pytest.raises(TooLarge, match="input: expected at most 40000 points, got 40001"):
-        submit(large, b'{"input":[' + b"1," * 40_000 + b"1]}").result(60)
+        submit(large, admission, b'{"input":[' + b"1," * 40_000 + b"1]}").result(60)
     with pytest.raises(TooLarge, match="body: expected at most 1000000 lists and objects, got more"):
-        submit(large, b"[" * 1_000_001).result(60)
+        submit(large, admission, b"[" * 1_000_001).result(60)
 
 
-def test_a_body_that_takes_more_memory_than_one_may_fails_alone():
+def test_a_body_that_takes_more_memory_than_one_may_fails_alone(admission):
     chosen = settings.read("naive", {"max_rows": "10000000", "max_body_mib": "1"})  # it is given larger ones
-    tight = bodies.LargeBodies("forecast", lambda: chosen)
+    tight = bodies.LargeBodies(tasks.find("forecast"), lambda: chosen)
     with pytest.raises(OutOfMemory, match="takes more memory"):
-        submit(tight, b'{"input":[' + b"0.5," * (16 * MIB) + b"1]}").result(60)
+        submit(tight, admission, b'{"input":[' + b"0.5," * (16 * MIB) + b"1]}").result(60)
     body = json.dumps({"input": WALK}).encode()
-    assert submit(tight, body).result(60).series.target.tolist() == WALK
+    assert submit(tight, admission, body).result(60).series.target.tolist() == WALK
     tight.close()
 
 
-def test_the_process_ends_when_no_large_body_has_come_for_a_while(large, monkeypatch):
+def test_the_process_ends_when_no_large_body_has_come_for_a_while(large, admission, monkeypatch):
     monkeypatch.setattr(bodies, "IDLE_S", 0.1)
     body = json.dumps({"input": WALK}).encode()
-    submit(large, body).result(60)
+    submit(large, admission, body).result(60)
     until(lambda: large._process is None)
-    assert submit(large, body).result(60).series.target.tolist() == WALK
+    assert submit(large, admission, body).result(60).series.target.tolist() == WALK

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsfm import settings
+from tsfm.engine import grid, imputation
 from tsfm.errors import BadRequest, ModelFailed, TooLarge
-from tsfm.http import imputation
 from tsfm.numerics import scaling
 from tsfm.series import Capabilities, Series
 
@@ -48,7 +48,7 @@ def request(values=None, step=1000, start=1_700_000_000_000, **more):
 
 
 def parse(body):
-    return imputation.parse(body, LIMITS)
+    return imputation.read(body, LIMITS)
 
 
 def refused(body, kind=BadRequest):
@@ -73,7 +73,7 @@ def test_a_row_without_a_value_is_a_hole_too_even_at_the_ends(nothing):
 def test_observed_points_come_back_bit_by_bit():
     values = [0.1, 1e-310, -0.0, 1.7976931348623157e308, "drop", 3, 1 / 3, 2**53, -7.25e-12, 5.5, 6, 7]
     asked = parse(request(values))
-    answer = imputation.answer(asked, np.linspace(0, 1, 12))
+    answer = imputation.finish(asked, np.linspace(0, 1, 12))
     observed = [float(v) for v in values if v != "drop"]
     back = answer["target"][answer["mask"] == 0]
     assert back.tobytes() == np.array(observed).tobytes()
@@ -84,20 +84,20 @@ def test_whole_numbers_beyond_two_to_the_53_come_back_exactly():
     values = [2**60 + 1, 2**60 + 3, "drop", 2**60 + 7, *[2**60 + 9 + step for step in range(8)]]
     asked = parse(request(values))
     assert asked.origin == 2**60 + 1
-    answer = imputation.answer(asked, np.where(np.isnan(asked.target), 4.4, asked.target))
+    answer = imputation.finish(asked, np.where(np.isnan(asked.target), 4.4, asked.target))
     assert answer["target"] == [*values[:2], 2**60 + 5, *values[3:]]
     assert json.loads(orjson.dumps(answer, default=np.ndarray.tolist))["target"] == answer["target"]
 
 
 def test_whole_numbers_among_others_come_back_exactly_too():
     values = [2**60 + 1, 0.5, None, -(2**62) - 1, 10**30, *range(8)]
-    answer = imputation.answer(parse(request(values)), np.full(13, 7.25))
+    answer = imputation.finish(parse(request(values)), np.full(13, 7.25))
     assert answer["target"] == [2**60 + 1, 0.5, 7.25, -(2**62) - 1, 1e30, *range(8)]
 
 
 def test_an_unknown_field_is_named_in_a_warning():
     asked = parse(request(interval="1m"))
-    (told,) = imputation.answer(asked, np.zeros(12))["warnings"]
+    (told,) = imputation.finish(asked, np.zeros(12))["warnings"]
     assert told == "interval: not understood and ignored; known are input, ts, precision, freq"
 
 
@@ -126,19 +126,19 @@ def test_a_month_that_is_no_freq_is_named_as_a_likely_cause():
     assert refused(body | {"freq": "2d"}).endswith("got 31 behind 0")
 
 
-@pytest.mark.parametrize("precision", imputation.PRECISIONS_NS)
-@pytest.mark.parametrize("unit", imputation.UNITS_NS)
+@pytest.mark.parametrize("precision", grid.PRECISIONS_NS)
+@pytest.mark.parametrize("unit", grid.UNITS_NS)
 @pytest.mark.parametrize("rows", [1, 2])
 def test_a_huge_freq_is_answered_or_refused_in_words(unit, precision, rows):
     few = settings.read("moment", {"min_rows": "1"})
     for count in (1, 2**31, 10**17, 999_999_999_999_999_999):
-        step, rest = divmod(count * imputation.UNITS_NS[unit], imputation.PRECISIONS_NS[precision])
+        step, rest = divmod(count * grid.UNITS_NS[unit], grid.PRECISIONS_NS[precision])
         body = {"input": [1.5] * rows, "ts": [-(2**63), 5][:rows], "precision": precision, "freq": f"{count}{unit}"}
         if rows == 1 and not rest and step < 2**63:
-            assert imputation.parse(body, few).times.tolist() == [-(2**63)]
+            assert imputation.read(body, few).times.tolist() == [-(2**63)]
             continue
         with pytest.raises(BadRequest) as caught:
-            imputation.parse(body, few)
+            imputation.read(body, few)
         field = str(caught.value).partition(": ")[0]
         assert field in ("freq", "ts[1]")
         assert field == "freq" or step < 2**63
@@ -146,7 +146,7 @@ def test_a_huge_freq_is_answered_or_refused_in_words(unit, precision, rows):
 
 def test_the_answer_has_the_contracts_fields_of_equal_length():
     asked = parse(request([1, 2, "drop", 4, *range(5, 13)]))
-    fields = imputation.answer(asked, np.zeros(12, np.float32))
+    fields = imputation.finish(asked, np.zeros(12, np.float32))
     wire = json.loads(orjson.dumps(fields, default=np.ndarray.tolist))
     assert list(wire) == ["status", "ts", "target", "mask"]
     assert wire["status"] == "success"
@@ -157,15 +157,15 @@ def test_the_answer_has_the_contracts_fields_of_equal_length():
 
 def test_a_series_without_holes_is_answered_as_it_came():
     asked = parse(request())
-    answer = imputation.answer(asked, np.zeros(12))
+    answer = imputation.finish(asked, np.zeros(12))
     assert answer["target"].tolist() == [float(i) for i in range(12)]
     assert not answer["mask"].any()
 
 
-@pytest.mark.parametrize("precision", imputation.PRECISIONS_NS)
+@pytest.mark.parametrize("precision", grid.PRECISIONS_NS)
 @pytest.mark.parametrize("freq", STEPS_NS)
 def test_every_freq_works_in_every_precision_that_can_hold_it(precision, freq):
-    unit = imputation.PRECISIONS_NS[precision]
+    unit = grid.PRECISIONS_NS[precision]
     if STEPS_NS[freq] % unit:
         message = refused(request(precision=precision, freq=freq))
         assert message.startswith("freq: expected a multiple of the precision")
@@ -240,7 +240,7 @@ def test_ten_to_8192_rows_are_taken():
 def test_a_lower_limit_in_the_settings_holds():
     lower = settings.read("moment", {"max_rows": "20"})
     with pytest.raises(TooLarge, match="at most 20 points, got 21"):
-        imputation.parse(request(list(range(21))), lower)
+        imputation.read(request(list(range(21))), lower)
 
 
 @pytest.mark.parametrize(
@@ -337,5 +337,5 @@ def test_a_model_that_gives_no_numbers_has_failed():
 
 
 def test_neither_torch_nor_pandas_is_needed():
-    code = "import sys, tsfm.http.imputation; assert not {'torch', 'pandas'} & set(sys.modules)"
+    code = "import sys, tsfm.engine.imputation; assert not {'torch', 'pandas'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsfm import settings
+from tsfm.engine import fields, forecast
 from tsfm.errors import BadRequest, RequestError, TooLarge
-from tsfm.http import requests
 from tsfm.numerics import exact
 from tsfm.series import Capabilities
 
@@ -19,7 +19,7 @@ GOOD = {"input": list(range(12))}
 
 
 def request(**fields):
-    return requests.forecast_request(GOOD | fields, LIMITS)
+    return forecast.read(GOOD | fields, LIMITS)
 
 
 def test_what_is_missing_has_the_contracts_defaults():
@@ -55,10 +55,10 @@ def test_an_unknown_field_is_named_in_a_warning():
     (told,) = request(horizon=48).warnings
     assert told.startswith("horizon: not understood and ignored; known are input, next_len, conf_interval, ts, ")
     many = request(**{f"x{i}": i for i in range(20)}).warnings
-    assert len(many) == requests.MOST_WARNINGS + 1
+    assert len(many) == fields.MOST_WARNINGS + 1
     assert many[-1] == "12 more fields: not understood and ignored"
     odd = json.loads('{"\\ud800": 1, "%s": 2, "\u540d": 3}' % ("y" * 5000))
-    names = [told.partition(": ")[0] for told in requests.unknown(odd, requests.FIELDS)]
+    names = [told.partition(": ")[0] for told in fields.unknown(odd, forecast.FIELDS)]
     assert all(name.encode() and len(name) <= 40 for name in names)  # each can be written as JSON
     assert names[2] == "\u540d"
 
@@ -100,15 +100,15 @@ def test_what_was_taken_off_comes_back_as_whole_numbers_of_64_bits_or_as_a_float
 
 
 def test_null_and_bare_nan_are_missing_values():
-    body = requests.decode(b'{"input": [1, null, NaN, 4.5, 1, 2, 3, 4, 5, 6]}')
-    target = requests.forecast_request(body, LIMITS).series.target
+    body = fields.decode(b'{"input": [1, null, NaN, 4.5, 1, 2, 3, 4, 5, 6]}')
+    target = forecast.read(body, LIMITS).series.target
     assert np.isnan(target).tolist() == [False, True, True] + [False] * 7
     assert target[3] == 4.5
 
 
 def test_integers_beyond_64_bits_are_numbers():
-    body = requests.decode(b'{"input": [%s]}' % b",".join([b"123456789012345678901234567890"] * 10))
-    assert requests.forecast_request(body, LIMITS).series.target[0] == 123456789012345678901234567890.0
+    body = fields.decode(b'{"input": [%s]}' % b",".join([b"123456789012345678901234567890"] * 10))
+    assert forecast.read(body, LIMITS).series.target[0] == 123456789012345678901234567890.0
 
 
 def test_covariates_have_the_lengths_of_the_contract():
@@ -184,22 +184,22 @@ def test_too_many_points_are_told_from_bad_ones():
 )
 def test_a_body_that_is_no_json_object_is_refused_in_words(body, said):
     with pytest.raises(BadRequest) as error:
-        requests.decode(body)
+        fields.decode(body)
     assert said in str(error.value)
 
 
 def test_covariates_are_refused_where_the_model_takes_none():
     asked = request(dynamic_real=[[1] * 22])
     with pytest.raises(BadRequest, match=r"dynamic_real: naive takes no future covariates, got 1"):
-        requests.check_capabilities(asked, Capabilities(past_covariates=True), "naive")
-    requests.check_capabilities(asked, Capabilities(future_covariates=True), "naive")
+        forecast.check_capabilities(asked, Capabilities(past_covariates=True), "naive")
+    forecast.check_capabilities(asked, Capabilities(future_covariates=True), "naive")
 
 
 def test_the_least_context_counts_observed_points_that_the_model_sees():
     series = request(input=[1.0, 2.0, 3.0] + [None] * 9).series
-    requests.check_context(series, 12, 3, "naive")
+    fields.check_context(series, 12, 3, "naive")
     with pytest.raises(BadRequest, match=r"at least 2 observed points among the newest 10, got 1"):
-        requests.check_context(series, 10, 2, "naive")
+        fields.check_context(series, 10, 2, "naive")
 
 
 json_values = st.recursive(
@@ -210,10 +210,10 @@ FIELDS = ("input", "next_len", "conf_interval", "ts", "dynamic_real", "past_dyna
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), json_values))
-def test_any_json_is_answered_or_refused_in_one_short_sentence(fields):
+def test_any_json_is_answered_or_refused_in_one_short_sentence(made):
     try:
-        body = requests.decode(json.dumps(fields).encode())
-        asked = requests.forecast_request(GOOD | body, LIMITS)
+        body = fields.decode(json.dumps(made).encode())
+        asked = forecast.read(GOOD | body, LIMITS)
     except RequestError as error:
         assert error.status in (400, 413)
         assert "\n" not in str(error)
@@ -225,7 +225,7 @@ def test_any_json_is_answered_or_refused_in_one_short_sentence(fields):
 @given(st.binary(max_size=200))
 def test_any_bytes_are_decoded_or_refused(data):
     try:
-        assert isinstance(requests.decode(data), dict)
+        assert isinstance(fields.decode(data), dict)
     except BadRequest as error:
         assert str(error).startswith("body: ")
 
@@ -233,9 +233,9 @@ def test_any_bytes_are_decoded_or_refused(data):
 def test_more_covariates_than_allowed_are_refused_before_they_are_read():
     body = {"input": [1.0] * 10, "past_dynamic_real": ["x"] * 40, "dynamic_real": ["x"] * 25}
     with pytest.raises(TooLarge, match="covariates: expected at most 64, got 65"):
-        requests.forecast_request(body, LIMITS)
+        forecast.read(body, LIMITS)
 
 
 def test_an_interval_of_nearly_everything_stays_between_quantiles_that_exist():
-    request = requests.forecast_request({"input": [1.0] * 10, "conf_interval": 1 - 1e-16}, LIMITS)
+    request = forecast.read({"input": [1.0] * 10, "conf_interval": 1 - 1e-16}, LIMITS)
     assert request.levels == (1e-6, 1 - 1e-6)

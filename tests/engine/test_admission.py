@@ -5,8 +5,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from tsfm.engine.deadlines import Deadlines, give_up
-from tsfm.engine.pending import Answer
+from tsfm.engine.admission import Deadlines
+from tsfm.engine.pending import Pending, give_up
 from tsfm.errors import DeadlinePassed, ModelFailed
 
 
@@ -18,7 +18,7 @@ def deadlines():
 
 
 def test_the_late_end_in_the_order_of_their_deadlines_and_the_others_stay(deadlines, monkeypatch):
-    monkeypatch.setattr("tsfm.engine.deadlines.time.monotonic", lambda: 10.0)
+    monkeypatch.setattr("tsfm.engine.admission.time.monotonic", lambda: 10.0)
     first, second, later = Future(), Future(), Future()
     for future, deadline in ((first, 5), (second, 9), (later, 1000)):
         deadlines.watch(future, deadline)
@@ -42,11 +42,11 @@ def test_what_is_done_is_watched_no_more_and_keeps_its_answer(deadlines):
     done.set_result(3)
     assert not deadlines._open
     give_up(done, ModelFailed("too late"))
-    assert Answer(done, lambda made: made + 1).then(lambda made: made * 2).get() == 8
+    assert Pending(done, lambda made: made + 1).then(lambda made: made * 2).get() == 8
 
 
 def test_an_answer_whose_client_has_left_says_so():
     left = Future()
     left.cancel()
-    with pytest.raises(DeadlinePassed, match="the client has left"):
-        Answer(left, str).get()
+    with pytest.raises(DeadlinePassed, match="the client has closed its connection"):
+        Pending(left, str).get()

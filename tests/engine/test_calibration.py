@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from tsfm.engine import tasks, threads
+from tsfm.engine import calibration
+from tsfm.engine.forecast import ForecastCall
 from tsfm.errors import ModelFailed
 from tsfm.series import Forecast, Series
 
@@ -31,16 +32,16 @@ class Takes:
 @pytest.mark.parametrize(
     ("one_s", "four_s", "best", "runs"),
     [
-        (0.001, 0.02, 1, 1 + 2 * tasks.TRIES),
-        (0.02, 0.001, 4, 1 + 2 * tasks.TRIES),
-        (0.001, tasks.WORTH_TRYING_S, 4, 1),  # large: not tried
+        (0.001, 0.02, 1, 1 + 2 * calibration.TRIES),
+        (0.02, 0.001, 4, 1 + 2 * calibration.TRIES),
+        (0.001, calibration.WORTH_TRYING_S, 4, 1),  # large: not tried
     ],
 )
 def test_one_series_gets_the_threads_that_it_is_done_soonest_with(monkeypatch, caplog, one_s, four_s, best, runs):
     ask = Takes(one_s, four_s)
     caplog.set_level("INFO")
-    monkeypatch.setattr(threads, "use", ask.given.append)
-    assert tasks.Trial(ask, 4).run(BATCH) == [best]
+    monkeypatch.setattr(calibration.cpu_threads, "use", ask.given.append)
+    assert calibration.Trial(ask, 4).run(BATCH) == [best]
     assert len(ask.given) == runs
     assert (f"runs on {best} of 4 threads" in caplog.text) == (runs > 1)
 
@@ -66,13 +67,13 @@ class Answers:
     ],
 )
 def test_a_first_answer_that_is_none_is_a_failure(median, quantiles, said):
-    ask = tasks.ForecastAsk(Answers(median, quantiles), 2, (0.1, 0.9))
+    ask = ForecastCall(Answers(median, quantiles), 2, (0.1, 0.9))
     with pytest.raises(ModelFailed, match=said):
-        tasks.Trial(ask, 1).run(BATCH)
+        calibration.Trial(ask, 1).run(BATCH)
 
 
 def test_where_there_is_one_thread_nothing_is_tried(monkeypatch):
     ask = Takes(0, 0)
-    monkeypatch.setattr(threads, "use", ask.given.append)
-    assert tasks.Trial(ask, 1).run(BATCH) == [1]
+    monkeypatch.setattr(calibration.cpu_threads, "use", ask.given.append)
+    assert calibration.Trial(ask, 1).run(BATCH) == [1]
     assert ask.given == [1]

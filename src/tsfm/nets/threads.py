@@ -1,0 +1,11 @@
+"""How many CPU threads the arithmetic of the calling thread uses."""
+
+from __future__ import annotations
+
+import sys
+
+
+def use(threads: int) -> None:
+    """Set the number for the calling thread alone (OpenMP's own rule); without torch there is nothing to set."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
