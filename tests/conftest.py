@@ -19,6 +19,9 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tsfm.official import load as load_official
+from tsfm.series import Model, Runtime
+
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]  # checkpoints/<family>.py and bench are shared by tests and benchmarks
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -114,6 +117,13 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("checkpoint")
     request.module.checkpoint.make(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def official(request: pytest.FixtureRequest, folder: Path) -> Model:
+    """The package of the checkpoint's maker, with the checkpoint in ``folder``."""
+    family = request.module.checkpoint.__name__.rpartition(".")[2]
+    return load_official(family, folder, Runtime(dtype="float32"))
 
 
 @pytest.fixture

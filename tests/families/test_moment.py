@@ -24,28 +24,6 @@ def model(folder):
     return moment.load(folder, FLOAT32)
 
 
-@pytest.fixture(scope="module")
-def official(folder):
-    from momentfm import MOMENTPipeline
-
-    pipeline = MOMENTPipeline.from_pretrained(str(folder), model_kwargs={"task_name": "reconstruction"})
-    pipeline.init()
-    return pipeline.eval()
-
-
-def upstream(official, target):
-    """The official reconstruction of one window of up to 512 points, padded in front as upstream does it."""
-    padding = 512 - len(target)
-    holes = np.isnan(target)
-    values = np.concatenate([np.zeros(padding), np.where(holes, 0, target)])
-    mask = np.concatenate([np.ones(padding), ~holes])
-    inside = np.concatenate([np.zeros(padding), np.ones(len(target))])
-    values, mask, inside = (torch.tensor(part, dtype=torch.float32)[None] for part in (values, mask, inside))
-    with torch.no_grad():
-        answer = official(x_enc=values[:, None], mask=mask, input_mask=inside)
-    return answer.reconstruction[0, 0].numpy()[padding:]
-
-
 def series(points, *gaps, seed=0):
     noise = np.random.default_rng(seed).normal(size=points)
     target = 2 * np.sin(np.arange(points) / 9) + 0.002 * np.arange(points) + 0.3 * noise
@@ -77,7 +55,7 @@ def impute(model, one):
 def test_holes_are_filled_as_the_official_pipeline_does(model, official, points, gaps):
     one = series(points, *gaps)
     holes = np.isnan(one.target)
-    expected = upstream(official, one.target)[holes]
+    expected = official.reconstruct([one])[0][holes]
     tolerance = 1e-4 * np.abs(expected).max()
     np.testing.assert_allclose(impute(model, one)[holes], expected, rtol=0, atol=tolerance)
 
@@ -85,7 +63,7 @@ def test_holes_are_filled_as_the_official_pipeline_does(model, official, points,
 def test_a_window_of_a_long_series_is_filled_as_the_official_pipeline_does(model, official):
     one = series(3000, (1000, 1032))
     (window,) = moment.plan(np.isnan(one.target), 512, 8)
-    expected = upstream(official, one.target[window.start : window.stop])
+    (expected,) = official.reconstruct([one.between(window.start, window.stop)])
     inside = slice(1000 - window.start, 1032 - window.start)
     np.testing.assert_allclose(impute(model, one)[1000:1032], expected[inside], rtol=0, atol=1e-4)
 
