@@ -57,6 +57,8 @@ def manual_access() -> str:
 PLACES = [
     ("README.md", "<!-- families -->", "<!-- /families -->", families),
     ("README.md", "<!-- settings -->", "<!-- /settings -->", keys),
+    ("docs/families.md", "<!-- families -->", "<!-- /families -->", families),
+    ("docs/settings.md", "<!-- settings -->", "<!-- /settings -->", keys),
     ("docs/registration.md", "<!-- tdengine -->", "<!-- /tdengine -->", access),
     ("man/tsfm.ini.5", '.\\" settings', '.\\" /settings', manual),
     ("man/tsfm.ini.5", '.\\" tdengine', '.\\" /tdengine', manual_access),

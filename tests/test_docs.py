@@ -14,7 +14,9 @@ ROOT = HERE.parent
 README = (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("document", ["README.md", "man/tsfm.ini.5"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/families.md", "docs/settings.md", "docs/registration.md", "man/tsfm.ini.5"]
+)
 def test_the_tables_are_those_of_the_code(document):
     sys.path.insert(0, str(ROOT / "packaging"))
     try:
