@@ -37,8 +37,9 @@ def recorded(page: Path) -> str:
 
 
 def digest(page: Path) -> str:
-    """SHA-256 of an English page without its generated tables."""
-    return hashlib.sha256(GENERATED.sub("", page.read_text(encoding="utf-8")).encode()).hexdigest()
+    """SHA-256 of an English page's words: line breaks and generated tables do not count."""
+    words = GENERATED.sub("", page.read_text(encoding="utf-8")).split()
+    return hashlib.sha256(" ".join(words).encode()).hexdigest()
 
 
 def renew(page: Path) -> bool:

@@ -108,6 +108,8 @@ def test_a_change_of_an_english_page_is_noticed_until_the_hash_is_renewed(tmp_pa
     assert run() == ""
     english.write_text(english.read_text().replace("made", "made anew"), encoding="utf-8")
     assert translations.recorded(chinese) == translations.digest(english), "a generated table is another test's matter"
+    english.write_text(english.read_text().replace("# Weights\n\n", "# Weights\n"), encoding="utf-8")
+    assert translations.recorded(chinese) == translations.digest(english), "a line broken elsewhere changes no word"
     english.write_text(english.read_text().replace("# Weights", "# Weights of models"), encoding="utf-8")
     assert translations.recorded(chinese) != translations.digest(english)
     assert "renewed" in run()
