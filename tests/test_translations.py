@@ -43,7 +43,8 @@ def levels(page: Path) -> list[int]:
 def test_a_chinese_page_was_looked_at_since_its_english_page_changed(page: Path) -> None:
     source = translations.source(page)
     assert translations.recorded(page) == translations.digest(source), (
-        f"{source.name} changed: update {page.name}, then run: python packaging/translations.py"
+        f"{source.relative_to(ROOT)} changed: update {page.relative_to(ROOT)}, "
+        "then run: python packaging/translations.py"
     )
 
 
