@@ -87,15 +87,3 @@ def table(known: Mapping[str, float]) -> str:
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip()
         for row in rows
     )
-
-
-def readme(known: Mapping[str, float]) -> str:
-    """The README's short table, in Markdown: how many times as fast, a column for each key."""
-    goals = [goal for goal in GOALS if goal.least is not None and goal.most is None and goal.key in known]
-    rows = [
-        ["`make bench`", *(f"`{goal.key}`" for goal in goals)],
-        ["---"] * (1 + len(goals)),
-        ["measured", *(f"{known[goal.key]:.2g}" for goal in goals)],
-        ["at least", *(f"{goal.least:g}" for goal in goals)],
-    ]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

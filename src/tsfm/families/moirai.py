@@ -7,9 +7,9 @@ Moirai-MoE draws 100 paths, as uni2ts does, and from the distribution that each 
 next patch ten values, of which one carries the path on: quantiles come from 1,000 draws, which
 steadies the tails. The context's scale stays for all steps, as in training; uni2ts's forecast makes
 it again from its own samples at every step. TSFM_MOIRAI_EXACT=1 in the environment does as uni2ts
-does, many times slower; docs/measurements.md has the difference. The random numbers follow from the
-series itself: the same request gets the same answer, whatever else is in its batch, up to rounding; that is 6e-3
-of the spread in bfloat16 (docs/numerics.md).
+does, many times slower; docs/decisions/0007-moirai-frozen-scale.md has the difference. The random
+numbers follow from the series itself: the same request gets the same answer, whatever else is in its
+batch, up to rounding; that is 6e-3 of the spread in bfloat16 (docs/numerics.md).
 
 Context, covariates and horizon share the 512 patches of 16 points that the model was trained on. What
 does not fit is cut from the context's old end; a request that would leave less than 128 points is refused.
