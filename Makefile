@@ -4,7 +4,7 @@ TSFM := .venv/bin/tsfm
 FAMILY ?= fracast
 export HF_HUB_OFFLINE := 1
 
-.PHONY: run test serve check bench soak audit clean
+.PHONY: run test serve check bench soak docs audit clean
 .DEFAULT_GOAL := test
 
 # Set up, forecast a real series with Fracast through HTTP, print the answer and a chart.
@@ -31,6 +31,10 @@ bench: .venv
 MINUTES ?= 10
 soak: .venv
 	$(PYTHON) -m tools.soak --minutes $(MINUTES)
+
+# The documentation as a site in build/site; needs no network.
+docs: .venv
+	$(PYTHON) packaging/website.py build/site
 
 # Known weaknesses of what the packages hold; asks the index's advisory service, so it needs a network.
 audit:
