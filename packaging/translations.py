@@ -1,7 +1,8 @@
 """Record which state of an English page a Chinese page was written from.
 
-A Chinese page begins with ``<!-- source: ../weights.md sha256: HASH -->``. When the English page changes, the hash no
-longer fits and tests/test_translations.py fails. Update the Chinese page, then run
+A Chinese page has ``<!-- source: ../weights.md sha256: HASH -->`` below its heading (above it, the site would not take
+the heading as the page's title). When the English page changes, the hash no longer fits and
+tests/test_translations.py fails. Update the Chinese page, then run
 
     python packaging/translations.py                      # every Chinese page
     python packaging/translations.py docs/zh/weights.md   # this one
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAD = re.compile(r"<!-- source: (?P<source>\S+) sha256: (?P<hash>[0-9a-f]{64}|new) -->\n")
+HEAD = re.compile(r"^<!-- source: (?P<source>\S+) sha256: (?P<hash>[0-9a-f]{64}|new) -->\n", re.MULTILINE)
 # A table that packaging/docs.py writes changes with the code; a test compares its Chinese counterpart with the code.
 GENERATED = re.compile(r"<!-- (?P<name>\w+) -->\n.*?<!-- /(?P=name) -->\n", re.DOTALL)
 
@@ -32,7 +33,7 @@ def source(page: Path) -> Path:
 
 
 def recorded(page: Path) -> str:
-    """The hash in the first line of a Chinese page; "new" before the first run."""
+    """The hash that a Chinese page states; "new" before the first run."""
     return _head(page)["hash"]
 
 
@@ -58,9 +59,9 @@ def main(names: Sequence[str]) -> None:
 
 
 def _head(page: Path) -> re.Match[str]:
-    head = HEAD.match(page.read_text(encoding="utf-8"))
+    head = HEAD.search(page.read_text(encoding="utf-8"))
     if not head:
-        raise SystemExit(f"{page}: expected <!-- source: PAGE sha256: HASH --> in the first line")
+        raise SystemExit(f"{page}: expected a line <!-- source: PAGE sha256: HASH -->")
     return head
 
 

@@ -102,7 +102,7 @@ def test_a_change_of_an_english_page_is_noticed_until_the_hash_is_renewed(tmp_pa
     (tmp_path / "packaging").mkdir()
     shutil.copy(ROOT / "packaging/translations.py", tmp_path / "packaging")
     english.write_text("# Weights\n\n<!-- keys -->\n| made |\n<!-- /keys -->\n", encoding="utf-8")
-    chinese.write_text("<!-- source: ../weights.md sha256: new -->\n# 权重\n", encoding="utf-8")
+    chinese.write_text("# 权重\n\n<!-- source: ../weights.md sha256: new -->\n", encoding="utf-8")
 
     def run() -> str:
         command = [sys.executable, "packaging/translations.py"]
@@ -111,7 +111,7 @@ def test_a_change_of_an_english_page_is_noticed_until_the_hash_is_renewed(tmp_pa
 
     assert "docs/zh/weights.md: renewed" in run()
     assert translations.recorded(chinese) == translations.digest(english)
-    assert chinese.read_text(encoding="utf-8").endswith("-->\n# 权重\n")
+    assert chinese.read_text(encoding="utf-8").startswith("# 权重\n\n<!-- source: ../weights.md sha256: ")
     assert run() == ""
     english.write_text(english.read_text().replace("made", "made anew"), encoding="utf-8")
     assert translations.recorded(chinese) == translations.digest(english), "a generated table is another test's matter"
