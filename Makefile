@@ -4,16 +4,22 @@ TSFM := .venv/bin/tsfm
 FAMILY ?= fracast
 export HF_HUB_OFFLINE := 1
 
-.PHONY: run test serve check bench soak docs audit clean
+.PHONY: run test test-fast serve check bench soak docs audit clean
 .DEFAULT_GOAL := test
 
 # Set up, forecast a real series with Fracast through HTTP, print the answer and a chart.
 run: .venv
 	$(TSFM) forecast src/tsfm/share/nino12.csv --family fracast --horizon 24
 
-# All tests that need no root.
+# All tests that need no root, in one process for each CPU; WORKERS=0: in pytest's own process, for a debugger.
+WORKERS ?= auto
+PYTEST := $(PYTHON) -m pytest tests --ignore tests/host --dist loadfile --numprocesses
 test: .venv
-	$(PYTHON) -m pytest tests --ignore tests/host
+	$(PYTEST) $(WORKERS)
+
+# The same without what is marked slow (whole services, the benchmark, long statistics): for each change of the code.
+test-fast: .venv
+	$(PYTEST) $(WORKERS) -m "not slow"
 
 serve: .venv
 	$(TSFM) serve $(FAMILY)

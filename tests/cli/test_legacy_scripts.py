@@ -198,7 +198,10 @@ def test_a_script_serves_as_it_is_called(family, words, ini, tmp_path):
 def test_the_module_hands_over_with_the_arguments_that_it_was_given(tmp_path):
     root, port = payload(tmp_path, "naive"), free_port()
     python = environment(tmp_path / "another")
-    source = "import sys; sys.path.insert(0, sys.argv.pop(1)); from tsfm import script; script.main(sys.argv[1:])"
+    source = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+        "from tsfm.cli import legacy_scripts; legacy_scripts.main(sys.argv[1:])"
+    )
     lib = root / "usr/lib/taos-tsfm/lib"
     started = Script(root, python, "-c", source, lib, "naive", "/x", "naive", "False", "--port", port, port=port)
     try:

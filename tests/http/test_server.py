@@ -143,21 +143,21 @@ def test_every_answer_belongs_to_its_own_request(naive):
 
 
 def test_gets_are_answered_at_once_while_the_model_works(serve, tmp_path):
-    live = troubled(serve, tmp_path, delay_s=0.5)().until_ready()
+    live = troubled(serve, tmp_path, delay_s=0.3)().until_ready()
     with ThreadPoolExecutor(32) as pool:
         posts = [pool.submit(live.post, "/ds_predict", {"input": WALK, "next_len": 1 + n}) for n in range(16)]
         answered = 0
         while not all(post.done() for post in posts):
             assert live.get("/ds_predict", timeout=5).status == 405
             answered += 1
-        assert answered > 20  # the posts take 8 s one after the other: none held a GET up
+        assert answered > 20  # the posts take 4.8 s one after the other: none held a GET up
     assert {post.result().status for post in posts} == {200}
 
 
 def test_more_than_the_queue_holds_is_429_at_once_with_retry_after(serve, tmp_path):
     ini = tmp_path / "tsfm.ini"
     ini.write_text("[naive]\nqueue = 4\n")
-    live = troubled(serve, tmp_path, delay_s=1)(env={"TSFM_INI": str(ini)}).until_ready()
+    live = troubled(serve, tmp_path, delay_s=0.4)(env={"TSFM_INI": str(ini)}).until_ready()
     with ThreadPoolExecutor(16) as pool:
         asks = ({"input": WALK, "next_len": 1 + n} for n in range(16))
         answers = list(pool.map(lambda ask: live.post("/ds_predict", ask), asks))
@@ -173,7 +173,7 @@ def test_more_than_the_queue_holds_is_429_at_once_with_retry_after(serve, tmp_pa
 def test_the_queue_counts_bytes_as_well(serve, tmp_path):
     ini = tmp_path / "tsfm.ini"
     ini.write_text("[naive]\nqueue_mib = 1\n")
-    live = troubled(serve, tmp_path, delay_s=1)(env={"TSFM_INI": str(ini)}).until_ready()
+    live = troubled(serve, tmp_path, delay_s=0.5)(env={"TSFM_INI": str(ini)}).until_ready()
     large = json.dumps({"input": [0.1234567890123] * 39_998 + [1, 2]}).encode()
     assert 600_000 < len(large) < 1 << 20
     with ThreadPoolExecutor(4) as pool:
@@ -252,7 +252,7 @@ def test_a_signal_is_heeded_whatever_lock_it_interrupts(tmp_path):
 
 
 def test_readyz_says_no_from_the_signal_on_while_what_was_accepted_is_answered(serve, tmp_path):
-    live = troubled(serve, tmp_path, delay_s=2)().until_ready()
+    live = troubled(serve, tmp_path, delay_s=1)().until_ready()
     with ThreadPoolExecutor(1) as pool:
         post = pool.submit(live.post, "/ds_predict", {"input": WALK})
         while "tsfm_batch_size_count 2.0" not in live.get("/metrics").body.decode():
@@ -284,7 +284,7 @@ def test_the_service_describes_itself_with_its_limits(naive):
 def test_a_request_not_answered_by_its_deadline_is_504(serve, tmp_path):
     ini = tmp_path / "tsfm.ini"
     ini.write_text("[naive]\ndeadline_s = 1\n")
-    live = troubled(serve, tmp_path, delay_s=1.6)(env={"TSFM_INI": str(ini)}).until_ready()
+    live = troubled(serve, tmp_path, delay_s=1.3)(env={"TSFM_INI": str(ini)}).until_ready()
     answer = live.post("/ds_predict", {"input": WALK})
     assert answer.status == 504
     assert answer.json["error"] == "no answer within 1 s"
@@ -300,7 +300,7 @@ def test_a_model_that_raises_is_500_in_words_and_the_next_request_is_answered(se
 
 
 def test_posts_get_503_and_gets_an_answer_while_the_model_loads(serve, tmp_path):
-    live = troubled(serve, tmp_path, delay_s=3)()
+    live = troubled(serve, tmp_path, delay_s=1)()
     seen = set()
     while live.process.poll() is None:
         try:
@@ -316,7 +316,7 @@ def test_posts_get_503_and_gets_an_answer_while_the_model_loads(serve, tmp_path)
 
 
 def test_sigterm_answers_what_was_accepted_and_exits_0(serve, tmp_path):
-    live = troubled(serve, tmp_path, delay_s=1)("--threads", "1").until_ready()
+    live = troubled(serve, tmp_path, delay_s=0.7)("--threads", "1").until_ready()
     with ThreadPoolExecutor(3) as pool:
         posts = [pool.submit(live.post, "/ds_predict", {"input": WALK, "next_len": n}) for n in (1, 2, 3)]
         accepted = {"tsfm_queue_length 2.0", "tsfm_batch_size_count 2.0"}  # two wait, and one runs after the trial
@@ -328,7 +328,7 @@ def test_sigterm_answers_what_was_accepted_and_exits_0(serve, tmp_path):
 
 
 def test_who_has_connected_before_the_end_is_answered_and_who_comes_later_is_refused(serve, tmp_path):
-    live = troubled(serve, tmp_path, delay_s=1)().until_ready()
+    live = troubled(serve, tmp_path, delay_s=0.2)().until_ready()
     body = json.dumps({"input": WALK}).encode()
     request = b"POST /ds_predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     clients = [socket.create_connection(("127.0.0.1", live.port), timeout=20) for _ in range(20)]
@@ -363,11 +363,11 @@ def test_the_watchdog_is_not_fed_while_the_model_hangs(serve, tmp_path):
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.bind(address)
-        channel.settimeout(3)
+        channel.settimeout(2)
         env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "300000", "TSFM_INI": str(ini)}
         live = troubled(serve, tmp_path, hang_above=5)(env=env).until_ready()
         assert live.post("/ds_predict", {"input": [0] * 40 + [1]}).status == 504
-        with pytest.raises(TimeoutError):  # for 3 s, thirty times the watchdog's rhythm, nothing is said
+        with pytest.raises(TimeoutError):  # for 2 s, twenty times the watchdog's rhythm, nothing is said
             for _ in range(30):
                 channel.recv(4096)
         assert live.get("/healthz").status == 200
@@ -378,7 +378,7 @@ def test_an_inference_thread_that_ended_is_seen_in_readyz_and_by_the_watchdog(se
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.bind(address)
-        channel.settimeout(3)
+        channel.settimeout(2)
         env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "300000"}
         live = troubled(serve, tmp_path, exit_above=5)(env=env).until_ready()
         answer = live.post("/ds_predict", {"input": [0] * 40 + [1]})

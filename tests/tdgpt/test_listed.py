@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from anode import configuration
 
+from tdgpt.host import Host
 from tsfm.tdgpt import packages, reconcile
-
-from .conftest import Host
 
 URL = "http://127.0.0.1:6076/ds_predict"
 

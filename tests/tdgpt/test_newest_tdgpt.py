@@ -10,10 +10,10 @@ import pytest
 from anode import configuration
 from conftest import Live, free_port
 
+from tdgpt.host import SAMPLES, Host
 from tsfm.tdgpt import anode, files, reconcile
 from tsfm.tdgpt import host as tdgpt_host
 
-from .conftest import SAMPLES, Host
 from .test_sql_to_service import anode as running
 from .test_sql_to_service import sql
 

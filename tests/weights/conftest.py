@@ -24,7 +24,7 @@ PRELUDE = (
     "card.FOLDER = pathlib.Path(os.environ['TSFM_TEST_FAMILIES']); patience.WAITS_S = (0.05,) * 3;"
     "patience.LATER_WAITS_S = (0.05,) * 7;"
 )
-COMMAND = f"{PRELUDE} from tsfm import cli; sys.exit(cli.main())"
+COMMAND = f"{PRELUDE} from tsfm.cli.main import main; sys.exit(main())"
 
 
 def safetensors(size: int, seed: int = 0) -> bytes:

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tdgpt.host import SAMPLES
 from tsfm.tdgpt import ini, marks
 from tsfm.tdgpt.endpoints import Endpoint
-
-from .conftest import SAMPLES
 
 
 def endpoint(key: str, port: int, path: str = "/ds_predict") -> Endpoint:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tdgpt.host import Host
 from tsfm.tdgpt import files, marks, reconcile, swap
-
-from .conftest import Host
 
 WRITERS = {
     "appends in place": """

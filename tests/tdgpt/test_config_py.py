@@ -10,10 +10,9 @@ from anode import configuration
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tdgpt.host import SAMPLES
 from tsfm.tdgpt import config_py, marks
 from tsfm.tdgpt.endpoints import Endpoint
-
-from .conftest import SAMPLES
 
 G3 = (SAMPLES / "g3.config.py").read_text()
 G4 = (SAMPLES / "g4.config.py").read_text()

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tdgpt.host import Host
 from tsfm.errors import ConfigError
 from tsfm.system.subprocesses import Deadline
 from tsfm.tdgpt import database
-
-from .conftest import Host
 
 ANODE = [[1, "127.0.0.1:6035", "ready"]]
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tdgpt.host import SAMPLES, Host
 from tsfm.tdgpt import clashes, endpoints, reconcile
-
-from .conftest import SAMPLES, Host
 
 FLAT = (SAMPLES / "g3flat.config.py").read_text()
 

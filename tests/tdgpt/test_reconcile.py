@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 from anode import configuration
 
+from tdgpt.host import SAMPLES, Host
 from tsfm.errors import ConfigError
 from tsfm.tdgpt import adapters, endpoints, files, marks, reconcile, trust
 from tsfm.tdgpt import host as tdgpt_host
-
-from .conftest import SAMPLES, Host
 
 
 def everything(root: Path) -> dict[str, bytes]:

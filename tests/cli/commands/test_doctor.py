@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 from conftest import Live
+from tdgpt.host import Host
 
 from tsfm.doctor import host as machine
 from tsfm.system import ports
 from tsfm.tdgpt import endpoints
-
-from .conftest import Host
 
 DATABASE = {"code": 0, "data": [[1, "127.0.0.1:6035", "ready"]], "rows": 1}
 

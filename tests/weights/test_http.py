@@ -73,7 +73,7 @@ def test_the_installed_command_downloads_without_any_client_and_heeds_no_pythonp
 
 
 def test_pull_needs_no_package_at_all(box: Box, hub: Hub) -> None:
-    program = f"import sys; sys.path.insert(0, {SRC!r}); from tsfm import cli; sys.exit(cli.main())"
+    program = f"import sys; sys.path.insert(0, {SRC!r}); from tsfm.cli.main import main; sys.exit(main())"
     command = ["/usr/bin/python3.11", "-I", "-S", "-c", program, "pull", "chronos", "--revision", REVISION]
     done = subprocess.run(command, env=box.env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from .conftest import SAMPLES, Host
+from tdgpt.host import SAMPLES, Host
 
 
 @pytest.fixture
@@ -172,6 +171,6 @@ def test_it_needs_the_standard_library_only(host: Host) -> None:
         [sys.executable, "-c", f"import sys; {blocked}; {code}"],
         capture_output=True,
         text=True,
-        env={"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+        env={"PYTHONPATH": str(Path(__file__).parents[3] / "src")},
     )
     assert done.returncode == 0, done.stderr
