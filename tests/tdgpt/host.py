@@ -40,7 +40,7 @@ class Host:
         shutil.copy(source / "src/tsfm/share/server.py", share)
         shutil.copy(source / "etc/taosanode.ini", share)
 
-    def paths(self, *families: str) -> None:
+    def install(self, *families: str) -> None:
         for family in families:
             folder = self.root / "usr/lib/taos-tsfm/venvs" / family / "bin"
             folder.mkdir(parents=True)

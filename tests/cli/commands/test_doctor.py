@@ -50,7 +50,8 @@ def around(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(Answers, "names", ("fracast",))
     monkeypatch.setattr(Answers, "database", DATABASE)
     with HTTPServer(("127.0.0.1", 0), Answers) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        # A daemon: where the steps below fail nobody ends it.
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         config = host.tdgpt("G2")
         config.write_text(config.read_text().replace("0.0.0.0:6035", f"127.0.0.1:{server.server_port}"))
