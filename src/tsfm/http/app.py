@@ -20,6 +20,7 @@ from tsfm.engine.work import always
 from tsfm.errors import Encoded, NotReady, RequestError
 from tsfm.http import openapi
 from tsfm.http.bodies import LARGE, LargeBodies
+from tsfm.http.refusals import CLIENT_LEFT
 from tsfm.logs import ESCAPES
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ def _add_errors(app: Flask, engine: Engine) -> None:
 
 def _begin(engine: Engine, large: LargeBodies) -> Pending[Fields]:
     """Admit the present request, read and check its body whole, and hand it to the engine."""
-    disconnected = request.environ.get("waitress.client_disconnected")
+    disconnected = request.environ.get(CLIENT_LEFT)
     present = (lambda: not disconnected()) if disconnected else always
     steps = engine.steps
     with engine.admit(request.content_length or 0, present) as slot:

@@ -9,12 +9,7 @@ import resource
 import signal
 import socket
 import threading
-import time
 from pathlib import Path
-
-from waitress import create_server
-from waitress.server import BaseWSGIServer
-from waitress.wasyncore import close_all, dispatcher
 
 from tsfm import __version__, families
 from tsfm.card import Card
@@ -22,8 +17,7 @@ from tsfm.engine.engine import Engine
 from tsfm.errors import ConfigError, TsfmError
 from tsfm.http import auth
 from tsfm.http.app import create_app
-from tsfm.http.transport.channel import Channel, comes_back
-from tsfm.http.transport.loop import Loop
+from tsfm.http.transport.listener import Bounds, Listener, listen
 from tsfm.series import Runtime
 from tsfm.settings import Settings, authority
 from tsfm.system import devices, ports, preload
@@ -36,7 +30,6 @@ log = logging.getLogger(__name__)
 DRAIN_S = 18  # for what was accepted
 CLOSE_S = 3  # for all inference threads, for which nobody waits any more
 FLUSH_S = 5  # for clients to take their answers
-OUTBUF_LIMIT = 64 << 20  # more than any answer has
 # Weights, libraries and threads keep these open; the rest of what the process may open is for connections.
 FILES_OF_OUR_OWN = 100
 
@@ -65,8 +58,7 @@ class Process:
         access = auth.rules(settings)
         if access:
             access.on_refusal = self._engine.count
-        self._loop = Loop(self._engine.ingress, access)
-        self._server = self._bind()
+        self._server = self._bind(access)
 
     def run(self) -> int:
         """Serve; the socket answers from the first moment, the model when it is loaded."""
@@ -78,39 +70,23 @@ class Process:
             # the socket, and the drain begins on its own thread.
             signal.signal(number, lambda number, frame: self._engine.stop_accepting())
         threading.Thread(target=self._load, name="load", daemon=True).start()
-        self._loop.run()  # until _end_loop leaves it no socket
+        self._server.run()
         if self._failure:
             raise self._failure
         log.info("stopped")
         return 0
 
-    def _bind(self) -> BaseWSGIServer:
+    def _bind(self, access: auth.Access | None) -> Listener:
         settings, port = self._settings, self._settings.port or self._card.port
+        bounds = Bounds(_connection_limit(settings.queue), settings.max_body_mib << 20, settings.queue_mib << 20)
+        app, ingress = create_app(self._engine), self._engine.ingress
         try:
-            kept = take_over(settings.host, port)
-            server = create_server(
-                comes_back(create_app(self._engine)),
-                map=self._loop.sockets,
-                **({"sockets": [kept]} if kept else {"host": settings.host, "port": port}),
-                _dispatcher=self._loop,
-                connection_limit=_connection_limit(settings.queue),
-                recv_bytes=64 << 10,  # a request of a thousand points in one turn of the loop
-                max_request_header_size=16 << 10,
-                max_request_body_size=settings.max_body_mib << 20,
-                # Nothing is ever put into a file: the channel bounds what all bodies hold in memory.
-                inbuf_overflow=settings.max_body_mib << 20,
-                outbuf_overflow=OUTBUF_LIMIT,
-                clear_untrusted_proxy_headers=False,  # nobody here looks at them
-                ident="tsfm",
-            )
+            inherited = take_over(settings.host, port)
+            server = listen(app, ingress, access, bounds, (settings.host, port), inherited)
         except OSError as error:
             raise ConfigError(_why_not_bound(settings.host, port, error)) from error
-        server.channel_class = Channel
-        self._loop.attach(server)
-        if not kept:
+        if not inherited:
             hand_over(server.socket)
-        server.body_budget = settings.queue_mib << 20
-        server.last_call = False
         log.info("%s %s listens on http://%s", self._card.name, __version__, authority(settings.host, port))
         return server
 
@@ -122,9 +98,7 @@ class Process:
         try:
             preload.finish()
             devices.check(settings.device, settings.sources["device"])
-            began = time.monotonic()
             self._engine.start(families.load(self._card.name, self._folder, runtime), self._folder, runtime)
-            log.info("ready after %.1f s: %s", time.monotonic() - began, self._engine.summary())
             notify("READY=1", f"STATUS=serving {self._engine.summary()}")
             keep_watchdog_fed(self._healthy, self._stopping)
         except TsfmError as error:
@@ -134,11 +108,11 @@ class Process:
             self._fail(TsfmError(f"{self._card.name} could not be loaded: {type(error).__name__}: {error}"))
 
     def _healthy(self) -> bool:
-        return self._engine.healthy() and self._loop.healthy(self._settings.stall_s)
+        return self._engine.healthy() and self._server.healthy(self._settings.stall_s)
 
     def _fail(self, error: TsfmError) -> None:
         self._failure = error
-        self._end_loop()
+        self._server.end()
 
     def _drain(self) -> None:
         """On a thread that waits from the start: at the first signal, answer what was accepted, then end the loop."""
@@ -151,37 +125,11 @@ class Process:
             empty = self._engine.wait_until_empty(DRAIN_S)
             self._engine.close(CLOSE_S)
             if empty:
-                self._server.trigger.pull_trigger(self._last_call)
-                self._flush()
+                self._server.drain(FLUSH_S)
             else:
                 log.warning("requests were still running after %d s", DRAIN_S)
         finally:
-            self._end_loop()
-
-    def _last_call(self) -> None:
-        """On the network loop: take in who has connected already, then listen no more.
-
-        Whoever comes later waits for the next process where systemd keeps the socket for it, and is refused elsewhere;
-        without this, those in between would be cut off there.
-        """
-        self._server.last_call = True
-        self._loop.accept()
-        dispatcher.close(self._server)
-
-    def _flush(self) -> None:
-        """Let the network loop answer who is connected and send what is left in its buffers."""
-        pause, began = threading.Event(), time.monotonic()
-        while (past_s := time.monotonic() - began) < FLUSH_S:  # a client that does not read is not waited for
-            channels = list(self._server.active_channels.values())
-            busy = any(channel.requests or channel.total_outbufs_len for channel in channels)
-            # For half a second those who are connected may still begin to speak.
-            if self._server.last_call and not busy and (past_s > 0.5 or not channels):
-                return
-            pause.wait(0.05)
-
-    def _end_loop(self) -> None:
-        # On the network loop's own thread; an exception there could be taken for a connection's.
-        self._server.trigger.pull_trigger(lambda: close_all(self._loop.sockets, ignore_all=True))
+            self._server.end()
 
 
 def _connection_limit(queue: int) -> int:

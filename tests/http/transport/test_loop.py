@@ -10,12 +10,11 @@ from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
-from waitress import create_server
 
 from tsfm.engine.ingress import Ingress
 from tsfm.engine.pending import COMES_BACK, Deferred
 from tsfm.http.transport import loop
-from tsfm.http.transport.channel import Channel, comes_back
+from tsfm.http.transport.listener import Bounds, listen
 
 
 @pytest.fixture
@@ -31,20 +30,19 @@ def running(served):
 @pytest.fixture
 def served():
     """A loop that nobody runs yet, with a server of an app that says its path."""
-    made = loop.Loop(Ingress())
+    later = Future()
 
     def app(environ, start_response):
         path = environ["PATH_INFO"]
         if path == "/later" and not environ[COMES_BACK]:
-            raise Deferred(made.later, lambda: app)
+            raise Deferred(later, lambda: app)
         body = bytes(20 << 20) if path == "/large" else path.encode()
         start_response("200 OK", [("Content-Length", str(len(body)))])
         return [body]
 
-    server = create_server(comes_back(app), map=made.sockets, host="127.0.0.1", port=0, _dispatcher=made)
-    server.channel_class, server.last_call, server.body_budget = Channel, False, 1 << 20
-    made.attach(server)
-    made.port, made.later = server.effective_port, Future()
+    server = listen(app, Ingress(), None, Bounds(1000, 32 << 20, 1 << 20), ("127.0.0.1", 0))
+    made = server.loop
+    made.port, made.later = server.effective_port, later
     yield made
     for one in list(made.sockets.values()):
         one.close()
@@ -84,7 +82,7 @@ def test_between_long_requests_the_loop_looks_for_others(served):
 
 
 def test_what_has_come_is_known_until_it_is_run(served):
-    ingress, none_left = served._ingress, threading.Event()
+    ingress, none_left = served._arrivals, threading.Event()
     ingress.when_none = none_left.set
     ingress.gone()
     assert not none_left.is_set()  # there was nothing
@@ -139,7 +137,7 @@ def test_what_is_queued_while_the_edge_says_that_nothing_is_left_is_not_forgotte
 
 def test_all_who_have_connected_are_taken_in_at_once(served):
     clients = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(30)]
-    served.accept()
+    served._server.handle_accept()
     assert len(served._server.active_channels) == 30
     for client in clients:
         client.close()
@@ -154,12 +152,12 @@ def test_a_loop_that_does_not_come_round_is_unhealthy(served):
 
     thread = threading.Thread(target=served.run, daemon=True)
     thread.start()
-    assert served.healthy(10)
+    assert served._server.healthy(10)
     served.add_task(Asking("GET", [], hang))
     assert entered.wait(10)
-    assert not served.healthy(0.05)
+    assert not served._server.healthy(0.05)
     gate.set()
-    assert served.healthy(10)
+    assert served._server.healthy(10)
     end(served, thread)
 
 
@@ -219,7 +217,7 @@ def test_an_answer_that_nobody_reads_holds_nobody_up_and_its_connection_ends(run
         deaf.sendall(b"GET /large HTTP/1.1\r\n\r\n" * 10)
         other.sendall(b"GET /a HTTP/1.0\r\n\r\n")
         assert ended(other).endswith(b"/a")
-        assert running.healthy(10)
+        assert running._server.healthy(10)
         until(lambda: not running._server.active_channels)
         assert len(ended(deaf)) < 20 << 20
 
@@ -236,7 +234,7 @@ def test_of_a_pipeline_no_more_is_read_than_one_request_ahead(served):
     ask = b"GET /a HTTP/1.1\r\n\r\n"
     with connect(served) as client:
         client.sendall(ask * 1000)
-        served.accept()
+        served._server.handle_accept()
         (channel,) = served._server.active_channels.values()
         while channel.readable():
             channel.handle_read()

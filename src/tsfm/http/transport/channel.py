@@ -1,4 +1,4 @@
-"""How waitress speaks for us: an answer in one piece, refusals in our form, bounds on what a connection holds."""
+"""waitress's connection, changed: answers leave in one piece, errors are JSON, and what it holds is bounded."""
 
 from __future__ import annotations
 
@@ -8,35 +8,33 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, Task, WSGITask
 
 from tsfm.engine.pending import COMES_BACK, Deferred
-from tsfm.errors import QueueFull
+from tsfm.http import refusals
 from tsfm.http.auth import Access, Asked
 from tsfm.http.transport.parser import Parser, Refused
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from waitress.server import BaseWSGIServer
+    from tsfm.http.transport.listener import Listener
 
-WORDS = {
+# The sentence for each error that waitress itself finds; for 413 it is the one of ``refusals``.
+SENTENCES = {
     400: "the request is not well-formed HTTP",
-    413: "body: expected at most {limit} MiB, got more",
     431: "the request's headers are too large",
     500: "the service failed before it could answer",
     501: "Transfer-Encoding: expected chunked, got something else",
 }
-TOO_MANY = "requests of more than {budget} MiB together are waiting already"
-SMALL_BODY = 64 << 10  # such requests are always let in
-MOST_AHEAD = 1  # requests that are read while one is run: so it is noticed when its client leaves
-LINGER_S = 2.0  # so long what a refused client still sends is thrown away, that it may read why
+# Requests that are read while one runs. With none, nobody would notice that the client has closed the connection.
+MAX_AHEAD = 1
+LINGER_S = 2.0  # what a refused client still sends is discarded for this long, so that it can read the reason
 
 
 class OneSend(Task):  # type: ignore[misc]  # waitress ships no types
-    """A task (waitress.task.Task) whose header and body leave in one packet: whole, or not at all."""
+    """A task (``waitress.task.Task``) that writes header and body at once: the client gets both, or nothing."""
 
     wrote_header = False
 
@@ -52,16 +50,17 @@ class OneSend(Task):  # type: ignore[misc]  # waitress ships no types
 
 
 class OneSendTask(OneSend, WSGITask):  # type: ignore[misc]
-    """waitress's run of the app (waitress.task.WSGITask), in one packet."""
+    """waitress's run of the app (``waitress.task.WSGITask``), written at once."""
 
     def get_environment(self) -> WSGIEnvironment:
         environ: WSGIEnvironment = super().get_environment()
         environ[COMES_BACK] = self.request.rest
+        environ[refusals.CLIENT_LEFT] = self.channel.check_client_disconnected
         return environ
 
 
-def comes_back(app: WSGIApplication) -> WSGIApplication:
-    """The app, or what it left to be done of the request."""
+def resumable(app: WSGIApplication) -> WSGIApplication:
+    """The app; where it has begun a request and deferred the rest, a call runs that rest."""
 
     def run(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         rest: Callable[[], WSGIApplication] | None = environ[COMES_BACK]
@@ -71,13 +70,11 @@ def comes_back(app: WSGIApplication) -> WSGIApplication:
 
 
 class JsonErrorTask(OneSend, ErrorTask):  # type: ignore[misc]
-    """waitress's answer to a request that it could not parse (waitress.task.ErrorTask)."""
+    """The answer to a request that was refused or could not be parsed (``waitress.task.ErrorTask``), as JSON."""
 
     def execute(self) -> None:
-        error, adj = self.request.error, self.channel.adj
-        words = WORDS.get(error.code, error.reason).format(limit=adj.max_request_body_size >> 20)
-        sentence = error.body if isinstance(error, Refused) else words
-        body = orjson.dumps({"status": "error", "error": sentence}, option=orjson.OPT_APPEND_NEWLINE)
+        error = self.request.error
+        body = refusals.body(error.body if isinstance(error, Refused) else SENTENCES.get(error.code, error.reason))
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", "application/json"))
         if isinstance(error, Refused) and error.retry_after_s:
@@ -88,12 +85,12 @@ class JsonErrorTask(OneSend, ErrorTask):  # type: ignore[misc]
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
-    """A connection whose answers leave in one piece, whose errors are JSON, and that has an end in every state.
+    """A connection with JSON errors and bounded buffers, and with a time limit in every state.
 
-    All of it runs on the loop's thread.
+    Everything here runs on the loop's thread.
 
     Attributes:
-        stranger: it comes from a network that may ask for nothing but the open paths.
+        stranger: its client is in none of the networks of ``allow``, so it may use the open paths only.
     """
 
     task_class = OneSendTask
@@ -101,24 +98,25 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     request: Parser | None
     sent_continue: bool
 
-    def __init__(self, server: BaseWSGIServer, sock: socket.socket, addr: tuple[str, int], *rest: Any, **more: Any):
+    def __init__(self, server: Listener, sock: socket.socket, addr: tuple[str, int], *rest: Any, **more: Any):
         self.parser_class = partial(Parser, check=partial(_check, server.access, addr[0]))
-        self.stranger = bool(server.access) and not server.access.knows(addr[0])
-        self.refused = False  # a request was: what comes after it is never looked at
-        self._ahead = b""  # came together with the last request that may be queued
-        self._held_up = False  # a further request waits until the answer before it was sent
-        self._unread_since: float | None = None  # an answer waits for its reader
-        self._hung_up_since: float | None = None
+        self.stranger = server.access is not None and not server.access.knows(addr[0])
+        self.refused = False  # a request was refused: nothing that follows it is parsed
+        self._ahead = b""  # input behind the last request that may be queued
+        self._held_up = False  # the next request waits until the answer before it has been sent
+        self._unread_since: float | None = None  # since then an answer waits for its client to read it
+        self._hung_up_since: float | None = None  # since then our side is closed
         super().__init__(server, sock, addr, *rest, **more)
 
     def received(self, data: bytes) -> bool:
-        """Read requests out of what came, as many as may be queued (waitress reads all); the rest waits."""
+        """Parse as many requests as may be queued (waitress parses all of them); the rest of the input waits."""
         self._ahead += data
         while self._ahead and not self._full():
             request = self.request = self.request or self.parser_class(self.adj)
             self._ahead = self._ahead[request.received(self._ahead) :]
-            if request.body_bytes_received > SMALL_BODY and self._others_hold() > self.server.body_budget:
-                request.refuse(Refused(QueueFull(TOO_MANY.format(budget=self.server.body_budget >> 20))))
+            budget = self.server.bounds.bodies
+            if request.body_bytes_received > refusals.SMALL_BODY and self._others_hold() > budget:
+                request.refuse(Refused(refusals.too_many(budget)))
             if request.expect_continue and request.headers_finished and not self.requests and not self.sent_continue:
                 self.send_continue()
             if request.completed:
@@ -138,7 +136,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.handle_close()
 
     def service(self) -> None:
-        """Run the oldest request as far as that goes without waiting: for the model, or for who does not read."""
+        """Run the oldest request until it would wait, for the model or for a client that does not read."""
         if self.total_outbufs_len:
             self._held_up = True
             return
@@ -149,7 +147,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             unfinished.future.add_done_callback(lambda _: self.server.add_task(self))
             return
         if self.request:
-            self.request.began = time.monotonic()  # it may have waited for this answer
+            self.request.began = time.monotonic()  # its time limit starts now: it may have waited for this answer
         self.received(b"")
 
     def handle_write(self) -> None:
@@ -166,10 +164,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 self.server.add_task(self)
 
     def overdue(self, now: float, limit_s: float) -> bool:
-        """It has been longer than that in a state which only its client can end; asked about once a second.
+        """Whether it has waited for its client for longer than ``limit_s``; asked about once a second.
 
         Args:
-            now: of ``time.monotonic``.
+            now: from ``time.monotonic``, in seconds.
         """
         if self._hung_up_since is not None:
             return now - self._hung_up_since > LINGER_S
@@ -181,8 +179,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return time.time() - self.last_activity > limit_s or bool(self.request and now - self.request.began > limit_s)
 
     def _full(self) -> bool:
-        """No further request may be queued."""
-        return self.refused or self.will_close or self.close_when_flushed or len(self.requests) > MOST_AHEAD
+        """Whether no further request may be queued."""
+        return self.refused or self.will_close or self.close_when_flushed or len(self.requests) > MAX_AHEAD
 
     def _queue(self, request: Parser) -> None:
         self.request, self.sent_continue = None, False
@@ -190,20 +188,20 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             return
         self.refused = bool(request.error)
         self.requests.append(request)
-        if len(self.requests) == 1:  # else the answer to the one before will see to it
+        if len(self.requests) == 1:  # the answer to the request before it queues any other
             self.server.add_task(self)
 
     def _hang_up(self) -> None:
-        """End our side, and throw away what is still coming: if it were left, TCP would throw our answer away."""
+        """Close our side and discard what still comes in: with unread input, TCP would discard our answer."""
         self.close_when_flushed = False
         self._ahead, self._hung_up_since = b"", time.monotonic()
         try:
             self.socket.shutdown(socket.SHUT_WR)
-        except OSError:  # its client has ended it
+        except OSError:  # the client has closed it
             self.handle_close()
 
     def _flush_outbufs_below_high_watermark(self) -> None:
-        """waitress waits here until its loop has sent something; that would be the thread that waits."""
+        """Do nothing: waitress waits here until its loop has sent something, and this is the loop's thread."""
 
     def _others_hold(self) -> int:
         channels = [channel for channel in list(self.server.active_channels.values()) if channel is not self]

@@ -1,7 +1,7 @@
-"""One thread for the whole edge: it reads what has come, runs the requests and sends the answers.
+"""The event loop: one thread reads requests, runs the app and sends the answers.
 
-Only the model's arithmetic is done elsewhere. To hand each request to another thread and back cost more than to read
-it: Python runs one thread at a time, and on few CPUs each hand-over is a wait.
+Only the model computes elsewhere. Handing each request to another thread and back costs more than reading it: Python
+runs one thread at a time, and on few CPUs each hand-over is a wait.
 """
 
 from __future__ import annotations
@@ -12,68 +12,59 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from waitress.server import BaseWSGIServer
 from waitress.wasyncore import poll2
 
 from tsfm.engine.ingress import Ingress
 
 if TYPE_CHECKING:
-    from tsfm.http.auth import Access
     from tsfm.http.transport.channel import Channel
+    from tsfm.http.transport.listener import Listener
 
 log = logging.getLogger(__name__)
-# So long POSTs may be run without a look for what else has come, above all for a GET.
+# POSTs may run for this long before the loop looks for new input, above all for a GET.
 TURN_S = 0.002
-IDLE_S = 1.0  # connections that are overdue are looked for that often
-# When there may be no further connection, those that keep their places with nothing to do have less time.
-PRESSED_S = 5.0
-# From networks that may ask for nothing but the open paths: a probe is done in a moment.
-STRANGERS, STRANGER_S = 32, 5.0
+IDLE_S = 1.0  # interval of the search for connections that are overdue
+PRESSED_S = 5.0  # the time limit of an idle connection when there is no room for another one
+STRANGER_S = 5.0  # the same for clients that may use the open paths only
 
 
 class Loop:
-    """waitress's loop over its sockets, and in place of its threads (waitress.task.ThreadedTaskDispatcher).
+    """Runs waitress's sockets, and takes the place of its threads (``waitress.task.ThreadedTaskDispatcher``).
 
     Args:
-        ingress: told which POSTs are left to be run.
-        access: who may ask; None: everyone.
+        ingress: is told which POSTs have been read and wait to be run.
 
     Attributes:
-        sockets: for waitress's ``map``; without any the loop ends.
+        sockets: waitress's ``map`` of file descriptors; the loop ends when it is empty.
     """
 
-    def __init__(self, ingress: Ingress, access: Access | None = None) -> None:
+    def __init__(self, ingress: Ingress) -> None:
         self.sockets: dict[int, object] = {}
         self._ingress = ingress
-        self._quick: deque[Channel] = deque()  # all but POSTs take next to nothing and go first
+        self._quick: deque[Channel] = deque()  # everything but POSTs: it takes next to no time and goes first
         self._posts: deque[Channel] = deque()
         ingress.queued = self._posts
         self._thread = 0
         self._woken = False
-        self._access = access
         self._looked_s = 0.0
 
-    def attach(self, server: BaseWSGIServer) -> None:
-        """The server whose sockets these are; it was made with this loop as its dispatcher."""
+    def attach(self, server: Listener) -> None:
+        """Set the server whose sockets these are; it was made with this loop as its dispatcher."""
         self._server = server
-        server.pull_trigger = self.wake  # a channel says so that it has changed
-        server.handle_accept = self.accept
-        server.maintenance = lambda now: None  # in the midst of poll2, where no connection can be closed at once
-        server.access = self._access
 
     def run(self) -> None:
         """Serve on the calling thread until no socket is left."""
         self._thread = threading.get_ident()
         while self.sockets:
             self._end_overdue()
-            # What can be read by now belongs to what was run just before: ask once more, without waiting.
+            # Input that is there by now belongs to what ran just before: ask once more, without waiting.
             poll2(0 if self._ingress.busy or self._quick else IDLE_S, self.sockets)
             self._woken = False
             self._ingress.gone()
             self.turn()
 
     def turn(self) -> None:
-        """Run what is queued: all that is quick, and POSTs for ``TURN_S``, at least one."""
+        """Run what is queued: everything that is quick, then POSTs for ``TURN_S``, at least one."""
         for _ in range(len(self._quick)):
             self._serve(self._quick.popleft())
         ends = time.monotonic() + TURN_S
@@ -83,19 +74,8 @@ class Loop:
             if time.monotonic() >= ends:
                 return
 
-    def accept(self) -> None:
-        """Take in all who have connected by now; waitress would take one, and run its request before the next."""
-        channels, before = self._server.active_channels, -1
-        while before < len(channels) < self._server.adj.connection_limit:
-            before = len(channels)
-            BaseWSGIServer.handle_accept(self._server)
-        if self._access:
-            strangers = [channel for channel in channels.values() if channel.stranger]
-            for channel in strangers[:-STRANGERS]:  # the oldest ones
-                channel.handle_close()
-
     def add_task(self, channel: Channel) -> None:
-        """A channel has a request to be run, or to be run on; from any thread."""
+        """Queue a channel whose oldest request can be run, or continued; callable from any thread."""
         if channel.requests[0].command == "POST":
             self._posts.append(channel)
         else:
@@ -103,16 +83,13 @@ class Loop:
         self.wake()
 
     def wake(self) -> None:
-        """Have the loop look at everything anew; from any thread. Nothing to do from its own, or when it has ended."""
+        """Make the loop look at all its sockets again; callable from any thread.
+
+        From the loop's own thread, and after its end, there is nothing to do.
+        """
         if self.sockets and not self._woken and threading.get_ident() != self._thread:
             self._woken = True
             self._server.trigger.pull_trigger()
-
-    def healthy(self, timeout_s: float) -> bool:
-        """The loop comes round within that time."""
-        round_come = threading.Event()
-        self._server.trigger.pull_trigger(round_come.set)
-        return round_come.wait(timeout_s)
 
     def _end_overdue(self) -> None:
         """Close, once a second, each connection whose client keeps it in one state for too long."""

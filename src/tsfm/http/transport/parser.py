@@ -1,4 +1,4 @@
-"""How waitress reads a request for us: who may ask is decided before its body, and nothing is collected without end."""
+"""waitress's parser, changed: access is checked before the body is read, and every part of a request is bounded."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
 from tsfm.errors import RequestError
+from tsfm.http import refusals
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
     from waitress.adjustments import Adjustments
 
-LONGEST_LINE = 8 << 10  # between chunks; waitress would collect it without end
+MAX_CHUNK_LINE = 8 << 10  # bytes of a line between chunks; waitress sets no limit
 
 
 class Refused(Error):  # type: ignore[misc]
-    """waitress's kind of error (waitress.utilities.Error) for one of ours, with its own sentence."""
+    """One of our errors in the form that waitress answers (``waitress.utilities.Error``), with its own sentence."""
 
     def __init__(self, error: RequestError) -> None:
         super().__init__(str(error))
@@ -30,17 +31,19 @@ class Refused(Error):  # type: ignore[misc]
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """waitress's reader of requests, with the ends that it leaves open.
+    """waitress's request parser, with access control and with limits where waitress has none.
 
     Args:
-        check: raises what a request is refused with, when its headers are in.
+        check: called when the headers have been read; raises the error to refuse the request with.
 
     Attributes:
-        began: when the first byte of it was read, of ``time.monotonic``.
-        rest: of an app's run, once the model has answered.
+        began: when its first byte was read, from ``time.monotonic``, in seconds.
+        rest: the rest of the app's run, for when the model has answered.
     """
 
-    command = path = ""  # asked for even where the request could not be read
+    completed: bool
+    error: Error | None
+    command = path = ""  # needed even where the request could not be parsed
     rest: Callable[[], WSGIApplication] | None = None
 
     def __init__(self, adj: Adjustments, check: Callable[[Parser], None] = lambda request: None) -> None:
@@ -59,15 +62,17 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         body = self.body_rcv
         if self.headers_finished and self._check and not self.empty:
             self._admit(self._check)
-        if self.chunked and not self.completed and len(body.control_line) + len(body.trailer) > LONGEST_LINE:
+        if self.chunked and not self.completed and len(body.control_line) + len(body.trailer) > MAX_CHUNK_LINE:
             self.refuse(BadRequest("a line between chunks"))
+        if isinstance(self.error, RequestEntityTooLarge):
+            self.error = Refused(refusals.too_large(self.adj.max_request_body_size))
         if self.error:
             self.refuse(self.error)
-            return len(data)  # what follows belongs to its body, or to nothing
+            return len(data)  # what follows can only be the rest of its body
         return consumed
 
     def refuse(self, error: Error) -> None:
-        """It takes in no more and is answered with the error, before those that need the model."""
+        """Read no more of it and answer it with the error, ahead of the requests that need the model."""
         self.close()
         self.error, self.completed, self.expect_continue = error, True, False
         self.command, self.body_bytes_received = "", 0
@@ -75,7 +80,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     def _admit(self, check: Callable[[Parser], None]) -> None:
         self._check = None
         if self.error and not isinstance(self.error, RequestEntityTooLarge):
-            return  # not even its headers could be read
+            return  # its headers could not be parsed
         try:
             check(self)
         except RequestError as error:
