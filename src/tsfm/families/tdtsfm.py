@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tsfm.errors import ConfigError
-from tsfm.nets.decoder import Angles, Linear, Rotary, turned
+from tsfm.nets.decoder import Angles, Rotary, turned
+from tsfm.nets.product import Product, product
 from tsfm.numerics import conformal
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
 from tsfm.weights import reader
@@ -146,14 +147,14 @@ class Network:
         hidden, _ = state.shape(name, 2)
         if hidden % (2 * HEADS):
             raise ConfigError(f"{state.path}: {name}: expected {HEADS} heads of even width, found {hidden} rows")
-        self._embed = Linear(state.take(name, (hidden, PATCH)).to(device, dtype))
+        self._embed = product(state.take(name, (hidden, PATCH)).to(device, dtype))
         count = 0
         self._layers: list[Layer] = []
         while count == 0 or f"Taos_model.Taos_layers.{count}.Taos_norm1.weight" in state:
             self._layers.append(Layer(state, f"Taos_model.Taos_layers.{count}", hidden, dtype, device))
             count += 1
         self._norm = Norm(state, "Taos_model.Taos_norm", hidden, device)
-        self._head = Linear(state.take("Taos_lm_heads.0.weight", (PATCH, hidden)).to(device, dtype))
+        self._head = product(state.take("Taos_lm_heads.0.weight", (PATCH, hidden)).to(device, dtype))
         self._rotary = Rotary(hidden // HEADS, POSITIONS, THETA, dtype, device)
 
     def __call__(self, rows: Sequence[Tensor]) -> list[Tensor]:
@@ -200,10 +201,10 @@ class Layer:
     """Attention, then a gated feed-forward block, each added and then normalised."""
 
     def __init__(self, state: State, name: str, hidden: int, dtype: torch.dtype, device: str) -> None:
-        def linear(part: str, rows: int, columns: int, biased: bool = False) -> Linear:
+        def linear(part: str, rows: int, columns: int, biased: bool = False) -> Product:
             weight = state.take(f"{name}.{part}.weight", (rows, columns)).to(device, dtype)
             bias = state.take(f"{name}.{part}.bias", (rows,)).to(device, dtype) if biased else None
-            return Linear(weight, bias)
+            return product(weight, bias)
 
         attention, block = "Taos_self_attn.Taos", "Taos_ffn_layer.Taos"
         self._projections = [linear(f"{attention}_{part}_proj", hidden, hidden, biased=True) for part in "qkv"]

@@ -87,6 +87,7 @@ class _Pool:
         return future
 
     def _loop(self) -> None:
+        torch.get_num_threads()  # the first call in a thread takes over the number that another thread has set last
         torch.set_num_threads(1)
         while True:
             work, future = self._asked.get()
