@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import HERE, free_port
 
-from tsfm.http import server
+from tsfm.http import lifecycle, server
 
 WALK = [3.0, 4.0, 2.0, 5.0, 4.0, 6.0, 5.5, 7.0, 6.0, 8.0, 7.5, 9.0]
 
@@ -222,13 +222,13 @@ def test_every_lane_hung_does_not_hold_up_the_stop(serve, tmp_path):
         posts = [pool.submit(live.post, "/ds_predict", hangs | {"next_len": 1 + n}) for n in range(8)]
         assert {post.result().status for post in posts} == {504}
     live.process.send_signal(signal.SIGTERM)
-    assert live.process.wait(server.CLOSE_S + server.FLUSH_S + 5) == 0
+    assert live.process.wait(lifecycle.CLOSE_S + server.FLUSH_S + 5) == 0
 
 
 def test_the_parts_of_the_drain_are_together_below_the_units_limit():
     unit = (HERE.parent / "packaging/systemd/tsfm@.service").read_text()
     limit = int(unit.split("TimeoutStopSec=")[1].split()[0])
-    assert limit - 4 >= server.DRAIN_S + server.CLOSE_S + server.FLUSH_S
+    assert limit - 4 >= lifecycle.DRAIN_S + lifecycle.CLOSE_S + server.FLUSH_S
 
 
 def test_a_signal_is_heeded_whatever_lock_it_interrupts(tmp_path):

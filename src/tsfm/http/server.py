@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import resource
 import signal
 import socket
 import threading
 from pathlib import Path
 
-from tsfm import __version__, families
+from tsfm import __version__
 from tsfm.card import Card
 from tsfm.engine.engine import Engine
 from tsfm.errors import ConfigError, TsfmError
-from tsfm.http import auth
+from tsfm.http import auth, lifecycle
 from tsfm.http.app import create_app
 from tsfm.http.transport.listener import Bounds, Listener, listen
-from tsfm.series import Runtime
 from tsfm.settings import Settings, authority
-from tsfm.system import devices, ports, preload
+from tsfm.system import ports
 from tsfm.system.fdstore import hand_over, take_over
 from tsfm.system.systemd import keep_watchdog_fed, notify
 from tsfm.weights import checkpoints
 
 log = logging.getLogger(__name__)
-# The drain's three parts; together below the unit's TimeoutStopSec=30, whatever hangs.
-DRAIN_S = 18  # for what was accepted
-CLOSE_S = 3  # for all inference threads, for which nobody waits any more
-FLUSH_S = 5  # for clients to take their answers
+# The last part of the drain: for clients to read their answers.
+FLUSH_S = 5
 # Weights, libraries and threads keep these open; the rest of what the process may open is for connections.
 FILES_OF_OUR_OWN = 100
 
@@ -92,20 +88,12 @@ class Process:
 
     def _load(self) -> None:
         notify(f"STATUS=loading {self._card.name}")
-        settings = self._settings
-        threads = settings.threads or len(os.sched_getaffinity(0))
-        runtime = Runtime(settings.device, settings.dtype, threads)
         try:
-            preload.finish()
-            devices.check(settings.device, settings.sources["device"])
-            self._engine.start(families.load(self._card.name, self._folder, runtime), self._folder, runtime)
+            lifecycle.load(self._engine, self._card, self._settings, self._folder)
             notify("READY=1", f"STATUS=serving {self._engine.summary()}")
             keep_watchdog_fed(self._healthy, self._stopping)
         except TsfmError as error:
             self._fail(error)
-        except BaseException as error:  # sys.exit in a model package, too
-            log.error("%s could not be loaded", self._card.name, exc_info=error)
-            self._fail(TsfmError(f"{self._card.name} could not be loaded: {type(error).__name__}: {error}"))
 
     def _healthy(self) -> bool:
         return self._engine.healthy() and self._server.healthy(self._settings.stall_s)
@@ -118,16 +106,11 @@ class Process:
         """On a thread that waits from the start: at the first signal, answer what was accepted, then end the loop."""
         (number,) = self._signals.recv(1)
         self._stopping.set()
-        self._engine.stop_accepting()
         log.info("%s: answering what was accepted, then stopping", signal.Signals(number).name)
         notify("STOPPING=1", "STATUS=answering what was accepted")
         try:
-            empty = self._engine.wait_until_empty(DRAIN_S)
-            self._engine.close(CLOSE_S)
-            if empty:
+            if lifecycle.drain(self._engine):
                 self._server.drain(FLUSH_S)
-            else:
-                log.warning("requests were still running after %d s", DRAIN_S)
         finally:
             self._server.end()
 
