@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from tsfm.engine.pending import COMES_BACK, Deferred
 from tsfm.errors import BadRequest
@@ -156,7 +156,7 @@ def _joined(pieces: Iterable[bytes]) -> bytes:
 
 def _path(scope: Scope) -> str:
     """As waitress gives it to the app under our own server."""
-    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
     if not raw.startswith(b"//"):
         try:
             raw = urlsplit(raw).path  # of a whole URL, too
