@@ -1,6 +1,7 @@
-"""A served family in a process of its own that also measures the bare model, on the thread that serves.
+"""A service in its own process that also measures the bare model, on the thread that serves.
 
-``python -m bench.host FAMILY FOLDER PORT``: then each line on stdin asks for a measurement, a line of JSON answers.
+``python -m bench.host FAMILY FOLDER PORT``: each line on stdin requests a measurement, each line of JSON on stdout
+is a result.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from bench import common
 
 @dataclass(frozen=True)
 class Bare:
-    """Stands in the queue as a request does, and measures the bare model when its turn has come."""
+    """Queued like a request; measures the bare model when it runs."""
 
     model: object
     lengths: tuple[int, ...]
@@ -33,7 +34,7 @@ class Bare:
         from tsfm.numerics.scaling import standardise
         from tsfm.series import Series
 
-        threads.use(common.THREADS)  # whatever the service takes for a single job, as this is one
+        threads.use(common.THREADS)  # all CPUs, whatever the service uses for a single job
         waves = common.waves(sorted(self.lengths))
         prepared = [standardise(Series(wave), False, self.model.max_context)[0] for wave in waves]
         batches = [prepared[i : i + self.batch] for i in range(0, len(prepared), self.batch)]
@@ -52,7 +53,7 @@ def main(family: str, folder: str, port: str) -> None:
     from tsfm import families, logs, settings
     from tsfm.system import preload
 
-    preload.begin()  # as `tsfm serve` does, before anything else is imported
+    preload.begin()  # as in `tsfm serve`, before other imports
     from tsfm.engine.work import WorkItem
     from tsfm.http import server
     from tsfm.series import Series
@@ -63,7 +64,7 @@ def main(family: str, folder: str, port: str) -> None:
 
     def orders() -> None:
         try:
-            for line in sys.stdin:  # it ends when the benchmark does, however that ends
+            for line in sys.stdin:  # stdin closes when the benchmark ends, for whatever reason
                 order = json.loads(line)
                 engine = process._engine
                 bare = Bare(engine._loaded(), tuple(order["lengths"]), order["batch"], order["repeats"])
@@ -76,7 +77,7 @@ def main(family: str, folder: str, port: str) -> None:
 
 
 class Host:
-    """The other end of ``main``."""
+    """The benchmark's side of ``main``: starts the process and requests measurements."""
 
     def __init__(self, family: str, folder: Path) -> None:
         self.port = common.free_port()
@@ -86,7 +87,7 @@ class Host:
         common.until_ready(self._process, self.port)
 
     def bare(self, lengths: Sequence[int], batch: int, repeats: int = 1) -> list[float]:
-        """Seconds of each repetition over all the lengths, in bare batches sorted by length."""
+        """Seconds of each repetition over all lengths, in bare batches sorted by length."""
         order = {"lengths": list(lengths), "batch": batch, "repeats": repeats}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()

@@ -1,8 +1,8 @@
-"""The makers' packages as they read a configuration: their keys, checkpoints that they build, and their answers.
+"""How the makers' packages read a configuration: their keys, the tensors that they build, and their answers.
 
-One class a family. ``config`` is a small configuration, ``state`` the tensors of the official class built from any,
-``theirs`` and ``ours`` the numbers that both give for one folder, ``keys`` the names that the official class knows in
-each section of config.json ("" is the file's own).
+One class for each official configuration. ``config`` is a small one, ``state`` returns the tensors of the official
+class for any configuration, ``theirs`` and ``ours`` are the answers of both for one folder, and ``keys`` are the keys
+that the official class knows in each section of config.json ("": the top level).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def wave(points: int = 150, gap: int = 0) -> np.ndarray:
 
 
 def filled(state: State, head: int = 1) -> State:
-    """Random values of unit gain, so that every layer matters and a wrong one is noticed."""
+    """Random values of unit gain: every layer affects the answer, so a test notices a wrong layer."""
     draw = torch.Generator().manual_seed(0)
 
     def random(name: str, like: torch.Tensor) -> torch.Tensor:
@@ -67,7 +67,7 @@ def filled(state: State, head: int = 1) -> State:
 
 
 class Quantiled:
-    """A family whose package answers quantiles: they are compared in order."""
+    """A family whose package returns quantiles; they are sorted before the comparison."""
 
     family: ClassVar[str]
     points: ClassVar[int] = 150
@@ -96,7 +96,7 @@ IGNORED = {"self", "kwargs"}
 
 
 def own_keys(cls: type) -> set[str]:
-    """What a class of transformers adds to ``PretrainedConfig``, the other names of its keys included."""
+    """The keys that a class of transformers adds to ``PretrainedConfig``, including their other names."""
     known = set(vars(cls())) | set(inspect.signature(cls.__init__).parameters) | set(cls.attribute_map)
     return known - transformers_keys() - IGNORED
 
@@ -167,7 +167,7 @@ class Moment:
 
         text = inspect.getsource(source.MOMENT)
         named = set(re.findall(r'config\.getattr\(\s*"(\w+)"', text)) | set(re.findall(r"config\.(\w+)\b(?!\()", text))
-        kwargs = {"model_kwargs", "model_name"}  # of the pipeline, and what published configurations have beside
+        kwargs = {"model_kwargs", "model_name"}  # of the pipeline, and of published configurations
         return {"": named - {"from_namespace", "getattr"} | kwargs, "t5_config": own_keys(T5Config)}
 
     def state(self, config: Json) -> State:
@@ -210,7 +210,7 @@ class Moirai2(Quantiled):
 
 
 class MoiraiMoE(Moirai2):
-    """Compared by the distribution of the next patch: draws are random on both sides."""
+    """Compared by the distribution of the next patch, because both sides draw random samples."""
 
     config: ClassVar[Json] = {
         **{"d_model": 128, "d_ff": 32, "num_layers": 2, "max_seq_len": 512, "attn_dropout_p": 0.0, "dropout_p": 0.0},

@@ -1,1 +1,1 @@
-"""Weights on disk: fetched, checked, carried by hand, removed; with the standard library alone."""
+"""Weights on disk: download, check, import, remove. Uses the standard library only."""

@@ -1,7 +1,7 @@
-"""Which weights to load, and which are there: from names, indexes and folders to one checked folder.
+"""Find the weights to load and list those present: from a name, index or folder to one checked folder.
 
-Weights lie in a folder of their own below the family's, so that several can lie side by side, or
-directly in the family's folder, as TDgpt lays them.
+A checkpoint is stored in its own folder below the family's folder, so that several fit side by side, or
+directly in the family's folder, as TDgpt does it.
 """
 
 from __future__ import annotations
@@ -18,23 +18,22 @@ from tsfm.weights.folder import open_regular
 from tsfm.weights.problems import UNREADABLE, files, may_hold, problems, size
 
 PARTIAL = ".partial-"
-# Files laid by hand carry no name. A card's size and the real one differ by a configuration file
-# at most, while two checkpoints of one family differ by a factor.
+# Files copied by hand have no manifest, so their size identifies them: a card's size and the real one differ by a
+# configuration file at most, while the sizes of two checkpoints of one family differ by a factor.
 SAME_SIZE = 0.02
 
 
 @dataclass(frozen=True)
 class State:
-    """What lies on the disk of one checkpoint.
+    """The files of one checkpoint on disk.
 
     Attributes:
-        status: "complete", "damaged" (files lack or have a wrong size), "unreadable" (to this user), "unusable" (other
-            files than a checkpoint's), "partial" (a download that was broken off and will go on from there) or
-            "missing".
-        folder: where the files lie; None when nothing can be loaded.
-        bytes: how much disk it takes.
-        detail: what is wrong; empty when complete or missing.
-        remedy: what to do; empty where bringing the weights again helps.
+        status: "complete", "damaged" (files are missing or have a wrong size), "unreadable" (to this user), "unusable"
+            (files of something else), "partial" (an interrupted download that will be resumed) or "missing".
+        folder: the folder of the files; None: nothing can be loaded.
+        bytes: disk space used.
+        detail: what is wrong; empty if complete or missing.
+        remedy: what to do; empty: download or import the weights again.
     """
 
     checkpoint: Checkpoint
@@ -49,7 +48,7 @@ def named(card: Card, name: str, root: Path | None = None) -> Checkpoint:
     """A checkpoint by index ("2"), full name, the name without its owner, or its own name in the family's ``root``.
 
     Raises:
-        ConfigError: none such; the message lists them.
+        ConfigError: no such checkpoint; the message lists the known ones.
     """
     for index, checkpoint in enumerate(card.checkpoints):
         if name in (str(index), checkpoint.name, checkpoint.folder):
@@ -65,12 +64,12 @@ def named(card: Card, name: str, root: Path | None = None) -> Checkpoint:
 
 
 def family_folder(card: Card, model_folder: str | None) -> Path:
-    """The folder of the family's weights: the given one, else the one that TDgpt uses too."""
+    """The folder of the family's weights: the given one, or the default one, shared with TDgpt."""
     return Path(model_folder) if model_folder else MODEL_ROOT / card.name
 
 
 def find(card: Card, model_folder: str | None, name: str | None) -> Path | None:
-    """The folder of the checkpoint ``name``, or of the first that is complete; None: there is none.
+    """The folder of the checkpoint ``name``, or of the first complete one; None: there is none.
 
     Raises:
         ConfigError: the family has no checkpoint of that name.
@@ -88,8 +87,8 @@ def resolve(card: Card, model_folder: str | None, name: str | None) -> Path | No
     """The folder to load, or None for a family whose weights come with its package.
 
     Raises:
-        TryLater: the files are not there, or not yet; the message says which, and what to run.
-        ConfigError: what is there cannot be loaded.
+        TryLater: files are missing and may still arrive; the message says which, and what to run.
+        ConfigError: the files that are present cannot be loaded.
     """
     root = family_folder(card, model_folder)
     if not card.checkpoints:
@@ -113,7 +112,7 @@ def resolve(card: Card, model_folder: str | None, name: str | None) -> Path | No
 
 
 def remedy(card: Card, checkpoint: Checkpoint, root: Path) -> str:
-    """What to run, or to do, so that the weights are in the family's folder ``root``."""
+    """The command, or the steps, that bring the weights into the family's folder ``root``."""
     folder = "" if root == MODEL_ROOT / card.name else f" --folder {root}"
     if checkpoint.own:
         return f"bring it again from where you have it: tsfm import DIR {card.name} --name {checkpoint.name}{folder}"
@@ -124,7 +123,7 @@ def remedy(card: Card, checkpoint: Checkpoint, root: Path) -> str:
 
 
 def state(card: Card, root: Path) -> list[State]:
-    """What lies in the family's folder ``root`` of each checkpoint: those of the card, then those of one's own."""
+    """The state of each checkpoint in the family's folder ``root``: those of the card, then the user's own."""
     if (denied := reading.trouble(root)) and not reading.absent(denied):
         sentence, way = reading.denial(root, denied)
         return [State(each, UNREADABLE, root, 0, sentence, way) for each in card.checkpoints]
@@ -134,29 +133,29 @@ def state(card: Card, root: Path) -> list[State]:
 
 
 def as_laid(state: State) -> Checkpoint:
-    """The checkpoint with the names of the files that lie there, shards for the one file say."""
+    """The checkpoint with the file names as stored, for example shards in place of the single file."""
     if state.folder is None:
         return state.checkpoint
     try:
         return replace(state.checkpoint, files=files(state.folder, state.checkpoint))
     except TsfmError:
-        return state.checkpoint  # an index that cannot be read names nothing
+        return state.checkpoint  # an unreadable index gives no names
 
 
 def bytes_below(folder: Path) -> int:
-    """What the files below the folder take; one that vanishes meanwhile counts nothing."""
+    """Total bytes of the files below the folder; files that vanish meanwhile are skipped."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
             try:
                 total += os.stat(os.path.join(parent, name)).st_size
             except FileNotFoundError:
-                continue  # the client renames its files when they are complete
+                continue  # a download renames its files when they are complete
     return total
 
 
 def failure_note(root: Path, folder: str) -> Path:
-    """Where the sentence lies with which the last download into ``folder`` ended, if it failed."""
+    """The file with the error sentence of the last failed download into ``folder``."""
     return root / f".failed-{folder}"
 
 
@@ -170,16 +169,16 @@ def _last_failure(root: Path, checkpoint: Checkpoint) -> str:
 
 
 def _flat(card: Card, root: Path) -> list[Checkpoint]:
-    """Which checkpoints the files directly in the family's folder may be.
+    """The checkpoints that the files directly in the family's folder may be.
 
-    A manifest says it; else the size does, when it is that of a known checkpoint; else it may be
-    any whose files are there (weights of one's own), the first one before the others.
+    A manifest decides; without one the size does, if it is that of a known checkpoint; else every checkpoint
+    whose files are present is possible (fine-tuned weights), in the card's order.
     """
     there = [checkpoint for checkpoint in card.checkpoints if may_hold(root, checkpoint)]
     try:
         listed = manifest.read(root)
     except TsfmError:
-        return there[:1]  # what is wrong with it is told as that checkpoint's
+        return there[:1]  # the error is reported for that checkpoint
     if listed:
         return [checkpoint for checkpoint in there if checkpoint.name == listed.checkpoint]
     sized = [c for c in there if abs(size(root, c) - c.bytes) <= SAME_SIZE * c.bytes]
@@ -187,7 +186,7 @@ def _flat(card: Card, root: Path) -> list[Checkpoint]:
 
 
 def _is_folder(path: Path) -> bool:
-    """A folder, or one that cannot be looked at; a file of that name is TDgpt's taos.pth."""
+    """Whether the path is a folder or cannot be examined; a file of that name is TDgpt's taos.pth."""
     return reading.there(path) and not os.path.isfile(path)
 
 

@@ -1,8 +1,8 @@
-"""A checkpoint's configuration, key by key: a key is read, or it must have the one value that is computed with.
+"""A checkpoint's configuration, key by key: a key is either read or must have the one supported value.
 
-What a key means, and what holds where it is absent, is what the official configuration class says. A key that
-would change the official answer and is not read here is refused: `tests/families/test_configurations.py` has the
-table of all keys of all families.
+Meanings and defaults of the keys are those of the official configuration class. A key that changes the official
+answer and is not read here is refused: `tests/families/test_configurations.py` has the table of all keys of all
+families.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from tsfm.errors import ConfigError
 from tsfm.weights import reading
 
 NAME = "config.json"
-# PretrainedConfig's own keys that change what transformers' models compute. The first two are lists of what to cut out.
+# PretrainedConfig's own keys that change what transformers' models compute. The first two list parts to remove.
 TRANSFORMERS: dict[str, object] = {"pruned_heads": {}, "quantization_config": {}, "tie_encoder_decoder": False}
 
 
 class Config:
-    """An object of config.json. Every refusal names the file, the key, what was expected and what was found."""
+    """An object of config.json. Every error names the file, the key, what was expected and what was found."""
 
     def __init__(self, values: Mapping[str, object], where: str, prefix: str = "") -> None:
         self._values, self._where, self._prefix = values, where, prefix
@@ -62,19 +62,19 @@ class Config:
         return [Config(value, self._where, f"{self._prefix}{key}[{at}].") for at, value in enumerate(values)]
 
     def only(self, expected: Mapping[str, object]) -> None:
-        """Each of these keys is absent or has the one value that is computed with; null counts as false."""
+        """Require that each of these keys is absent or has its one supported value; null counts as false."""
         for key, value in expected.items():
             found = self._values.get(key, value)
             if found != value and (found is not None or value):
                 raise self.refused(key, repr(value))
 
     def no_others(self, known: Collection[str]) -> None:
-        """No key but these: the official class takes no other."""
+        """Refuse every other key: the official class accepts only these."""
         if unknown := sorted(set(self._values) - set(known)):
             raise self.refused(unknown[0], f"one of the keys {', '.join(sorted(known))}")
 
     def whole(self, key: str, default: int | None = None, *, also: str = "") -> int:
-        """A whole number from 1. ``also`` is the other name under which transformers takes the same."""
+        """A whole number from 1. ``also`` is the other name that transformers accepts for the key."""
         value = self._told(key, default, also)
         if type(value) is not int or value < 1:
             raise self.refused(key, "a whole number from 1")
@@ -88,7 +88,7 @@ class Config:
         return value
 
     def flag(self, key: str, default: bool) -> bool:
-        """Null counts as false, as in the official classes."""
+        """A boolean; null counts as false, as in the official classes."""
         value = self._values.get(key, default)
         if not isinstance(value, bool | None):
             raise self.refused(key, "true or false")
@@ -101,7 +101,7 @@ class Config:
         return value
 
     def levels(self, key: str, default: tuple[float, ...] | None = None) -> tuple[float, ...]:
-        """Levels of quantiles between 0 and 1, ascending, 0.5 among them."""
+        """Quantile levels between 0 and 1, ascending, including 0.5."""
         value = self._told(key, default)
         found = tuple(value) if isinstance(value, list | tuple) else ()
         if not all(type(level) in (int, float) and 0 < level < 1 for level in found) or 0.5 not in found:
@@ -111,7 +111,7 @@ class Config:
         return tuple(float(level) for level in found)
 
     def ascending(self, key: str, default: int) -> tuple[int, ...]:
-        """Whole numbers from 1, ascending; one number is a list of one."""
+        """Whole numbers from 1, ascending; a single number is read as a list of one."""
         value = self._told(key, default)
         found = tuple(value) if isinstance(value, list) else (value,)
         if not found or any(type(each) is not int or each < 1 for each in found):
@@ -121,10 +121,10 @@ class Config:
         return found
 
     def rope_theta(self, default: float = 10_000.0) -> float:
-        """The base of the rotary positions: beside the sizes (transformers 4) or in rope_parameters (transformers 5).
+        """The base of the rotary positions: a top-level key (transformers 4) or in rope_parameters (transformers 5).
 
         Raises:
-            ConfigError: positions of another kind than the plain ones, or places that disagree.
+            ConfigError: a scaled kind of rotary positions, or two places with different values.
         """
         found = {} if self._values.get("rope_theta") is None else {"": self.number("rope_theta")}
         for key in ("rope_parameters", "rope_scaling"):

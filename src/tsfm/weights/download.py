@@ -1,4 +1,4 @@
-"""Bring a checkpoint into the family's folder from the hub, or out of it onto a stick."""
+"""Download a checkpoint from the hub into the family's folder, or into a folder or tar file for another host."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 
 
 def ensure(card: Card, model_folder: str | None, name: str | None, mirror: bool) -> None:
-    """Download what serving would load, when it is not there; else return at once.
+    """Download the checkpoint that would be served, if it is missing.
 
     Args:
-        model_folder: the family's folder; None: the one that TDgpt uses too.
-        name: the checkpoint's index or name; None: any will do, and the first is downloaded.
+        model_folder: the family's folder; None: the default one, shared with TDgpt.
+        name: the checkpoint's index or name; None: any present one is enough, else the first is downloaded.
         mirror: download from the mirror rather than from the hub.
 
     Raises:
@@ -41,24 +41,24 @@ def ensure(card: Card, model_folder: str | None, name: str | None, mirror: bool)
 
 
 def wanted(card: Card, name: str | None) -> Checkpoint:
-    """The checkpoint to download: the named one, else the first."""
+    """The checkpoint to download: the named one, or the first."""
     if not card.checkpoints:
         raise ConfigError(f"{card.name}: its weights come with its package, there is nothing to download")
     return checkpoints.named(card, name) if name else card.checkpoints[0]
 
 
 def pull(card: Card, checkpoint: Checkpoint, near: Nearest, address: str, revision: str | None = None) -> Path:
-    """Download the checkpoint into a folder of its own below ``near``, unless it is there.
+    """Download the checkpoint into its own folder below ``near``, unless it is present.
 
     Args:
-        revision: a commit, a branch or a tag; None: the one that the card pins.
+        revision: a commit, a branch or a tag; None: the commit that the card pins.
 
     Returns:
         The folder, complete and checked.
 
     Raises:
         ConfigError: it is not on the hub.
-        TsfmError: it could not be downloaded; what has arrived is kept for the next time.
+        TsfmError: the download failed; the bytes received so far are kept for the next attempt.
     """
     return _pull(card, checkpoint, near, address, revision, _other_ways(card, checkpoint, near.path, address))
 
@@ -66,7 +66,7 @@ def pull(card: Card, checkpoint: Checkpoint, near: Nearest, address: str, revisi
 def export(
     card: Card, checkpoint: Checkpoint, near: Nearest, file: str, address: str, revision: str | None = None
 ) -> Path:
-    """Download the checkpoint to carry it: into the folder ``near``, or into the tar ``file`` in it.
+    """Download the checkpoint for another host: into the folder ``near``, or into the tar ``file`` in it.
 
     Returns:
         The folder or file to give to ``tsfm import``.
@@ -96,7 +96,7 @@ def _pack(beside: Folder, folder: str, file: str) -> None:
 
 
 def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """The same bytes whoever packs, and whenever."""
+    """Tar metadata without owner and date, so that the bytes are reproducible."""
     member.uid = member.gid = member.mtime = 0
     member.uname = member.gname = "root"
     member.mode = 0o644
@@ -116,7 +116,7 @@ def _pull(card: Card, checkpoint: Checkpoint, near: Nearest, address: str, revis
             said = f"{target} {found[0].text}; {found[0].remedy}, and move {target} away"
             raise ConfigError(said.replace(str(there), str(target)))
         if complete and (revision is None or pins.commit(there) == revision):
-            return target  # whoever held the lock brought it
+            return target  # the process that held the lock downloaded it
         try:
             offered = hub.offer(address, checkpoint, revision or checkpoint.revision or hub.NEWEST)
             if not (complete and pins.commit(there) == offered.revision):

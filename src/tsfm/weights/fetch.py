@@ -1,4 +1,4 @@
-"""Download the files that a hub offers, going on where a download was broken off, and check them."""
+"""Download the files that a hub offers, resume interrupted downloads, and check the files."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tsfm.weights.manifest import File
 def fetch(
     offered: Offer, folder: Folder, pinned: Mapping[str, str], arrived: Callable[[int], None]
 ) -> tuple[File, ...]:
-    """Download the offered files into the staging folder, going on where a download was broken off.
+    """Download the offered files into the staging folder and resume interrupted downloads.
 
     Args:
-        pinned: the SHA-256 that a file must have, by name, where it is known beforehand.
-        arrived: told how many bytes of the offer are there.
+        pinned: the required SHA-256 by file name, for the files that have one.
+        arrived: called with the number of bytes of the offer that are present.
 
     Raises:
-        TsfmError: it did not work; what has arrived is still there.
+        TsfmError: the download failed; the bytes received so far are kept.
     """
     for remote in offered.files:
         if len(remote.digest) == 64 and remote.digest != pinned.get(remote.name, remote.digest):
@@ -45,19 +45,19 @@ def _beyond(before: int, arrived: Callable[[int], None], there: int) -> None:
 def _fetch_one(
     offered: Offer, remote: Remote, folder: Folder, pinned: Mapping[str, str], arrived: Callable[[int], None]
 ) -> File:
-    # A part's name has the hash, so that a beginning of another commit's file is never gone on with.
+    # The partial file's name contains the hash, so that another commit's partial file is never resumed.
     part = f"{remote.name}.{remote.digest[:16]}.part"
     if folder.own(remote.name) and not folder.own(part):
-        folder.move(remote.name, folder, part)  # complete already, and checked again
+        folder.move(remote.name, folder, part)  # already complete; it is checked again
     with folder.resume(part) as out:
         out.seek(0, os.SEEK_END)
-        at_first = iter([remote.url])  # when that did not do, the hub is asked for a fresh one
+        at_first = iter([remote.url])  # the address expires: later attempts ask the hub for a new one
         patience.patiently(
             lambda: _go_on(offered, remote, next(at_first, offered.url(remote.name)), out, arrived), out.tell
         )
     entry, blob = staging.listed_file(folder, part)
     if entry.size != remote.size or remote.digest not in (entry.sha256, blob):
-        folder.remove(part)  # what is wrong must not be taken for a good beginning the next time
+        folder.remove(part)  # a damaged file must not be resumed next time
         raise TsfmError(
             f"{remote.name} of {offered.checkpoint.name} came damaged from {offered.endpoint}: "
             f"expected {remote.size} bytes with hash {remote.digest}, got {entry.size} bytes with {entry.sha256}; "
@@ -71,7 +71,7 @@ def _fetch_one(
 
 
 def _go_on(offered: Offer, remote: Remote, url: str, out: FileIO, arrived: Callable[[int], None]) -> None:
-    """Ask for what is missing, and write it as it comes."""
+    """Request the missing bytes and write them as they arrive."""
     there = out.tell()
     if there == remote.size:
         return
@@ -95,7 +95,7 @@ def _go_on(offered: Offer, remote: Remote, url: str, out: FileIO, arrived: Calla
 
 def _write(out: FileIO, block: bytes) -> None:
     view = memoryview(block)
-    while view:  # an unbuffered file may take a part, just before a disk is full
+    while view:  # an unbuffered write may be partial, just before the disk is full
         view = view[out.write(view) :]
 
 

@@ -1,4 +1,4 @@
-"""Folders held by descriptor: no name below them can be exchanged between a look and a write."""
+"""Folders opened by descriptor, so that no name below can be replaced between a check and a write."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _LOOK = os.O_PATH | os.O_CLOEXEC
 
 
 def open_regular(name: str | Path, folder: int | None = None, follow: bool = True) -> BinaryIO:
-    """Open a file for reading, and nothing but a file: a pipe would wait for ever, a device may act.
+    """Open a regular file for reading, and nothing else: opening a pipe blocks, and a device may have side effects.
 
     Raises:
-        OSError: it cannot be opened, or is something else (EINVAL), or a link that shall not be followed (ELOOP).
+        OSError: it cannot be opened, is not a regular file (EINVAL), or is a link and ``follow`` is false (ELOOP).
     """
     look = os.open(name, _LOOK | (0 if follow else os.O_NOFOLLOW), dir_fd=folder)
     try:
@@ -38,7 +38,7 @@ def open_regular(name: str | Path, folder: int | None = None, follow: bool = Tru
 
 
 class Folder:
-    """An open folder; ``path`` names it in messages, ``here`` reaches it for whoever only reads."""
+    """An open folder; ``path`` is its name for messages, ``here`` a path to it for code that only reads."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
         self.descriptor = descriptor
@@ -62,16 +62,16 @@ class Folder:
         self.close()
 
     def look(self, name: str) -> os.stat_result | None:
-        """What has the name, a link not followed; None: nothing."""
+        """The stat of the name without following a link; None: no such name."""
         with suppress(FileNotFoundError):
             return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         return None
 
     def own(self, name: str) -> bool:
-        """Whether something has the name.
+        """Whether the name exists.
 
         Raises:
-            TsfmError: it is a link, or somebody else's.
+            TsfmError: it is a link, or belongs to another user.
         """
         if (found := self.look(name)) is None:
             return False
@@ -79,32 +79,32 @@ class Folder:
         return True
 
     def child(self, name: str) -> Folder:
-        """The folder of that name, made where there is none.
+        """The folder of that name, created if needed.
 
         Raises:
-            TsfmError: a link or somebody else's folder has the name.
+            TsfmError: the name is a link or another user's folder.
         """
         if self.look(name) is None:
             make(self.descriptor, name)
         try:
             found = os.open(name, _READ | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self.descriptor)
         except NotADirectoryError:
-            self.own(name)  # a link is named as one
+            self.own(name)  # reports a link as a link
             raise
         self._judge(name, os.fstat(found))
         return Folder(found, self.path / name)
 
     def create(self, name: str) -> BinaryIO:
-        """A new file, in place of one that had the name."""
+        """A new file; an existing one of that name is replaced."""
         if self.own(name):
             os.unlink(name, dir_fd=self.descriptor)
         return os.fdopen(os.open(name, _WRITE | os.O_EXCL | os.O_WRONLY, 0o644, dir_fd=self.descriptor), "wb")
 
     def resume(self, name: str) -> FileIO:
-        """A file to go on with, made where there is none, unbuffered; only one of our own and of one name.
+        """A file to append to, created if needed, unbuffered.
 
         Raises:
-            TsfmError: the name is a link, no file, somebody else's, or one of several of a file.
+            TsfmError: the name is a link, not a regular file, another user's, or one of several hard links.
         """
         self.own(name)
         found = os.open(name, _WRITE | os.O_RDWR, 0o644, dir_fd=self.descriptor)
@@ -115,7 +115,7 @@ class Folder:
         return os.fdopen(found, "r+b", buffering=0)
 
     def remove(self, name: str) -> None:
-        """Delete the file or folder of that name, if there is one; a link goes, what it leads to stays."""
+        """Delete the file or folder of that name, if it exists; of a link, only the link."""
         if (found := self.look(name)) is None:
             return
         if stat.S_ISDIR(found.st_mode):
@@ -127,7 +127,7 @@ class Folder:
         os.rename(name, new, src_dir_fd=self.descriptor, dst_dir_fd=into.descriptor)
 
     def publish(self, name: str) -> None:
-        """Make the file readable for all, under whatever umask this runs, and put it on the disk."""
+        """Make the file readable for all users, whatever the umask, and sync it to the disk."""
         with self.resume(name) as stream:
             readable(stream.fileno(), 0o644)
             os.fsync(stream.fileno())
@@ -139,7 +139,7 @@ class Folder:
         path = self.path / name
         if stat.S_ISLNK(found.st_mode):
             raise TsfmError(f"{path} is a symbolic link, and nothing is written through one: delete it, and try again")
-        # What the folder's owner has there is as good as the folder is.
+        # Names of the folder's own owner are trusted as much as the folder itself.
         if found.st_uid not in (os.geteuid(), self.facts.st_uid):
             raise TsfmError(
                 f"{path} belongs to {user(found.st_uid)}, not to {user(os.geteuid())}, who works here: "
@@ -148,7 +148,7 @@ class Folder:
 
 
 def make(folder: int, name: str) -> None:
-    """Make a folder that the service's user can read, whatever umask this runs under."""
+    """Create a folder that the service's user can read, whatever the umask."""
     with suppress(FileExistsError):
         os.mkdir(name, 0o755, dir_fd=folder)
         made = os.open(name, _READ | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
@@ -160,7 +160,7 @@ def make(folder: int, name: str) -> None:
 
 def readable(descriptor: int, mode: int) -> None:
     if os.fstat(descriptor).st_mode & mode != mode:
-        with suppress(PermissionError):  # the file system of a USB stick keeps no modes
+        with suppress(PermissionError):  # file systems of USB sticks (FAT) have no modes
             os.fchmod(descriptor, mode)
 
 

@@ -1,4 +1,4 @@
-"""One request over HTTP, with the standard library alone: proxies, redirects, and failures in words."""
+"""One HTTP request with the standard library only: proxies, redirects, and errors as sentences."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _SILENCE_S = 10.0
 
 
 class Unreachable(TsfmError):
-    """No answer from the hub at all: another way to the weights may help."""
+    """The hub did not answer at all; another source of the weights may help."""
 
 
 class Busy(TsfmError):
-    """The hub or the line failed for now; the same again may work."""
+    """The hub or the connection failed for now; a retry may work."""
 
     def __init__(self, message: str, wait_s: float | None = None) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class Busy(TsfmError):
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer, its body not read yet: ``read`` gives what has come, nothing at the end."""
+    """A response whose body is not read yet: ``read`` returns the next bytes, and b"" at the end."""
 
     url: str
     status: int
@@ -47,7 +47,7 @@ class Reply:
 
 
 class _AsItIs(urllib.request.HTTPErrorProcessor):
-    """Hand every answer out; redirects and refusals are told apart by whoever asked."""
+    """Return every response as it is; the caller handles redirects and errors."""
 
     def http_response(self, request: urllib.request.Request, response: http.client.HTTPResponse) -> object:
         return response
@@ -64,14 +64,14 @@ def ask(
     token: tuple[str, str] = ("", ""),
     enough: Callable[[Reply], bool] = lambda _: False,
 ) -> Iterator[Reply]:
-    """Send one request and follow where it is sent on.
+    """Send one request and follow its redirects.
 
     Args:
-        token: an address and what lets in there; it goes to that host and to no other.
-        enough: tells that an answer is what was asked for, though it says to go elsewhere.
+        token: an address and the access token for it; the token is sent to that host only.
+        enough: returns True if a redirect response already holds what the caller needs.
 
     Raises:
-        Unreachable, Busy, TsfmError: no answer, with the reason in words; also while the body is read.
+        Unreachable, Busy, TsfmError: no response, with the reason; also while the body is read.
     """
     home, secret = token
     for _ in range(_MOST_REDIRECTS):
@@ -88,7 +88,7 @@ def ask(
 
 
 def silence_s() -> float:
-    """Seconds without a byte after which a connection counts as dead."""
+    """Read timeout: seconds without a byte after which a connection counts as dead."""
     text = os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT") or str(_SILENCE_S)
     if not re.fullmatch(r"\d+(\.\d+)?", text) or not float(text):
         raise ConfigError(f"HF_HUB_DOWNLOAD_TIMEOUT: expected seconds above 0, got {text!r}")
@@ -96,12 +96,12 @@ def silence_s() -> float:
 
 
 def onward(reply: Reply) -> str:
-    """Where an answer says to go, its own address where it does not."""
+    """The target of a redirect; the response's own address if it is no redirect."""
     return _next(reply.url, reply.headers.get("Location", "")) if reply.status in _REDIRECTS else reply.url
 
 
 def place(url: str) -> str:
-    """Scheme, host and port: what a person calls the address, without a password in it."""
+    """Scheme, host and port of an address, without a password, for messages."""
     split = urlsplit(url)
     return f"{split.scheme}://{split.netloc.rpartition('@')[2]}"
 
@@ -110,7 +110,7 @@ def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port of an address.
 
     Raises:
-        ConfigError: it is none of a hub.
+        ConfigError: the address is not a valid http or https address.
     """
     try:
         split = urlsplit(url)
@@ -132,10 +132,10 @@ def _next(url: str, location: str) -> str:
 
 
 def _proxy(target: SplitResult) -> str:
-    """The proxy that the environment names for the address, empty for none.
+    """The proxy that the environment sets for the address; empty: none.
 
     Raises:
-        ConfigError: it is one that we cannot speak to.
+        ConfigError: its protocol is not supported.
     """
     host, known = target.hostname or "", urllib.request.getproxies()
     proxy = known.get(target.scheme) or known.get("all") or ""
@@ -151,13 +151,13 @@ def _proxy(target: SplitResult) -> str:
 
 
 def _in_networks(host: str, listed: str) -> bool:
-    """Whether a literal address is in one of NO_PROXY's networks, 10.0.0.0/8 say."""
+    """Whether an IP address is in one of NO_PROXY's networks, for example 10.0.0.0/8."""
     for entry in filter(None, (part.strip() for part in listed.split(","))):
         try:
             if ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False):
                 return True
         except ValueError:
-            continue  # a name, which is compared as one
+            continue  # a host name; proxy_bypass compares those
     return False
 
 
@@ -206,7 +206,7 @@ def _unreached(address: str, url: str, reason: object) -> TsfmError:
 
 
 def proxy_refusal(address: str, status: int, through: str = "") -> TsfmError:
-    """What a proxy's own refusal means."""
+    """The error for a response in which the proxy itself refuses."""
     if status == 407:
         return TsfmError(
             f"{address} cannot be reached{through}: it wants a name and a password (407): "

@@ -1,7 +1,7 @@
-"""The hub: what it has of a checkpoint, and on what terms.
+"""The model hub: which files it has of a checkpoint, and its errors.
 
-A file's address is ADDRESS/OWNER/NAME/resolve/REVISION/FILE. HEAD tells the commit, the size and the
-hash; GET gives the bytes, or sends on to the host that has them. It is the protocol of
+A file's address is ADDRESS/OWNER/NAME/resolve/REVISION/FILE. HEAD returns the commit, the size and the
+hash; GET returns the bytes or redirects to the host that has them. This is the protocol of
 huggingface_hub's ``hf_hub_download`` and of the mirrors.
 """
 
@@ -23,14 +23,14 @@ from tsfm.weights import http, patience
 from tsfm.weights.http import Busy, Reply
 
 HUB = "https://huggingface.co"
-NEWEST = "main"  # what a checkpoint without a pin is taken at
+NEWEST = "main"  # the revision for a checkpoint without a pin
 
 
 @dataclass(frozen=True)
 class Remote:
-    """One file on the hub: its size in bytes, its hash, SHA-256 (64 digits) or git blob (40), and where it lies.
+    """One file on the hub: size in bytes, hash (SHA-256 of 64 digits or git blob of 40) and address.
 
-    The address of a file in LFS is on another host, and good for a while only.
+    The address of a file in LFS is on another host and expires.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class Offer:
-    """What the hub has of a checkpoint: the commit, and the card's files in the card's order."""
+    """What the hub offers for a checkpoint: the commit and the card's files in the card's order."""
 
     endpoint: str
     checkpoint: Checkpoint
@@ -57,14 +57,14 @@ class Offer:
 
 
 def endpoint(mirror: bool, configured: str) -> str:
-    """Where to download from: an address beats a yes, and the environment beats the settings.
+    """The hub's address. An explicit address has priority over `mirror = yes`, and the environment over the settings.
 
     Args:
-        mirror: asked for on the command line.
+        mirror: the option --mirror of the command line.
         configured: the setting ``mirror``: an address, or empty for no.
 
     Raises:
-        ConfigError: what the environment has is no address.
+        ConfigError: the address in the environment is not valid.
     """
     chosen = os.environ.get("HF_ENDPOINT") or configured or (MIRROR if mirror else HUB)
     http.origin(chosen)
@@ -75,8 +75,8 @@ def offer(address: str, checkpoint: Checkpoint, revision: str) -> Offer:
     """Ask the hub at ``address`` for the checkpoint's files at a revision: a commit, a branch or a tag.
 
     Raises:
-        Unreachable: nobody answers there.
-        TsfmError: the hub refuses, or lacks something.
+        Unreachable: no response from the address.
+        TsfmError: the hub refuses, or lacks a file.
     """
     said = [name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(name)]
     if said and _yes(said[0]):
@@ -94,7 +94,7 @@ def offer(address: str, checkpoint: Checkpoint, revision: str) -> Offer:
 def _look(address: str, checkpoint: Checkpoint, revision: str, name: str) -> tuple[str, Remote]:
     """The commit, size and hash of one file."""
     url = _url(address, checkpoint, revision, name)
-    # A file in LFS lies elsewhere, and what we ask for stands on the way there.
+    # A file in LFS is on another host; the response that redirects there already holds commit, size and hash.
     with http.ask("HEAD", url, {}, (address, token()), lambda reply: "X-Linked-Etag" in reply.headers) as reply:
         facts = reply.headers
         if reply.status >= 400:
@@ -112,7 +112,7 @@ def _url(address: str, checkpoint: Checkpoint, revision: str, name: str) -> str:
 
 
 def token() -> str:
-    """The user's token, from the environment or from where the hub's own client keeps it; empty: none."""
+    """The user's token, from the environment or from the file of the hub's own client; empty: none."""
     given = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")
     if given or _yes("HF_HUB_DISABLE_IMPLICIT_TOKEN"):
         return (given or "").strip()
@@ -121,7 +121,7 @@ def token() -> str:
     try:
         return Path(os.environ.get("HF_TOKEN_PATH") or f"{home}/token").expanduser().read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError, RuntimeError):
-        return ""  # none there, or not for this user
+        return ""  # no such file, or not readable by this user
 
 
 def _yes(variable: str) -> bool:
@@ -151,7 +151,7 @@ def refusal(address: str, checkpoint: Checkpoint, reply: Reply) -> TsfmError:
 
 
 def retry_after(text: str) -> float:
-    """Seconds to wait, from either form of the header (RFC 9110, 10.2.3); 0 where it is neither."""
+    """Seconds to wait, from either form of the header (RFC 9110, 10.2.3); 0: neither form."""
     if text.strip().isdigit():
         return float(text)
     try:

@@ -1,4 +1,4 @@
-"""Tell what carried files are: by their list of hashes, by config.json, by their names and sizes, in this order."""
+"""Identify the checkpoint of imported files: by manifest, then config.json, then file names and sizes."""
 
 from __future__ import annotations
 
@@ -25,49 +25,49 @@ _TELLING = (
 
 
 class Source(Protocol):
-    """Files by name, in one flat folder: on the disk, or in a tar file."""
+    """The files of one flat folder, on disk or in a tar file."""
 
     label: str
 
     def size(self, name: str) -> int | None:
-        """Bytes of the file; None: there is no such file."""
+        """Size of the file in bytes; None: no such file."""
         ...
 
     def open(self, name: str) -> BinaryIO: ...
 
 
 def require_readable(path: Path) -> None:
-    """Refuse what is no folder, tar or file of weights that this user can read.
+    """Refuse a path that is not a folder, tar file or weights file readable by this user.
 
     Raises:
-        UsageError: nothing is there, or a zip file.
-        TsfmError: it cannot be read.
+        UsageError: the path does not exist or is a zip file.
+        TsfmError: the path cannot be read.
     """
     if denied := reading.trouble(path):
         if reading.absent(denied):
             raise UsageError(f"{path}: expected a folder, a tar file or a file of weights, found nothing")
         raise unreadable(path, denied)
-    # What torch saves is a zip file as well.
+    # torch.save writes zip files too.
     if path.is_file() and zipfile.is_zipfile(path) and path.name not in recognise.WEIGHTS:
         raise UsageError(f"{path}: a zip file is not read; unpack it and give the folder: unzip {path} -d DIR")
 
 
 def unreadable(path: Path, error: OSError) -> TsfmError:
-    """The error for a source that cannot be read: the command failed, and no settings are to blame."""
+    """The error for an unreadable source: a failure of the command (exit 1), not of the configuration."""
     sentence, remedy = reading.denial(path, error)
     return TsfmError(f"{path} {sentence}; {remedy}")
 
 
 def identify(source: Source, family: str | None, name: str | None, called: str | None) -> Found:
-    """What the files are; the checkpoint's files are those that lie there, shards included.
+    """Identify the checkpoint; its files are those present in the source, shards included.
 
     Args:
-        family, name: what they were said to be.
-        called: the name of its own that the checkpoint is to get.
+        family, name: what the user says they are.
+        called: the new name for a checkpoint of the user's own.
 
     Raises:
-        UsageError: no checkpoint can be called so.
-        ConfigError: it is not what it was said to be, or nobody can tell what it is; the sentence says what to type.
+        UsageError: the new name is not allowed.
+        ConfigError: the files are not what the user says, or cannot be identified; the sentence says what to type.
     """
     looks = _Looks(source, family)
     if called is not None:
@@ -78,7 +78,7 @@ def identify(source: Source, family: str | None, name: str | None, called: str |
 
 
 def listing(source: Source) -> Manifest | None:
-    """The source's list of hashes; None: it has none."""
+    """The source's manifest; None: it has none."""
     if source.size(manifest.NAME) is None:
         return None
     with source.open(manifest.NAME) as stream:
@@ -86,7 +86,7 @@ def listing(source: Source) -> Manifest | None:
 
 
 def lacking(source: Source, checkpoint: Checkpoint) -> str:
-    """Why the source does not have the checkpoint's files, and what to do; empty: it has them."""
+    """Which of the checkpoint's files the source lacks, and what to do; empty: it has them all."""
     names = [file for file in checkpoint.files if source.size(file) is None]
     if not names:
         found = _pointer(source, checkpoint)
@@ -97,7 +97,7 @@ def lacking(source: Source, checkpoint: Checkpoint) -> str:
 
 
 class _Looks:
-    """What a source's config.json, names and sizes say of it."""
+    """Identification by a source's config.json, file names and sizes."""
 
     def __init__(self, source: Source, family: str | None) -> None:
         self.source, self.family = source, family
@@ -106,21 +106,21 @@ class _Looks:
         self.exact = [each for each in self.kinds if recognise.fits(self.config, each[1].shape)]
 
     def decide(self, name: str | None) -> Found:
-        """Which official checkpoint it is; ``name`` is what it was said to be."""
+        """The official checkpoint that the source holds; ``name``: what the user says it is."""
         self._require_family()
         if self.family and name:
             return self._named(cards.read(self.family), name)
         fits = [each for each in self._likely() if not lacking(self.source, _as_laid(self.source, each[1]))]
         exact = [each for each in fits if each in self.exact]
         sized = [each for each in fits if _near(self.source, each[1])]
-        # The configuration decides; without one the size does, unless the files can be of one kind only.
+        # The configuration decides; without one the size does, unless only one checkpoint has such files.
         chosen = next((each for each in (exact, sized, fits) if len(each) == 1), [])
         if not chosen or (self.kinds and not exact and not sized):
             raise ConfigError(f"{self.source.label}: {self._undecided(fits)}")
         return chosen[0]
 
     def called(self, name: str) -> Found:
-        """A checkpoint of one's own, of the kind that it looks like."""
+        """A checkpoint with a new name, of the kind that its configuration describes."""
         self._require_family()
         if not self.family and not self.kinds:
             way = f"name its family: tsfm import {self.source.label} FAMILY --name {name}"
@@ -233,7 +233,7 @@ def _as_laid(source: Source, checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _config(source: Source) -> dict[str, object]:
-    """The source's configuration; empty where it has none."""
+    """The source's configuration; empty: it has none."""
     if source.size(recognise.CONFIG) is None:
         return {}
     return configuration.parse(_read(source, recognise.CONFIG), f"{source.label}/{recognise.CONFIG}")

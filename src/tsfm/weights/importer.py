@@ -1,4 +1,4 @@
-"""Take in weights that were carried here: a folder or tar of ``tsfm pull --to``, or bare files."""
+"""Import weights from a folder or tar file of ``tsfm pull --to``, or from plain files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BLOCK = 1 << 20
 
 
 class _Folder:
-    # Opened by whoever was told to import it; its files are opened before anybody steps down.
+    # The calling user opens the folder and its files, before privileges are dropped.
     def __init__(self, folder: Folder) -> None:
         self.label = str(folder.path)
         self._folder = folder
@@ -45,8 +45,8 @@ class _Folder:
 
 
 class _Tar:
-    # Members are looked up by the names that we know, and only their bytes are taken: nothing
-    # in the archive decides where anything is written.
+    # Members are looked up by known names and only their bytes are read: the archive does not decide
+    # where anything is written.
     def __init__(self, tar: tarfile.TarFile, label: str, members: dict[str, tarfile.TarInfo]) -> None:
         self.label = label
         self._tar = tar
@@ -66,7 +66,7 @@ def sources(path: Path) -> Iterator[list[Source]]:
     """The folders of weights at ``path``: itself, those directly below it, or those in a tar file.
 
     Raises:
-        TsfmError: there is nothing that could be weights.
+        TsfmError: the path holds nothing that could be weights.
     """
     with reach.nearest(path) as near, ExitStack() as opened:
         try:
@@ -92,7 +92,7 @@ def sources(path: Path) -> Iterator[list[Source]]:
 
 
 def _listed_below(folder: Folder) -> Iterator[Folder]:
-    """The folders with a list of hashes directly below."""
+    """The folders directly below that hold a manifest."""
     for name in sorted(os.listdir(folder.descriptor)):
         if name.startswith(".") or not (folder.here / name).is_dir():
             continue
@@ -105,21 +105,21 @@ def _listed_below(folder: Folder) -> Iterator[Folder]:
 
 
 def take_in(source: Source, card: Card, checkpoint: Checkpoint, folder: str | None) -> Path:
-    """Copy one checkpoint into its family's folder, checking it on the way.
+    """Copy one checkpoint into its family's folder and check it while copying.
 
     Args:
-        folder: the family's folder; None: the one that TDgpt uses too.
+        folder: the family's folder; None: the default one, shared with TDgpt.
 
     Returns:
-        The folder that now holds it.
+        The folder that now holds the checkpoint.
 
     Raises:
-        ConfigError: a file lacks.
-        TsfmError: a hash differs, or the disk is full; nothing was put in place.
+        ConfigError: a file is missing.
+        TsfmError: a hash differs, or the disk is full; nothing was installed.
     """
     listed = listing(source)
     if listed and checkpoint.own and listed.checkpoint != checkpoint.name:
-        listed = None  # the list speaks of what was there before it got a name of its own
+        listed = None  # the manifest describes the folder before the checkpoint was renamed
     root_path = checkpoints.family_folder(card, folder)
     if checkpoint.own and Path(source.label) != root_path / checkpoint.name:
         own.require_free(card, root_path, checkpoint.name)
@@ -144,7 +144,7 @@ def take_in(source: Source, card: Card, checkpoint: Checkpoint, folder: str | No
         except BaseException:
             staging_.forget(root, checkpoint)
             raise
-        # What comes with TDgpt lies where TDgpt looks for it: directly in the family's folder.
+        # Weights that come with TDgpt belong directly in the family's folder, where TDgpt looks for them.
         alone = checkpoint.pullable or checkpoint.own
         settle = staging_.settle if alone else staging_.settle_flat
         revision = listed.revision if listed else pins.recognised(checkpoint, files)

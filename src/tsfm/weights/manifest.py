@@ -1,4 +1,4 @@
-"""The list of hashes that lies beside weights: what they are, and what every file must hold."""
+"""The manifest beside the weights: which checkpoint they are, and the hash of every file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tsfm.weights.folder import open_regular
 NAME = "tsfm-manifest.json"
 FORMAT = 1
 _BLOCK = 1 << 20
-LONGEST = 1 << 20  # a list is some hundred bytes
+LONGEST = 1 << 20  # a manifest has some hundred bytes
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Manifest:
     Attributes:
         family: the family's name.
         checkpoint: the full name, "amazon/chronos-bolt-tiny".
-        revision: the hub's commit; empty when the weights came by hand and nobody knows.
+        revision: the hub's commit; empty: unknown, as for weights copied by hand.
         files: in the card's order, the weights last.
     """
 
@@ -53,10 +53,10 @@ class Manifest:
 
 
 def read(folder: Path) -> Manifest | None:
-    """The folder's manifest; None when it has none.
+    """The folder's manifest; None: it has none.
 
     Raises:
-        ConfigError: it cannot be read or is no manifest.
+        ConfigError: it cannot be read or is not a manifest.
     """
     path = folder / NAME
     try:
@@ -72,7 +72,7 @@ def parse(content: bytes, source: str) -> Manifest:
     """A manifest from its text; ``source`` names it in errors.
 
     Raises:
-        ConfigError: no manifest of a format that we know.
+        ConfigError: not a manifest of a known format.
     """
     try:
         said = json.loads(content)
@@ -87,9 +87,9 @@ def parse(content: bytes, source: str) -> Manifest:
 
 
 def hash_file(stream: BinaryIO, size: int, on_bytes: Callable[[int], None] | None = None) -> tuple[str, str]:
-    """The SHA-256 of an open file and its name as a git blob (SHA-1), both in hex, in one reading.
+    """The SHA-256 of an open file and its git blob hash (SHA-1), both in hex, in one pass.
 
-    The hub names files in LFS by the first and small ones by the second.
+    The hub identifies files in LFS by the first and small files by the second.
     """
     sha256 = hashlib.sha256()
     blob = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
@@ -104,13 +104,13 @@ def hash_file(stream: BinaryIO, size: int, on_bytes: Callable[[int], None] | Non
 def differences(
     folder: Path, manifest: Manifest, on_bytes: Callable[[int], None] | None = None, name: Path | None = None
 ) -> list[str]:
-    """Read every file again: one sentence for each that is not what the manifest says.
+    """Read every file again; one sentence for each that differs from the manifest.
 
     Args:
-        name: the folder's name for people, where ``folder`` is a descriptor.
+        name: the folder's path for messages, if ``folder`` is a path to a descriptor.
 
     Raises:
-        TsfmError: one cannot be read, which says nothing of what is in it.
+        TsfmError: a file cannot be read; its content may still be right.
     """
     found = []
     for file in manifest.files:

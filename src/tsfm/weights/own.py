@@ -1,4 +1,4 @@
-"""Checkpoints with names of their own: fine-tuned ones, which no card lists, imported with `--name`."""
+"""Checkpoints that no card lists, fine-tuned ones for example, imported with `--name`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def refusal(card: Card, name: str) -> str:
-    """Why a checkpoint of one's own cannot have this name, as "expected ..."; empty: it can."""
+    """Why such a checkpoint cannot have this name, as "expected ..."; empty: it can."""
     if not _NAME.fullmatch(name) or name.isdigit():
         return (
             "expected 1 to 64 letters, digits, '.', '-' or '_' that begin with a letter or a digit "
@@ -31,7 +31,7 @@ def refusal(card: Card, name: str) -> str:
 
 
 def checked(card: Card, name: str) -> str:
-    """The name, if a checkpoint of one's own can have it.
+    """Return the name if such a checkpoint can have it.
 
     Raises:
         UsageError: it cannot.
@@ -42,10 +42,10 @@ def checked(card: Card, name: str) -> str:
 
 
 def require_free(card: Card, root: Path, name: str) -> None:
-    """Refuse to replace what is no checkpoint of that name.
+    """Refuse to replace a folder that is not a checkpoint of that name.
 
     Raises:
-        ConfigError: such a folder is there.
+        ConfigError: there is such a folder.
     """
     if reading.there(root / name) and name not in [checkpoint.name for checkpoint in there(card, root)]:
         raise ConfigError(
@@ -54,12 +54,12 @@ def require_free(card: Card, root: Path, name: str) -> None:
 
 
 def made(name: str, kind: Checkpoint, files: tuple[str, ...], size: int) -> Checkpoint:
-    """A checkpoint of one's own, of the kind of an official one."""
+    """A checkpoint with its own name, of the kind of an official one."""
     return Checkpoint(name, 0, size, files, kind.capabilities, pullable=False, marks=kind.marks, own=True)
 
 
 def there(card: Card, root: Path) -> list[Checkpoint]:
-    """Those that lie in the family's folder, by name; none of a family whose weights come with its package."""
+    """The ones in the family's folder, by name; none for a family whose weights come with its package."""
     if not card.checkpoints:
         return []
     found = (_read(card, folder) for folder in _folders(card, root) if os.path.lexists(folder / manifest.NAME))
@@ -67,16 +67,16 @@ def there(card: Card, root: Path) -> list[Checkpoint]:
 
 
 def strangers(card: Card, root: Path) -> list[Finding]:
-    """What lies in the family's folder that is no checkpoint by any name, with what makes it one."""
+    """Folders of weights in the family's folder that are not imported, with the command that imports them."""
     mine = {checkpoint.name for checkpoint in there(card, root)}
     found = [_stranger(card, folder) for folder in _folders(card, root) if folder.name not in mine]
     return [finding for finding in found if finding]
 
 
 def _folders(card: Card, root: Path) -> list[Path]:
-    """Folders below ``root`` that no official checkpoint has; none where the root cannot be read."""
+    """Folders below ``root`` other than the official checkpoints'; none if the root cannot be read."""
     if reading.trouble(root):
-        return []  # told as the state of the card's checkpoints
+        return []  # reported as the state of the card's checkpoints
     official = {checkpoint.folder for checkpoint in card.checkpoints}
     return [
         root / name
@@ -90,7 +90,7 @@ def _read(card: Card, folder: Path) -> Checkpoint | None:
     try:
         listed = manifest.read(folder)
     except TsfmError:
-        return made(folder.name, default, default.files, 0)  # its state tells what is wrong with it
+        return made(folder.name, default, default.files, 0)  # its state reports what is wrong with it
     if listed is None or (listed.family, listed.checkpoint) != (card.name, folder.name) or refusal(card, folder.name):
         return None
     names = tuple(file.name for file in listed.files)
@@ -98,7 +98,7 @@ def _read(card: Card, folder: Path) -> Checkpoint | None:
 
 
 def kind(card: Card, folder: Path) -> Checkpoint | None:
-    """The family's checkpoint whose kind the folder's config.json describes."""
+    """The checkpoint of the family whose kind the folder's config.json describes."""
     try:
         config = json.loads(reading.content(folder / recognise.CONFIG, "the checkpoint's configuration"))
     except (TsfmError, ValueError):

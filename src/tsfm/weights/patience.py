@@ -1,4 +1,4 @@
-"""Try again what a busy hub or a broken line made fail, as long as that makes sense."""
+"""Retry what failed because the hub is busy or the connection broke."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import TypeVar
 
 from tsfm.weights.http import Busy, Unreachable
 
-# Waits between attempts, until something has arrived, and afresh whenever more has.
+# Waits between attempts: the first list until bytes have arrived, then the second, restarted after progress.
 WAITS_S = (1.0, 2.0, 4.0)
 LATER_WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
-PATIENCE_S = 30.0  # with a hub from which nothing has come: a name server that is away takes long to say so
-LONGEST_WAIT_S = 60.0  # a hub that asks for more is told to the user instead
+PATIENCE_S = 30.0  # in total, while no byte has arrived: an unreachable name server takes long to fail
+LONGEST_WAIT_S = 60.0  # a hub that asks for a longer wait is reported to the user
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
 def patiently(action: Callable[[], T], there: Callable[[], int] = lambda: 0) -> T:
-    """Do it until it works, or has failed a few times with nothing new."""
+    """Call ``action`` until it succeeds or fails several times without progress; ``there`` counts the bytes so far."""
     waits, before, began = list(WAITS_S), there(), time.monotonic()
     anything = False
     while True:

@@ -1,4 +1,4 @@
-"""Which commit of a checkpoint is meant, and whether these are its files."""
+"""The pinned commit of a checkpoint, and the check that files are those of that commit."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tsfm.weights.manifest import File
 
 
 def commit(folder: Path) -> str:
-    """The commit of the weights in the folder; empty: nobody knows."""
+    """The commit of the weights in the folder; empty: unknown."""
     listed = manifest.read(folder)
     return listed.revision if listed else ""
 
 
 def hashes(checkpoint: Checkpoint, revision: str) -> Mapping[str, str]:
-    """The SHA-256 that are known beforehand of the checkpoint's files at the revision, by name."""
+    """The pinned SHA-256 of the checkpoint's files at the revision, by file name."""
     return checkpoint.sha256 if revision == checkpoint.revision or not checkpoint.revision else {}
 
 
 def differences(checkpoint: Checkpoint, revision: str, files: Sequence[File]) -> list[str]:
-    """One sentence for each file that is said to be of the pinned commit and is not."""
+    """One sentence for each file that claims to be of the pinned commit and has another hash."""
     known = hashes(checkpoint, revision) if revision else {}
     return [
         f"{file.name}: expected SHA-256 {known[file.name]}, as commit {revision} has it, found {file.sha256}"
@@ -32,12 +32,12 @@ def differences(checkpoint: Checkpoint, revision: str, files: Sequence[File]) ->
 
 
 def recognised(checkpoint: Checkpoint, files: Sequence[File]) -> str:
-    """The pinned commit, where the hash of every file is known and these are they; else empty."""
+    """The pinned commit if every file has its pinned hash; empty otherwise."""
     return checkpoint.revision if {file.name: file.sha256 for file in files} == dict(checkpoint.sha256) else ""
 
 
 def unpinned(checkpoint: Checkpoint, revision: str) -> str:
-    """A sentence for weights of another commit than the pinned one; empty: they are of that."""
+    """A sentence for weights of another commit than the pinned one; empty: the commits are equal."""
     this = f"commit {revision}" if revision else "of an unknown commit"
     if not checkpoint.revision:
         return f"no commit is pinned; this is {this}"
@@ -45,5 +45,5 @@ def unpinned(checkpoint: Checkpoint, revision: str) -> str:
 
 
 def standing(checkpoint: Checkpoint, revision: str) -> str:
-    """How the commit of weights stands to the pinned one, for people."""
+    """The commit of the weights compared with the pinned one, as a sentence for people."""
     return unpinned(checkpoint, revision) or f"commit {revision}, as pinned"

@@ -1,4 +1,4 @@
-"""Whether a folder holds a checkpoint's files as they must be, as far as names, sizes and headers show."""
+"""Check a checkpoint's files in a folder by names, sizes and headers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Problem:
     """Why a checkpoint cannot be loaded from a folder.
 
     Attributes:
-        kind: "unreadable" (this user may not, or the disk failed: it may be intact), "unusable" (other files than a
-            checkpoint's, intact for what anybody knows) or "damaged" (files lack or are cut off).
-        text: what it is, to be read behind the folder's name.
-        remedy: what to do; empty where bringing the weights again helps.
-        error: the class to raise; TryLater where what lacks may still be on its way.
+        kind: "unreadable" (no permission, or the disk failed; the files may be intact), "unusable" (intact files of
+            something else) or "damaged" (files are missing or truncated).
+        text: the problem, written to follow the folder's name.
+        remedy: what to do; empty: download or import the weights again.
+        error: the class to raise; TryLater if the missing files may still arrive.
     """
 
     kind: str
@@ -35,10 +35,10 @@ class Problem:
 
 
 def files(folder: Path, checkpoint: Checkpoint) -> tuple[str, ...]:
-    """The names of the checkpoint's files as they lie in the folder: shards where there is no single file.
+    """The names of the checkpoint's files as stored in the folder: shards if there is no single file.
 
     Raises:
-        TsfmError: the index of the shards cannot be read, or is none.
+        TsfmError: the index of the shards cannot be read, or is not valid.
     """
 
     def read(name: str) -> bytes:
@@ -48,21 +48,21 @@ def files(folder: Path, checkpoint: Checkpoint) -> tuple[str, ...]:
 
 
 def missing(folder: Path, names: tuple[str, ...]) -> list[str]:
-    """Those of the names that are no file in the folder; one that cannot be looked at is there."""
+    """Names that are not files in the folder; a file that cannot be examined counts as present."""
     return [name for name in names if not reading.there(folder / name) or os.path.isdir(folder / name)]
 
 
 def size(folder: Path, checkpoint: Checkpoint) -> int:
-    """How many bytes the checkpoint's files take that are in the folder."""
+    """Total bytes of the checkpoint's files that are present in the folder."""
     try:
         names = files(folder, checkpoint)
     except TsfmError:
-        names = checkpoint.files  # what is wrong with the index is told by ``problems``
+        names = checkpoint.files  # ``problems`` reports what is wrong with the index
     return sum((folder / name).stat().st_size for name in names if os.path.isfile(folder / name))
 
 
 def problems(folder: Path, checkpoint: Checkpoint) -> list[Problem]:
-    """Why the checkpoint cannot be loaded from the folder; empty: it can, as far as sizes show."""
+    """Why the checkpoint cannot be loaded from the folder; empty: it can, as far as names, sizes and headers show."""
     denied = reading.trouble(folder)
     if denied and not reading.absent(denied):
         return [_unreadable(folder, denied, "")]
@@ -80,7 +80,7 @@ def problems(folder: Path, checkpoint: Checkpoint) -> list[Problem]:
 
 
 def may_hold(folder: Path, checkpoint: Checkpoint) -> bool:
-    """Whether the files there may be the checkpoint's: none lacks and none is of another kind, or nobody may look."""
+    """Whether the folder may hold the checkpoint: all files present and of its kind, or not readable."""
     try:
         return not missing(folder, files(folder, checkpoint)) and not _other_kind(folder, checkpoint)
     except TsfmError:
@@ -151,7 +151,7 @@ def _sizes(folder: Path, checkpoint: Checkpoint, names: tuple[str, ...]) -> list
 
 
 def _cut_off(path: Path) -> str:
-    """Why a file of safetensors, which says itself how long it is, is not whole; empty: it is.
+    """Why a safetensors file is truncated, by the length in its header; empty: it is complete.
 
     The format: eight bytes with the header's length, then the header (JSON), then the tensors.
     """

@@ -1,4 +1,4 @@
-"""How far a long copy is: a bar on a terminal, a line for every 10 % elsewhere, and systemd's status."""
+"""Progress of a long copy: a bar on a terminal, otherwise a line for every 10 %; also systemd's status."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WIDTH = 30
 
 
 class Progress:
-    """Tells on stderr how many of ``total`` bytes are there; ``begin`` were there before."""
+    """Writes to stderr how many of ``total`` bytes are copied; ``begin`` bytes existed before."""
 
     def __init__(self, what: str, total: int, begin: int = 0) -> None:
         self._what = what
@@ -30,7 +30,7 @@ class Progress:
         self.at(self._done + count)
 
     def at(self, done: int) -> None:
-        """Now ``done`` bytes are there."""
+        """Report that ``done`` bytes are copied."""
         self._done = min(done, self._total)
         if sys.stderr.isatty():
             filled = self._done * _WIDTH // self._total
@@ -55,7 +55,7 @@ class Progress:
 
 @contextmanager
 def showing(what: str, total: int, begin: int = 0) -> Iterator[Progress]:
-    """Progress that its user tells with ``add``."""
+    """A progress display; the caller reports bytes with ``add``."""
     progress = Progress(what, total, begin)
     try:
         yield progress

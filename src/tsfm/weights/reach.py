@@ -1,7 +1,7 @@
-"""The way to a folder, and the user to go on as: root trusts no name that another user can change.
+"""Safe path walks and changes of user: root trusts no name that another user can change.
 
 A family's folder belongs to the user who downloads, and root works in it as well. So root follows no
-link that another user can make, and works as the owner where a folder is somebody else's.
+link that another user can make, and acts as the owner in a folder of another user.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Nearest:
-    """A folder as far as it is there: ``missing`` are the names that ``make`` would add."""
+    """The existing part of a folder's path; ``missing`` are the names that ``make`` creates."""
 
     def __init__(self, descriptor: int, path: Path, missing: tuple[str, ...] = ()) -> None:
         self.descriptor = descriptor
@@ -38,13 +38,13 @@ class Nearest:
         return os.fstat(self.descriptor)
 
     def make(self) -> Folder:
-        """Open the whole folder, with what was missing made.
+        """Create the missing folders and open the last one.
 
         Raises:
-            TsfmError: another user has made it meanwhile.
+            TsfmError: another user has created one meanwhile.
         """
         found = os.open(".", _OPEN, dir_fd=self.descriptor)
-        # Where a link led here, the way is another one than the path says: then its end is name enough.
+        # After a link the real path differs from ``path``: then only the whole path is used in messages.
         known = len(self.path.parts) > len(self.missing)
         for left, name in zip(range(len(self.missing) - 1, -1, -1), self.missing, strict=True):
             with Folder(found, self.path.parents[left] if known else self.path) as above:
@@ -52,7 +52,7 @@ class Nearest:
         return Folder(found, self.path)
 
     def step_down(self) -> None:
-        """Go on for good as the user whom the folder belongs to, where root runs this and that is not root."""
+        """As root, change permanently to the owner of the folder, unless that is root."""
         if (uid := self.owner.st_uid) and os.geteuid() == 0:
             gid = _group(self.owner)
             with _allowed(uid):
@@ -62,14 +62,14 @@ class Nearest:
 
     @contextmanager
     def as_owner(self) -> Iterator[None]:
-        """Work as the user whom the folder belongs to, where root runs this and that is not root."""
+        """As root, act as the owner of the folder, unless that is root, and change back afterwards."""
         with acting(self.owner):
             yield
 
 
 @contextmanager
 def acting(owner: os.stat_result) -> Iterator[None]:
-    """Touch files as ``owner`` may, and come back; only root can, for others nothing changes."""
+    """As root, act with the file permissions of ``owner`` and change back; no effect for other users."""
     if os.geteuid() or not owner.st_uid:
         yield
         return
@@ -83,7 +83,7 @@ def acting(owner: os.stat_result) -> Iterator[None]:
     finally:
         os.seteuid(0)
         os.setegid(gid)
-        with suppress(PermissionError):  # then they could not be given up either
+        with suppress(PermissionError):  # then setgroups([]) failed as well
             os.setgroups(groups)
 
 
@@ -91,7 +91,7 @@ def acting(owner: os.stat_result) -> Iterator[None]:
 def _allowed(uid: int) -> Iterator[None]:
     try:
         yield
-    except OSError as error:  # root of a container, who is not root of every user
+    except OSError as error:  # root of a container has no rights over users outside it
         raise TsfmError(
             f"the folder belongs to {folder.user(uid)}, and root cannot go on as that user here ({error.strerror}): "
             "run this as that user"
@@ -100,13 +100,13 @@ def _allowed(uid: int) -> Iterator[None]:
 
 @contextmanager
 def nearest(path: Path, start: Folder | None = None, name: str = "") -> Iterator[Nearest]:
-    """Walk to the folder ``path``, as far as it is there.
+    """Walk to the folder ``path``, as far as it exists.
 
     Args:
-        start, name: an open folder to start from and the way from there; else all of ``path`` is walked.
+        start, name: an open folder to start from and the path from there; without them all of ``path`` is walked.
 
     Raises:
-        TsfmError: a link on the way is one that another user can change; the message has the way out.
+        TsfmError: another user can change a link on the path; the message has the remedy.
     """
     begin = os.dup(start.descriptor) if start else os.open("/" if path.is_absolute() else ".", _LOOK)
     try:
@@ -120,7 +120,7 @@ def nearest(path: Path, start: Folder | None = None, name: str = "") -> Iterator
 
 
 def _walk(held: int, way: Path, path: Path) -> tuple[int, tuple[str, ...]]:
-    """The last folder on the way that is there, and the names beyond it; ``held`` is closed."""
+    """The last existing folder on the path, and the names after it; ``held`` is closed."""
     names, links = _parts(way), 0
     try:
         while names and (facts := _look(held, names[0])) and stat.S_IFMT(facts.st_mode) in (stat.S_IFLNK, stat.S_IFDIR):
@@ -152,13 +152,13 @@ def _look(held: int, name: str) -> os.stat_result | None:
 
 
 def open_found(held: Folder, name: str) -> BinaryIO:
-    """Open a file that is to be carried away; root follows a link only as the user who could have made it.
+    """Open a file to copy; root follows a link only with the permissions of the user who could have made it.
 
-    So nobody has root copy, readable for all, what he himself may not read.
+    Otherwise a user could let root publish a file that the user may not read.
 
     Raises:
-        OSError: it cannot be opened, or is no file.
-        TsfmError: it is a link, or one of several names of a file, that anybody could have made.
+        OSError: it cannot be opened, or is not a regular file.
+        TsfmError: it is a link, or one of several hard links, that any user could have made.
     """
     if os.geteuid() or only_roots(facts := held.facts):
         return open_regular(name, held.descriptor)
@@ -178,7 +178,7 @@ def open_found(held: Folder, name: str) -> BinaryIO:
 
 
 def only_roots(facts: os.stat_result) -> bool:
-    """Whether nobody but root can put a name into the folder."""
+    """Whether only root can create names in the folder."""
     return facts.st_uid == 0 and not facts.st_mode & _OTHERS
 
 
@@ -193,7 +193,7 @@ def _trust(above: os.stat_result, link: os.stat_result, path: Path, target: Path
 
 
 def _group(owner: os.stat_result) -> int:
-    """The group of the owner's own; the folder's may be root's."""
+    """The owner's primary group; the folder's group may be root's."""
     try:
         return pwd.getpwuid(owner.st_uid).pw_gid
     except KeyError:

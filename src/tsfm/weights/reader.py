@@ -1,8 +1,8 @@
-"""Weights from disk, mapped and checked name by name; nothing that comes with them is ever run.
+"""Read weights from disk, memory-mapped and checked tensor by tensor; code in a checkpoint is never run.
 
-``read_weights`` or ``read_torch`` opens what a folder or file holds, ``State.take`` hands out one tensor after the
-other with its shape checked, ``State.finish`` refuses what nobody took. Every error is a
-ConfigError whose one sentence names the file, what was expected and what was found.
+``read_weights`` or ``read_torch`` opens a folder or a file, ``State.take`` returns one tensor with its shape checked,
+``State.finish`` refuses tensors that were not taken. Every error is a ConfigError whose one sentence names the file,
+what was expected and what was found.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tsfm.errors import ConfigError
 from tsfm.series import Runtime
 from tsfm.weights import reading, shards
 
-SMALL = 2**17  # values; fewer are copied when taken
+SMALL = 2**17  # values; smaller tensors are copied when taken
 
 
 class State:
@@ -40,7 +40,7 @@ class State:
         return name in self._left
 
     def shape(self, name: str, axes: int) -> tuple[int, ...]:
-        """The sizes of a tensor, where they tell the model's; it stays to be taken.
+        """The shape of a tensor, to derive the model's sizes; the tensor is not taken.
 
         Raises:
             ConfigError: missing, or not of ``axes`` axes.
@@ -52,7 +52,7 @@ class State:
         return found
 
     def take(self, name: str, shape: Sequence[int]) -> Tensor:
-        """The tensor ``name``, which must have exactly this shape and hold floats.
+        """Take the tensor ``name``, which must have exactly this shape and a floating-point type.
 
         Raises:
             ConfigError: missing, or of another shape or kind.
@@ -65,24 +65,24 @@ class State:
             raise ConfigError(f"{expected}, found it with shape {tuple(found.shape)}")
         if not found.is_floating_point():
             raise ConfigError(f"{expected} that holds floats, found {found.dtype}")
-        # One view keeps the whole file mapped: models that reorder their large weights drop it so.
+        # One view keeps the whole file mapped; with small tensors copied, models that reorder large weights unmap it.
         return found.clone() if found.numel() <= SMALL else found
 
     def take_copy(self, name: str, original: str, shape: Sequence[int]) -> None:
-        """Take a tensor that upstream ties to ``original``, which is still there.
+        """Take a tensor that upstream ties to ``original``, which has not been taken yet.
 
         Raises:
-            ConfigError: they differ, and which of them counts nobody can tell.
+            ConfigError: the two differ, so it is unknown which one is right.
         """
         copy = self.take(name, shape)
         if original in self._left and not torch.equal(copy, self._left[original]):
             raise ConfigError(f"{self.path}: expected {name} to be a copy of {original}, found other values")
 
     def finish(self) -> None:
-        """Everything has been taken.
+        """Check that every tensor has been taken.
 
         Raises:
-            ConfigError: there is more in the file, so it is another model than we think.
+            ConfigError: tensors are left, so the file is of another model.
         """
         if self._left:
             first = min(self._left)
@@ -95,10 +95,10 @@ class State:
 
 
 def read_weights(folder: Path) -> State:
-    """The folder's safetensors: one file, or the shards that an index names. Mapped, so pages are read when used.
+    """The folder's safetensors: one file, or the shards of an index. Mapped, so pages are read on use.
 
     Raises:
-        ConfigError: absent, unreadable, truncated, no safetensors, or not what the index says.
+        ConfigError: absent, unreadable, truncated, not safetensors, or different from the index.
         TsfmError: the disk failed.
     """
     index = folder / shards.INDEX
@@ -119,7 +119,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError, safe_open
 
     what = "whole weights as safetensors"
-    # The library tells every file that it cannot open, whatever the reason, as one that is not there.
+    # The library reports every file that it cannot open as missing, whatever the reason.
     if error := reading.trouble(path):
         raise reading.refused(path, error, what)
     try:
@@ -133,7 +133,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_torch(path: Path) -> State:
-    """A flat dict of tensors written by ``torch.save``, mapped where its format allows that.
+    """A flat dict of tensors written by ``torch.save``, mapped if its format allows it.
 
     Raises:
         ConfigError: absent, truncated, not a dict of tensors, or a pickle that would run code.
@@ -143,7 +143,7 @@ def read_torch(path: Path) -> State:
         raise reading.refused(path, denied, "a state dict saved by torch")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is odd about a pickle ends in the error below
+            warnings.simplefilter("ignore")  # problems of the pickle are reported by the errors below
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise ConfigError(f"{what}, found {_refused(str(error))}") from None

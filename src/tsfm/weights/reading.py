@@ -1,4 +1,4 @@
-"""Reading files: what could not be read is told as that, with who may not and what to do, and never as damage."""
+"""Read files. An unreadable file is reported as unreadable, with user and remedy, and never as damaged."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def content(path: Path, what: str) -> bytes:
     """All bytes of a small file.
 
     Args:
-        what: what it was expected to be, for the sentence when it is absent.
+        what: what the file was expected to be, for the error sentence.
 
     Raises:
-        ConfigError: absent, or not to be read by this user.
+        ConfigError: absent, or not readable by this user.
         TsfmError: the disk or the network behind it failed.
     """
     try:
@@ -34,7 +34,7 @@ def content(path: Path, what: str) -> bytes:
 
 
 def refused(path: Path, error: OSError, what: str) -> TsfmError:
-    """The error to raise for a file or folder at ``path`` that the system would not let us read."""
+    """The error to raise for a file or folder at ``path`` whose reading the system refused."""
     if error.errno in _ABSENT:
         return ConfigError(f"{path}: expected {what}, found no such file")
     if error.errno == errno.EISDIR:
@@ -64,7 +64,7 @@ def denial(path: Path, error: OSError) -> tuple[str, str]:
 
 
 def trouble(path: Path) -> OSError | None:
-    """What the system says when the file or folder is opened and its first byte read; None: it can be read."""
+    """The system's error on opening the file or folder and reading its first byte; None: it is readable."""
     try:
         if stat.S_ISDIR(path.stat().st_mode):
             os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY))
@@ -77,9 +77,9 @@ def trouble(path: Path) -> OSError | None:
 
 
 def system(error: Exception) -> OSError | None:
-    """The system's own error in what a library of formats raised; None: the system read, and the content is wrong.
+    """The system's error inside an exception of a format library; None: reading worked and the content is wrong.
 
-    Some say the number in words only, "(os error 5)"; EINVAL is how mapping beyond a file's end is refused.
+    Some libraries give the number only in the text, "(os error 5)"; EINVAL means a mapping beyond the file's end.
     """
     said = re.search(r"os error (\d+)", str(error))
     number = error.errno if isinstance(error, OSError) and error.errno else int(said.group(1)) if said else 0
@@ -87,7 +87,7 @@ def system(error: Exception) -> OSError | None:
 
 
 def there(path: Path) -> bool:
-    """Whether something is there, or may be: what cannot be looked at is not missing."""
+    """Whether the path exists or may exist: a path that cannot be examined does not count as missing."""
     try:
         path.stat()
     except OSError as error:
@@ -96,12 +96,12 @@ def there(path: Path) -> bool:
 
 
 def absent(error: OSError | None) -> bool:
-    """Whether what the system said means that nothing is there."""
+    """Whether the system's error means that the path does not exist."""
     return error is not None and error.errno in _ABSENT
 
 
 def _barrier(path: Path) -> Path:
-    """The first folder on the way that lets this user not through, else the path itself."""
+    """The first folder on the path that this user may not enter, else the path itself."""
     whole = path.resolve() if os.access(path.parent, os.X_OK) else Path(os.path.abspath(path))
     for folder in reversed(whole.parents):
         if not os.access(folder, os.X_OK, effective_ids=True):

@@ -1,6 +1,6 @@
-"""What a folder holds that is no checkpoint as it is: caches, adapters, other formats, pointers. Each with its way out.
+"""Recognise folders that hold no usable checkpoint: caches, adapters, other formats, LFS pointers; with a remedy.
 
-A checkpoint's own configuration says which kind it is: the cards have the marks.
+The kind of a checkpoint follows from its config.json; the cards list the keys that identify each kind.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _SAVE_ANEW = 'load it with the package that wrote it and save it anew: model.sav
 
 @dataclass(frozen=True)
 class Finding:
-    """What is there, "holds an adapter", and what to do about it.
+    """What was found, for example "holds an adapter", and what to do about it.
 
     Attributes:
-        begun: a part of a checkpoint, whose other files may still be on their way.
+        begun: a part of a checkpoint whose other files may still arrive.
     """
 
     what: str
@@ -47,7 +47,7 @@ class Finding:
 
 
 def content(path: Path) -> Finding | None:
-    """What the folder holds in the place of a checkpoint's files; None: nothing that says anything.
+    """What the folder holds instead of a checkpoint's files; None: nothing recognised.
 
     Raises:
         TsfmError: it cannot be read.
@@ -71,7 +71,7 @@ def names(path: Path) -> list[str]:
 
 
 def files(there: Collection[str], path: Path | None = None) -> Finding | None:
-    """The same from the names of the files alone; ``path``: where they lie, if on a disk."""
+    """The same from the file names alone; ``path``: their folder, if they are on disk."""
     if ADAPTER in there:
         return Finding(
             f"holds an adapter (LoRA){_base(path)}, not whole weights",
@@ -91,7 +91,7 @@ def files(there: Collection[str], path: Path | None = None) -> Finding | None:
 
 
 def pointer(name: str, size: int, read: Callable[[], bytes]) -> Finding | None:
-    """A file that Git LFS left in the place of the weights; ``read`` gives its content."""
+    """A Git LFS pointer file in place of the weights; ``read`` returns its content."""
     if size < 1024 and read().startswith(POINTER):
         return Finding(
             f"has {name} that is a Git LFS pointer, not the file itself",
@@ -101,29 +101,29 @@ def pointer(name: str, size: int, read: Callable[[], bytes]) -> Finding | None:
 
 
 def fits(config: Mapping[str, object], marks: Mapping[str, object]) -> bool:
-    """Whether a configuration has all of these keys with these values; a dotted key is one of an object in it."""
+    """Whether a configuration has all of these keys with these values; a dotted key is a key of a nested object."""
     return bool(marks) and all(_has(config, key, value) for key, value in marks.items())
 
 
 def kinds(config: Mapping[str, object]) -> list[tuple[Card, Checkpoint]]:
-    """The checkpoints of all families that are of the kind that the configuration describes."""
+    """The checkpoints of all families whose kind the configuration describes."""
     known = [cards.read(name) for name in cards.names(packaged_only=True)]
     return [(card, each) for card in known for each in card.checkpoints if fits(config, each.marks)]
 
 
 def said(config: Mapping[str, object]) -> str:
-    """What the configuration calls its model, in words; empty: nothing."""
+    """The model name in the configuration, for messages; empty: none."""
     if found := [f"{key} {config[key]}" for key in ("architectures", "model_type") if config.get(key)]:
         return found[0]
     return ""
 
 
 def other_kind(content: bytes, checkpoint: Checkpoint) -> tuple[Card, Checkpoint] | None:
-    """The kind that a config.json describes when it is another one than the checkpoint's."""
+    """The kind that a config.json describes, if it differs from the checkpoint's kind."""
     try:
         config = json.loads(content)
     except (ValueError, RecursionError):
-        return None  # who loads it says what is wrong with it
+        return None  # the loader reports what is wrong with it
     if not checkpoint.marks or not isinstance(config, dict) or fits(config, checkpoint.marks):
         return None
     return next(iter(kinds(config)), None)
@@ -161,7 +161,7 @@ def _dangling(path: Path, found: Collection[str]) -> Finding | None:
 
 
 def deeper(path: Path) -> Finding | None:
-    """Whether a folder below has what was looked for here."""
+    """Whether a subfolder holds the weights that this folder lacks."""
     for name in names(path):
         below = path / name
         if not name.startswith(".") and os.path.isdir(below) and os.access(below, os.R_OK | os.X_OK):
@@ -177,5 +177,5 @@ def _base(path: Path | None) -> str:
     try:
         base = json.loads(reading.content(path / ADAPTER, "an adapter")).get("base_model_name_or_path")
     except (TsfmError, ValueError, AttributeError):
-        return ""  # only a word more for the sentence
+        return ""  # the base model only adds detail to the sentence
     return f" of {base}" if base else ""

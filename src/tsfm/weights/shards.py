@@ -1,4 +1,4 @@
-"""Weights in several safetensors files, as transformers saves large models: an index says which tensor is in which."""
+"""Weights in several safetensors files, as transformers saves large models; an index maps tensors to files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ INDEX = "model.safetensors.index.json"
 
 
 def parse(content: bytes, source: str) -> dict[str, frozenset[str]]:
-    """The files that an index names, each with the names of its tensors.
+    """The files in an index, each with the names of its tensors.
 
     Args:
         source: names the index in errors.
 
     Raises:
-        ConfigError: no index, one that names a tensor twice, or a file outside the folder.
+        ConfigError: not an index, a tensor listed twice, or a file outside the folder.
     """
     expected = f"{source}: expected an index of weights"
     try:
@@ -40,16 +40,16 @@ def parse(content: bytes, source: str) -> dict[str, frozenset[str]]:
 def laid(
     names: tuple[str, ...], has: Callable[[str], bool], read: Callable[[str], bytes], label: str
 ) -> tuple[str, ...]:
-    """The files of a checkpoint as they lie: where the weights are in shards, the index and the shards for the one.
+    """The files of a checkpoint as stored: for sharded weights, the index and the shards in place of the single file.
 
     Args:
         names: the card's files.
-        has: whether a file of that name is there.
-        read: its content.
+        has: whether a file of that name exists.
+        read: returns its content.
         label: the folder, for errors.
 
     Raises:
-        ConfigError: the index is none.
+        ConfigError: the index is not valid.
     """
     if SINGLE not in names or has(SINGLE) or not has(INDEX):
         return names

@@ -1,4 +1,4 @@
-"""Put files into the family's folder so that a checkpoint is either complete there or not there at all."""
+"""Install files into the family's folder atomically: a checkpoint is either complete there or absent."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def locked(near: Nearest) -> Iterator[Folder]:
-    """Hold the family's folder, made if it is not there; wait for whoever holds it.
+    """Lock the family's folder, creating it if needed; wait for a process that holds the lock.
 
-    What a crash left half exchanged is put back first.
+    First undoes a replacement that a crash left unfinished.
 
     Raises:
-        TsfmError: the folder cannot be written, or a name in it is not ours.
+        TsfmError: the folder cannot be written, or a name in it belongs to another user.
     """
     with plain_errors(near.path):
         root = near.make()
@@ -59,7 +59,7 @@ def _take(root: Folder) -> FileIO:
             holder = lock.read(20).decode(errors="replace").strip()
             print(f"tsfm: waiting for process {holder}, which is at work in {root.path}", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        # Who held it deleted the file at the end: then this lock is on nothing, and a new file is needed.
+        # The previous holder deletes the file at the end; a lock on a deleted file is void, so open a new one.
         current = root.look(LOCK)
         if current and os.path.samestat(current, os.fstat(lock.fileno())):
             readable(lock.fileno(), 0o644)
@@ -71,7 +71,7 @@ def _take(root: Folder) -> FileIO:
 
 
 def _put_back(root: Folder) -> None:
-    """Undo an exchange of folders that a crash left between its two renames."""
+    """Undo a replacement of a folder that a crash stopped between its two renames."""
     for name in os.listdir(root.descriptor):
         before = name.removeprefix(_OLD)
         if before != name and root.own(name) and root.look(before) is None:
@@ -80,7 +80,7 @@ def _put_back(root: Folder) -> None:
 
 @contextmanager
 def plain_errors(folder: Path) -> Iterator[None]:
-    """Turn what the file system refuses into one sentence with the way out."""
+    """Turn an OSError of the file system into one sentence with its remedy."""
     try:
         yield
     except OSError as error:
@@ -97,7 +97,7 @@ def plain_errors(folder: Path) -> Iterator[None]:
 
 
 def _whose(folder: Path) -> str:
-    """Whom the folder, or the nearest one above it, belongs to."""
+    """The owner of the folder, or of its nearest existing parent."""
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     number = there.stat().st_uid
     if number == _HIDDEN:
@@ -109,13 +109,13 @@ def _whose(folder: Path) -> str:
 
 
 def staging(root: Folder, checkpoint: Checkpoint) -> Folder:
-    """The folder in which the checkpoint is put together; what a broken-off download left is in it."""
-    root.own(checkpoint.folder)  # what will be replaced; better refused now than after the download
+    """The staging folder of the checkpoint; it holds the rest of an interrupted download."""
+    root.own(checkpoint.folder)  # this will be replaced: refuse before the download, not after it
     return root.child(f"{PARTIAL}{checkpoint.folder}")
 
 
 def forget(root: Folder, checkpoint: Checkpoint) -> None:
-    """Take the checkpoint's files out of the staging folder; a download's broken-off beginning stays."""
+    """Delete the checkpoint's files from the staging folder; keep partial files of an interrupted download."""
     with staging(root, checkpoint) as folder:
         for name in checkpoint.files:
             folder.remove(name)
@@ -125,7 +125,7 @@ def forget(root: Folder, checkpoint: Checkpoint) -> None:
 
 
 def require_space(folder: Folder, needed: int) -> None:
-    """Refuse what cannot fit.
+    """Refuse a copy that does not fit on the disk.
 
     Raises:
         TsfmError: the disk of ``folder`` has less than ``needed`` bytes free.
@@ -141,10 +141,10 @@ def megabytes(count: int) -> str:
 
 
 def settle(root: Folder, folder: Folder, checkpoint: Checkpoint, listed: Manifest) -> None:
-    """Make the staging folder, whose files have been checked, the folder of the checkpoint.
+    """Rename the staging folder, whose files are checked, to the folder of the checkpoint.
 
-    Everything is on the disk before the name is: a power cut leaves the folder complete or absent,
-    or between the two renames under its old name, from which ``locked`` puts it back.
+    All data is synced before the rename: after a power cut the folder is complete or absent, or,
+    between the two renames, under its old name, from which ``locked`` restores it.
     """
     _finish(folder, listed)
     name, old = checkpoint.folder, f"{_OLD}{checkpoint.folder}"
@@ -158,9 +158,9 @@ def settle(root: Folder, folder: Folder, checkpoint: Checkpoint, listed: Manifes
 
 
 def settle_flat(root: Folder, folder: Folder, _: Checkpoint, listed: Manifest) -> None:
-    """Move the files of the staging folder into the family's folder itself, where TDgpt looks for its own.
+    """Move the files of the staging folder directly into the family's folder, where TDgpt looks for its files.
 
-    The manifest goes first and comes last, so that it never speaks of other files than are there.
+    The old manifest is deleted first and the new one moved last, so a manifest always matches the files.
     """
     _finish(folder, listed)
     root.remove(manifest.NAME)
@@ -173,7 +173,7 @@ def settle_flat(root: Folder, folder: Folder, _: Checkpoint, listed: Manifest) -
 def _finish(folder: Folder, listed: Manifest) -> None:
     names = [file.name for file in listed.files]
     for name in {*os.listdir(folder.descriptor)} - {*names}:
-        folder.remove(name)  # what earlier downloads left
+        folder.remove(name)  # left by earlier downloads
     with folder.create(manifest.NAME) as stream:
         stream.write(listed.text().encode())
     for name in (*names, manifest.NAME):
@@ -184,12 +184,12 @@ def _finish(folder: Folder, listed: Manifest) -> None:
 
 @contextmanager
 def noted(root: Folder, checkpoint: Checkpoint) -> Iterator[None]:
-    """Leave a failure's sentence where the service, which will lack the weights, finds it."""
+    """Write the sentence of a failure to a file that the service reads when the weights are missing."""
     try:
         yield
     except TsfmError as error:
         name = failure_note(root.path, checkpoint.folder).name
-        # No room, no permission, a name that is not ours: the sentence itself says it then.
+        # Disk full, no permission, or another user's name: the error that is raised already says so.
         with suppress(OSError, TsfmError):
             with root.create(name) as stream:
                 stream.write(f"{error}\n".encode())
@@ -198,12 +198,12 @@ def noted(root: Folder, checkpoint: Checkpoint) -> Iterator[None]:
 
 
 def remove(root: Folder, checkpoint: Checkpoint, flat: bool) -> int:
-    """Delete the checkpoint with what a broken-off download left; ``flat``: also directly in ``root``.
+    """Delete the checkpoint and partial downloads of it; ``flat``: also its files directly in ``root``.
 
     Only the files of the checkpoint are deleted from ``root`` itself: it is shared with TDgpt.
 
     Returns:
-        How many bytes became free.
+        The number of bytes freed.
     """
     freed = 0
     for name in (checkpoint.folder, f"{PARTIAL}{checkpoint.folder}", f"{_OLD}{checkpoint.folder}"):
@@ -220,7 +220,7 @@ def remove(root: Folder, checkpoint: Checkpoint, flat: bool) -> int:
 
 
 def listed_file(folder: Folder, name: str) -> tuple[File, str]:
-    """A file's entry in the manifest, and its name as a git blob."""
+    """A file's manifest entry and its git blob hash."""
     with open_regular(name, folder.descriptor, follow=False) as stream:
         size = os.fstat(stream.fileno()).st_size
         sha256, blob = manifest.hash_file(stream, size)
