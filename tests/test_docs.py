@@ -1,6 +1,7 @@
 """The documents say what the code does: nothing is missing, and nothing is there that the code does not know."""
 
 import importlib.util
+import json
 import os
 import re
 from pathlib import Path
@@ -142,6 +143,16 @@ def test_a_manual_page_has_its_sections(page):
 def test_every_family_has_its_rows(name):
     assert f"\n| {name} | `{card.read(name).keys[0]}` | {card.read(name).port} |" in page("families.md")
     assert f"\n| {name} | `{card.read(name).keys[0]}` |" in README
+
+
+@pytest.mark.parametrize("name", ["operations.md", "zh/operations.md"])
+def test_the_sizing_tables_are_of_what_was_measured(name):
+    measured = json.loads((ROOT / "docs/measured.json").read_text())["families"]
+    rows = re.findall(r"^\| (\w+)(?: \(.*\))? \| ([\d,]+) \| ([\d.]+) \|$", page(name), re.MULTILINE)
+    assert {family: (int(mib.replace(",", "")), float(rate)) for family, mib, rate in rows} == {
+        family: (one["memory_mib"], one["series_per_s"]) for family, one in measured.items()
+    }
+    assert set(measured) == set(card.names(packaged_only=True))
 
 
 def test_links_in_the_documents_lead_to_files():
