@@ -207,7 +207,8 @@ def stage_documents(package: Package) -> None:
     folder = STAGE / "doc" / package.name
     folder.mkdir(parents=True)
     (folder / "copyright").write_text(copyright_file(package))
-    (folder / "sbom.cdx.json").write_text(sbom.bill(package.name, VERSION, *package.trees.values()))
+    scripts = (ROOT / "docs/assets/LICENSES.txt").read_text() if package.part == "doc" else ""
+    (folder / "sbom.cdx.json").write_text(sbom.bill(package.name, VERSION, *package.trees.values(), licences=scripts))
     changelog(folder, package.name, VERSION)
     if package.part == "core":
         for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:

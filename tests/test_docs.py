@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 from bench import goals
 from conftest import HERE
 
@@ -129,6 +130,28 @@ def test_the_goals_that_are_documented_are_those_of_the_benchmark():
 @pytest.mark.parametrize("name", sorted(set(main.commands()) - {"port-holder"}))
 def test_every_command_is_in_the_manual(name):
     assert re.search(rf"^\.B tsfm {re.escape(name)}\b", (ROOT / "man/tsfm.1").read_text(), re.MULTILINE)
+
+
+def test_every_command_of_the_manual_exists():
+    written = set(re.findall(r"^\.B tsfm ([a-z-]+)", (ROOT / "man/tsfm.1").read_text(), re.MULTILINE))
+    assert written <= set(main.commands())
+
+
+@pytest.mark.parametrize("name", ["bug", "model"])
+def test_an_issues_form_asks_for_what_the_doctor_says(name):
+    form = yaml.safe_load((ROOT / f".github/ISSUE_TEMPLATE/{name}.yml").read_text())
+    assert {"name", "description", "body"} <= set(form)
+    labels = [part["attributes"].get("label", "") for part in form["body"]]
+    assert "Output of `tsfm doctor --json`" in labels
+    main._parser({"doctor": main._module("doctor")}).parse_args(["doctor", "--json"])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs/decisions").glob("0*.md")), ids=lambda path: path.stem)
+def test_a_decision_has_context_choice_and_numbers(path):
+    text = path.read_text()
+    assert text.startswith(f"# {int(path.name[:4])}. ")
+    assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.MULTILINE)[:3] == ["Context", "Choice", "Numbers"]
+    assert f"({path.name})" in (ROOT / "docs/decisions/README.md").read_text()
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "man").glob("*.[1-8]")), ids=lambda page: page.name)

@@ -91,6 +91,21 @@ def test_the_scripts_that_are_not_ours_come_with_their_licences() -> None:
     assert licences.count("Permission is hereby granted") >= 3
 
 
+def test_the_bill_of_materials_names_the_scripts() -> None:
+    program = "import sys, sbom; print(sbom.bill('taos-tsfm-doc', '1', licences=sys.stdin.read()))"
+    licences = (ROOT / "docs/assets/LICENSES.txt").read_text()
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT / "packaging",
+        input=licences,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    names = {component["name"] for component in json.loads(done.stdout)["components"]}
+    assert names == {"@mermaid-js/tiny", "iframe-worker"}
+
+
 def test_two_builds_are_the_same(site: Path, tmp_path: Path) -> None:
     def hashes(folder: Path) -> dict[str, str]:
         files = (path for path in folder.rglob("*") if path.is_file())
