@@ -32,6 +32,7 @@ HOST = {
     r"sudo apt install \./(dist/)?\*\.deb": "host/test_image.py::"
     "test_the_packages_install_and_go_where_no_systemd_runs",
     r"sudo dnf install \./(dist/)?\*\.rpm": "host/test_rpm.py::test_dnf_installs_a_package_from_its_file",
+    r"sudo cp -r dist /srv/taos-tsfm": "host/test_deb.py::test_apt_installs_it_by_name_and_starts_nothing",
     r"echo '?deb \[trusted=yes\] file:\S+ \./'?": "host/test_deb.py::test_apt_installs_it_by_name_and_starts_nothing",
     r"sudo tee /etc/apt/sources\.list\.d/taos-tsfm\.list": "host/test_deb.py::"
     "test_apt_installs_it_by_name_and_starts_nothing",
