@@ -116,14 +116,14 @@ def test_a_day_of_23_hours_is_named_as_a_likely_cause():
     assert refused(body).endswith("; where clocks change, a local day has 23 or 25 hours: send days in UTC")
     seconds = {"ts": [3600 * hour for hour in hours], "precision": "s"}
     assert "23 or 25 hours" in refused(body | seconds)
-    assert refused(body | {"ts": [10 * hour for hour in hours], "freq": "7h"}).endswith("got 240 behind 0")
+    assert refused(body | {"ts": [10 * hour for hour in hours], "freq": "7h"}).endswith("got 240 after 0")
 
 
 def test_a_month_that_is_no_freq_is_named_as_a_likely_cause():
     days = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304]
     body = {"input": [*range(11)], "ts": days, "precision": "d", "freq": "31d"}
     assert refused(body).endswith("; months have 28 to 31 days, and no freq is a month")
-    assert refused(body | {"freq": "2d"}).endswith("got 31 behind 0")
+    assert refused(body | {"freq": "2d"}).endswith("got 31 after 0")
 
 
 @pytest.mark.parametrize("precision", grid.PRECISIONS_NS)
@@ -247,12 +247,12 @@ def test_a_lower_limit_in_the_settings_holds():
     ("change", "message"),
     [
         ({"ts": [0, 1000, 1000]}, "ts[2]: expected each timestamp once, got 1000 again"),
-        ({"ts": [0, 2000, 1000]}, "ts[2]: expected oldest first, got 1000 behind 2000"),
+        ({"ts": [0, 2000, 1000]}, "ts[2]: expected oldest first, got 1000 after 2000"),
         ({"ts": [0, 1000, 2001]}, "ts[2]: expected a whole number of steps of freq (1000) after the first"),
         ({"ts": None}, "ts: expected a list of whole numbers, got null"),
         ({"ts": "now"}, "ts: expected a list of whole numbers, got "),
         ({"ts": [0, 1000, 2000.5]}, "ts[2]: expected a whole number, got 2000.5"),
-        ({"ts": [0, 1000, -(2**63)]}, "ts[2]: expected oldest first, got -9223372036854775808 behind 1000"),
+        ({"ts": [0, 1000, -(2**63)]}, "ts[2]: expected oldest first, got -9223372036854775808 after 1000"),
         ({"ts": [0, 1000, True]}, "ts[2]: expected a whole number, got true"),
         ({"ts": [0, 1000, 2**64]}, "ts: expected whole numbers of at most 64 bits"),
         ({"ts": [0]}, "ts: expected 12 timestamps, one for each point of input, got 1"),

@@ -1,1 +1,1 @@
-"""Admission, scheduling and the model's work: between HTTP and the families. Knows no HTTP."""
+"""The engine: tasks, admission, scheduling and the calls of the model. It knows no HTTP and no family."""

@@ -20,7 +20,7 @@ JSON_KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or fal
 
 
 def decode(body: bytes) -> dict[str, object]:
-    """The JSON object in a body; a bare NaN is allowed as TDgpt may write it."""
+    """The JSON object in a body; a bare NaN is allowed, since TDgpt may write it."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -31,13 +31,13 @@ def decode(body: bytes) -> dict[str, object]:
 
 
 def given(body: dict[str, object], field: str, default: object) -> object:
-    """An optional field's value; null is as good as absent."""
+    """An optional field's value; null means absent."""
     value = body.get(field)
     return default if value is None else value
 
 
 def unknown(body: dict[str, object], known: Sequence[str]) -> tuple[str, ...]:
-    """A warning for each field that is none of the known ones."""
+    """A warning for each unknown field."""
     strange = [name if name.isprintable() and len(name) <= 40 else shown(name) for name in body if name not in known]
     warnings = [f"{name}: not understood and ignored; known are {', '.join(known)}" for name in strange[:MOST_WARNINGS]]
     if len(strange) > MOST_WARNINGS:
@@ -46,7 +46,11 @@ def unknown(body: dict[str, object], known: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_context(series: Series, room: int, min_context: int, family: str) -> None:
-    """Refuse a series of which the model would see too few observed points."""
+    """Refuse a series in which the model would see too few observed points.
+
+    Args:
+        room: the newest points, which the model looks at.
+    """
     observed = int(np.count_nonzero(~np.isnan(series.target[-room:])))
     if observed < min_context:
         raise BadRequest(
@@ -55,7 +59,7 @@ def check_context(series: Series, room: int, min_context: int, family: str) -> N
 
 
 def check_most(field: str, value: object, most: int) -> None:
-    """Refuse a list of more points than that, before any time is spent on them."""
+    """Refuse a list that is too long before its items are looked at."""
     if isinstance(value, list) and len(value) > most:
         raise TooLarge(f"{field}: expected at most {most} points, got {len(value)}")
 
@@ -69,7 +73,7 @@ def check_rows(field: str, rows: int, limits: Settings) -> None:
 
 
 def timestamps(value: object, rows: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """As many whole numbers as there are points; a longer list is not even looked at."""
+    """Whole numbers, one for each point; the items of a longer list are not looked at."""
     count = len(value) if isinstance(value, list) else 0
     if count <= rows:
         times = integers("ts", value)
@@ -100,7 +104,7 @@ def covariates(field: str, value: object, length: int) -> FloatArray:
 
 
 def exact(field: str, value: object) -> tuple[FloatArray, int]:
-    """As ``numbers``, without the level of whole numbers that a float64 would round; and that level, else 0."""
+    """As ``numbers``, less a whole number where a float64 would round some of them; and that number, else 0."""
     array = numbers(field, value)
     if not (np.abs(array) > EXACT).any():
         return array, 0
@@ -108,7 +112,7 @@ def exact(field: str, value: object) -> tuple[FloatArray, int]:
 
 
 def numbers(field: str, value: object) -> FloatArray:
-    """A list of numbers as float64, null and NaN as NaN; anything else is refused with its position."""
+    """A list of numbers as float64, null and NaN as NaN; anything else is refused and its position named."""
     if not isinstance(value, list):
         raise BadRequest(f"{field}: expected a list of numbers, got {'nothing' if value is None else shown(value)}")
     strange = set(map(type, value)) - {int, float, type(None)}
@@ -143,24 +147,24 @@ def integers(field: str, value: object) -> np.ndarray[tuple[int], np.dtype[np.in
 
 
 def is_whole(value: object) -> bool:
-    """12 and 12.0 are whole numbers to JSON; true is none."""
+    """In JSON 12 and 12.0 are whole numbers; true is not."""
     return type(value) is int or (type(value) is float and value.is_integer())
 
 
 def whole(field: str, value: object, low: int, high: int) -> int:
-    """A whole number from ``low`` to ``high``; 12.0 is one to JSON."""
+    """A whole number from ``low`` to ``high``; 12.0 is one in JSON."""
     if not is_whole(value) or not low <= (number := int(cast(float, value))) <= high:
         raise BadRequest(f"{field}: expected a whole number from {low} to {high}, got {shown(value)}")
     return number
 
 
 def kind(value: object) -> str:
-    """What a JSON value is, in words."""
+    """The kind of a JSON value, for an error sentence."""
     return JSON_KINDS.get(type(value), "a number")
 
 
 def shown(value: object) -> str:
-    """A short picture of a JSON value for an error sentence: scalars as they came, the rest by kind."""
+    """A JSON value for an error sentence: scalars as received and shortened, lists and objects by kind."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "infinity"
     if isinstance(value, bool | str) or value is None:

@@ -30,7 +30,7 @@ from tsfm.settings import Settings
 
 DEFAULT_HORIZON = 10
 DEFAULT_CONFIDENCE = 0.95
-NARROWEST_TAIL = 1e-6  # in float32 the upper level would be 1 below this, which is no quantile of anything
+NARROWEST_TAIL = 1e-6  # in float32 the upper level would be 1 below this, which is not a quantile
 FIELDS = ("input", "next_len", "conf_interval", "ts", "past_dynamic_real", "dynamic_real")
 
 
@@ -40,9 +40,9 @@ class ForecastRequest:
 
     Attributes:
         confidence: probability of the central interval, in [0, 1).
-        origin: what was taken off every point of ``series.target``, so that whole numbers beyond 2^53 keep their
-            last digits; else 0.
-        warnings: sentences about what was ignored.
+        origin: the whole number that was subtracted from every point of ``series.target``, so that numbers beyond
+            2^53 keep their last digits; else 0.
+        warnings: sentences about ignored fields.
     """
 
     series: Series
@@ -53,7 +53,7 @@ class ForecastRequest:
 
     @property
     def levels(self) -> tuple[float, float]:
-        """The interval's two quantile levels; rounded, so that 0.8 asks for 0.1 and not 0.0999999."""
+        """The interval's two quantile levels; rounded, so that 0.8 gives 0.1 and not 0.0999999."""
         tail = max(round((1 - self.confidence) / 2, 12), NARROWEST_TAIL)
         return tail, round(1 - tail, 12)
 
@@ -195,7 +195,7 @@ def filled_covariates(series: Series, can: Capabilities, family: str) -> tuple[s
 
 
 def check_fit(fit: scaling.Fitted, request: ForecastRequest, model: Family, family: str) -> None:
-    """Refuse what leaves the model too little to see."""
+    """Refuse a request that leaves the model too little context."""
     (past, future), room = fit.series.schema, max(fit.room, 0)
     late = fit.lead - request.horizon
     steps = f"next_len {request.horizon}" + (f" after {late} missing points at the end of input" if late else "")
@@ -223,7 +223,7 @@ def check_times(value: object, points: int) -> None:
     if value is None or value == []:
         return
     times = timestamps(value, points)
-    # Compared, not subtracted: a difference may need more than 64 bits.
+    # Compared and not subtracted: a difference may need more than 64 bits.
     if (late := np.flatnonzero(times[1:] < times[:-1])).size:
         raise BadRequest(f"ts: expected oldest first, got an earlier timestamp at position {late[0] + 1}")
 

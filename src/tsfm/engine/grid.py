@@ -1,6 +1,6 @@
 """The regular grid of an imputation request: timestamps in a precision, and the step that ``freq`` names.
 
-Sizes are computed with whole numbers of Python, before anything of that size is made.
+Differences of timestamps may need more than 64 bits, so they are computed with Python's integers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PRECISIONS_NS = {
     "us": 1_000,
     "ns": 1,
 }
-# pandas' aliases, old and new, and the units of TDengine's freq=, where m is a minute.
+# The aliases of pandas, old and new, and the units of TDengine's freq=, where m is a minute.
 UNITS_NS = PRECISIONS_NS | {
     "W": 7 * PRECISIONS_NS["d"],
     "D": PRECISIONS_NS["d"],
@@ -69,21 +69,21 @@ def shown_freq(freq: object) -> str:
 
 
 def places_of(times: list[int], step: int, precision: str) -> list[int]:
-    """Which point of the grid each row is."""
+    """The index on the grid of each row."""
     places = []
     for at, time in enumerate(times):
         place, rest = divmod(time - times[0], step)
         if rest:
             raise BadRequest(
                 f"ts[{at}]: expected a whole number of steps of freq ({step}) after the first timestamp, "
-                f"got {time} behind {times[0]}{_likely_cause(step, rest, precision)}"
+                f"got {time} after {times[0]}{_likely_cause(step, rest, precision)}"
             )
         places.append(place)
     return places
 
 
 def _likely_cause(step: int, rest: int, precision: str) -> str:
-    """Why a timestamp may lie beside its grid of days, in words; "" where the cause is not known."""
+    """The likely reason why a timestamp is off a grid of days, for an error sentence; "" where it is not known."""
     step, rest = step * PRECISIONS_NS[precision], rest * PRECISIONS_NS[precision]
     day, half_an_hour = PRECISIONS_NS["d"], PRECISIONS_NS["h"] // 2
     if step % day or rest % half_an_hour:
@@ -94,11 +94,11 @@ def _likely_cause(step: int, rest: int, precision: str) -> str:
 
 
 def times_of(value: object, rows: int) -> list[int]:
-    """Ascending timestamps as Python's integers: their differences may need more than 64 bits."""
+    """The timestamps, each later than the one before."""
     times: list[int] = timestamps(value, rows).tolist()
     for at, (before, here) in enumerate(pairwise(times), start=1):
         if here == before:
             raise BadRequest(f"ts[{at}]: expected each timestamp once, got {here} again")
         if here < before:
-            raise BadRequest(f"ts[{at}]: expected oldest first, got {here} behind {before}")
+            raise BadRequest(f"ts[{at}]: expected oldest first, got {here} after {before}")
     return times

@@ -1,8 +1,8 @@
-"""The task "imputation": from the fields of a request to a series with holes, and from the filled series to the answer.
+"""The task "imputation": from the fields of a request to a series with gaps, and from the filled series to the answer.
 
-The request's timestamps and ``freq`` make a regular grid from the first to the last; where it has no row, or the
-row has no value, there is a hole to fill (tdgpt-contract: Imputation). Sizes are computed before anything of that
-size is made.
+The request's timestamps and ``freq`` define a regular grid from the first timestamp to the last. A grid point without
+a row, or whose row has no value, is a gap to fill (tdgpt-contract: Imputation). Sizes are checked before arrays of
+that size are allocated.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ FIELDS = ("input", "ts", "precision", "freq")
 
 @dataclass(frozen=True)
 class ImputationRequest:
-    """A regular grid with holes, known to be answerable.
+    """A regular grid with gaps, known to be answerable.
 
     Attributes:
         times: shape (n,), evenly spaced, in the request's precision.
-        target: shape (n,), float64; NaN in the holes, of which there may be none.
-        origin: what was taken off every point of ``target``, see ``tsfm.numerics.exact``.
-        given: n values as they came, None in the holes, where float64 would round them; else None.
-        warnings: sentences about what was ignored.
+        target: shape (n,), float64; NaN in the gaps, of which there may be none.
+        origin: the whole number that was subtracted from every point of ``target``, see ``tsfm.numerics.exact``.
+        given: the n values as received, None in the gaps, where float64 would round some of them; else None.
+        warnings: sentences about ignored fields.
     """
 
     times: NDArray[np.int64]
@@ -78,7 +78,7 @@ class ImputationCall:
 
 
 def read(fields: dict[str, object], limits: Settings) -> ImputationRequest:
-    """Check the fields of an imputation request and lay its rows on their grid.
+    """Check the fields of an imputation request and place its rows on their grid.
 
     Raises:
         BadRequest, TooLarge: one sentence that names the field, what was expected and what came.
@@ -101,11 +101,11 @@ def read(fields: dict[str, object], limits: Settings) -> ImputationRequest:
     full = np.full(points, np.nan)
     full[places] = target
     return ImputationRequest(
-        # Whole numbers of Python: the step alone may need more than what is left of 64 bits.
+        # Python's integers: the step times a place may need more than 64 bits.
         np.array([times[0] + step * place for place in range(points)], np.int64),
         full,
         origin,
-        _as_they_came(cast(list[Any], values), places, points),
+        _as_received(cast(list[Any], values), places, points),
         unknown(fields, FIELDS),
     )
 
@@ -124,16 +124,16 @@ def work(request: ImputationRequest, model: Imputer, family: str) -> WorkItem | 
 
 
 def finish(request: ImputationRequest, filled: FloatArray) -> dict[str, object]:
-    """The fields of the answer: observed points exactly as they came, and the model's in the holes.
+    """The fields of the answer: observed points exactly as received, and the model's values in the gaps.
 
     Args:
         filled: shape (n,), finite.
     """
-    holes = np.isnan(request.target)
-    values = placed(np.where(holes, np.asarray(filled, np.float64), request.target), request.origin)
+    gaps = np.isnan(request.target)
+    values = placed(np.where(gaps, np.asarray(filled, np.float64), request.target), request.origin)
     if request.given is not None:
-        values = [value if hole else came for value, hole, came in zip(values, holes, request.given, strict=True)]
-    fields = {"status": "success", "ts": request.times, "target": values, "mask": holes.astype(np.uint8)}
+        values = [value if gap else came for value, gap, came in zip(values, gaps, request.given, strict=True)]
+    fields = {"status": "success", "ts": request.times, "target": values, "mask": gaps.astype(np.uint8)}
     return fields | ({"warnings": list(request.warnings)} if request.warnings else {})
 
 
@@ -177,8 +177,8 @@ def _check_rows(rows: int, limits: Settings) -> None:
         raise BadRequest(f"input: expected at least {limits.min_rows} points, got {rows}")
 
 
-def _as_they_came(values: list[Any], places: list[int], points: int) -> list[Any] | None:
-    """The values on the grid, where some are whole numbers that a float64 would round."""
+def _as_received(values: list[Any], places: list[int], points: int) -> list[Any] | None:
+    """The values on the grid, where a float64 would round some of them; else None."""
     if not rounded(values):
         return None
     given: list[Any] = [None] * points

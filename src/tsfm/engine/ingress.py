@@ -1,4 +1,4 @@
-"""Tracks requests at the edge that are about to bring work for the model: a batch may wait for those."""
+"""Tracks requests that are being parsed, so that the scheduler can wait for them before it runs a batch."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from collections.abc import Callable, Sized
 
 
 class Ingress:
-    """What is queued at the edge, and a call when the edge has run all of it.
+    """The requests that the edge has received and not yet run, and a call when it has run all of them.
 
-    There is no flag that says "busy" beside the queue: another thread may queue a request at any moment, and a flag
-    that is cleared just then would deny it.
+    A flag "busy" beside the queue would be wrong: another thread may queue a request at any moment, also just when
+    the flag is cleared.
 
     Attributes:
-        queued: requests that have come and have not been run yet; set by the edge.
-        when_none: called, on the edge's thread, each time that it has run all that had come.
+        queued: requests that have arrived and have not been run yet; set by the edge.
+        when_none: called on the edge's thread each time it has run all requests that had arrived.
     """
 
     def __init__(self) -> None:
         self.queued: Sized = ()
         self.when_none: Callable[[], object] = lambda: None
-        self._ran = False  # the edge's thread alone reads and sets it
+        self._ran = False  # written by the edge's thread alone
 
     @property
     def busy(self) -> bool:
-        """Some requests have come and are done soon; none of them waits for the model."""
+        """Some requests have arrived and will reach the scheduler soon."""
         return self._ran or len(self.queued) > 0
 
     def ran(self) -> None:
-        """The edge has run a request: until it has looked for the next one, it counts as busy."""
+        """The edge has run a request; it counts as busy until it has looked for the next one."""
         self._ran = True
 
     def gone(self) -> None:

@@ -1,4 +1,4 @@
-"""What memory there is for one more forward, and what a large request would take, by estimate."""
+"""The memory that is left for one more forward, and an estimate of what a large request needs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tsfm.errors import OutOfMemory
 from tsfm.series import Series
 
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
-# Peak of a forward over what the process had before, for each point of each row (target and covariates):
-# the most of all families, measured with Chronos-2 (120 M parameters, float32), and half as much again.
+# Peak memory of a forward beyond what the process had before, for each point of each row (target and covariates):
+# the largest of all families, measured with Chronos-2 (120 M parameters, float32), times 1.5.
 BYTES_PER_POINT = 6_000
 EVERY_S = 1.0
 
@@ -29,14 +29,14 @@ def check_fits(series: Series) -> None:
 
 
 class HeapTrimmer:
-    """Gives back to the host what the allocator holds without need, at most once in ``EVERY_S``.
+    """Returns unused memory of the allocator to the host, at most once in ``EVERY_S`` seconds.
 
-    Products of ever new shapes leave holes that glibc keeps for later: after Time-MoE a third of a GiB.
+    Products of changing shapes leave holes that glibc keeps for later: a third of a GiB after Time-MoE.
     """
 
     def __init__(self) -> None:
         self._next = 0.0
-        self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+        self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
 
     def __call__(self) -> None:
         now = time.monotonic()
@@ -46,14 +46,14 @@ class HeapTrimmer:
 
 
 def available() -> int:
-    """Bytes that the host has left, or the unit's MemoryMax= if that is less."""
+    """Bytes that are left on the host, or below the unit's MemoryMax= where that is less."""
     lines = (PROC / "meminfo").read_text(encoding="ascii").splitlines()
     host = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
     return min([host, *_left_in_cgroups()])
 
 
 def _left_in_cgroups() -> list[int]:
-    # The unified hierarchy's line is "0::/system.slice/..."; each level may have a limit of its own.
+    # In the unified hierarchy the line is "0::/system.slice/..."; each level may have its own limit.
     lines = (PROC / "self/cgroup").read_text(encoding="utf-8").splitlines()
     path = next((line[3:] for line in lines if line.startswith("0::")), "/")
     own = CGROUPS / path.strip("/")
@@ -69,7 +69,7 @@ def _working_set(folder: Path) -> int:
     """Bytes of a cgroup that the kernel cannot simply drop, as Kubernetes counts them.
 
     Weights are mapped files: once read, they stay in the page cache and count in ``memory.current``, but the kernel
-    takes the inactive ones back before it refuses anything.
+    frees inactive pages before it refuses an allocation.
     """
     used, stat = int((folder / "memory.current").read_text()), folder / "memory.stat"
     lines = stat.read_text(encoding="ascii").splitlines() if stat.exists() else []

@@ -1,4 +1,4 @@
-"""The service's numbers for Prometheus."""
+"""Metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BATCH = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """One registry for one service, so that tests can have many."""
+    """The metrics of one engine, in a registry of their own, so that one process can hold several."""
 
     def __init__(self, queue_length: Callable[[], float], ready: Callable[[], float]) -> None:
         self._registry = CollectorRegistry()

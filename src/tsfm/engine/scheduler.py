@@ -1,6 +1,6 @@
-"""Inference threads that take what is queued when the model is free: no timer, no waiting for a batch to fill.
+"""The scheduler: inference threads that take queued items as soon as the model is free, without a timer.
 
-Knows neither HTTP nor any model: it runs groups of items through their ``Call``.
+It knows neither HTTP nor any model: it runs groups of work items through their ``Call``.
 """
 
 from __future__ import annotations
@@ -19,55 +19,65 @@ from tsfm.engine.work import WorkItem, run_batch
 from tsfm.errors import ModelFailed, NotReady
 
 log = logging.getLogger(__name__)
-# As far as the queue is looked at for the best batch; the time for that grows with the square.
+# Queued items among which the best batch is searched; the time for the search grows with the square of this number.
 MAX_SCAN = 128
-# The most that a batch waits for requests that have come but are still being read, seconds.
+# The longest time that a batch waits for requests that have arrived and are still being parsed, seconds.
 PATIENCE_S = 0.1
 
 
 def no_threads(threads: int) -> None:
-    """The model's arithmetic has no threads to be set."""
+    """For models whose arithmetic has no thread count."""
 
 
 @dataclass(eq=False)
 class Worker:
-    """One inference thread: since when its present batch runs, and the last pulse that it answered."""
+    """One inference thread.
+
+    Attributes:
+        work: notified when an idle worker has something to do.
+        busy_since: start of its current batch; None: it is idle.
+        size: number of series in its current batch.
+        pulse: the last health check that it answered.
+        last_s: seconds that its last batch took.
+    """
 
     thread: threading.Thread
-    work: threading.Condition  # it waits for it when idle
+    work: threading.Condition
     busy_since: float | None = None
-    size: int = 0  # of its present batch
+    size: int = 0
     pulse: int = 0
-    last_s: float = 0.0  # what its last batch took
+    last_s: float = 0.0
 
-    def rests(self) -> None:
+    def becomes_idle(self) -> None:
+        """Its batch has ended."""
         if self.busy_since is not None:
             self.last_s = time.monotonic() - self.busy_since
         self.busy_since, self.size = None, 0
 
     def stuck(self, stall_s: float) -> bool:
+        """The thread has ended, or its batch is older than ``stall_s``."""
         since = self.busy_since
         return not self.thread.is_alive() or (since is not None and time.monotonic() - since >= stall_s)
 
 
 class Scheduler:
-    """Runs items in batches of similar length, on one thread or, each its own batch, on several.
+    """Runs work items in batches of similar length, on one or more workers, each with a batch of its own.
 
-    Two batches on one CPU each are done sooner than both on two CPUs, one after the other: the threads of a small
-    product wait for one another longer than it takes. A batch that has nobody beside it gets all CPUs.
+    For small models two batches on one CPU each finish sooner than one after the other on two CPUs, because the
+    threads of a small product spend most of their time synchronising. A batch that runs alone gets all CPUs.
 
     Args:
-        batch_points: largest batch: its longest context times its number of series.
-        observe: told the size of each batch that ran.
+        batch_points: size of the largest batch: its longest context times its number of series.
+        observe: called with the size of each batch that runs.
         workers: batches that may run at once.
-        threads: CPU threads for all of them together.
-        use_threads: sets how many of those the calling thread's arithmetic uses.
-        ingress: requests at the edge, which may be about to bring items: a batch waits for those that have come, as
-            long as the batch before it took and at most ``PATIENCE_S``. For others it never waits.
-        trim: called after a batch when nothing waits.
+        threads: CPU threads for all workers together.
+        use_threads: sets the number of CPU threads for the calling thread's arithmetic.
+        ingress: requests that are being parsed. A batch waits for those that have arrived, at most as long as the
+            worker's previous batch took and at most ``PATIENCE_S``; it waits for nothing else.
+        trim: called after a batch when the queue is empty.
 
     Attributes:
-        threads_alone: the most threads for a batch of a single series.
+        threads_alone: the largest number of CPU threads for a batch of a single series.
     """
 
     def __init__(
@@ -90,7 +100,7 @@ class Scheduler:
         self._ingress.when_none = self._nudge
         self._waiting: list[WorkItem] = []
         self._lock = threading.Lock()
-        self._answered = threading.Condition(self._lock)  # who asks for their health waits for it
+        self._answered = threading.Condition(self._lock)  # notified when a worker answers a health check
         self._closing = False
         self._pulse = 0
         self._workers: list[Worker] = []
@@ -101,7 +111,7 @@ class Scheduler:
             worker.thread.start()
 
     def submit(self, item: WorkItem) -> Future[object]:
-        """Queue a item; cancel its future to take it back: while it waits, it is not computed then."""
+        """Queue an item. To take it back, cancel its future: an item that still waits is not computed then."""
         with self._lock:
             if self._closing:
                 raise NotReady("the service is stopping")
@@ -110,7 +120,7 @@ class Scheduler:
         return item.future
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Answer what is queued, then end the threads; wait at most ``timeout_s`` for all of them together."""
+        """Run what is queued, then end the threads; wait at most ``timeout_s`` for all of them together."""
         with self._lock:
             self._closing = True
             self._call_all()
@@ -119,7 +129,7 @@ class Scheduler:
             worker.thread.join(None if ends is None else max(0.0, ends - time.monotonic()))
 
     def healthy(self, stall_s: float) -> bool:
-        """Every thread takes up work when idle, and no present batch is older than ``stall_s``."""
+        """Every idle worker answers within ``stall_s``, and no current batch is older than that."""
         with self._lock:
             self._pulse += 1
             self._call_all()
@@ -127,12 +137,12 @@ class Scheduler:
         return answered and not self.stuck(stall_s)
 
     def stuck(self, stall_s: float) -> bool:
-        """A thread has ended, or its present batch is older than ``stall_s``; told at once."""
+        """A thread has ended, or its current batch is older than ``stall_s``; never waits."""
         return any(worker.stuck(stall_s) for worker in self._workers)
 
     @property
     def length(self) -> int:
-        """WorkItems that wait."""
+        """Number of items that wait."""
         return len(self._waiting)
 
     def _all_answered(self) -> bool:
@@ -140,10 +150,10 @@ class Scheduler:
 
     def _loop(self, number: int) -> None:
         worker = self._workers[number]
-        while (taken := self._next(worker)) is not None:
-            batch, threads = taken
-            # A item whose client gave up (or left) is dropped here, before it costs anything.
-            batch = [item for item in batch if self._starts(item)]
+        while (next_batch := self._next(worker)) is not None:
+            batch, threads = next_batch
+            # Items whose deadline has passed or whose client has disconnected are dropped before they cost anything.
+            batch = [item for item in batch if self._still_needed(item)]
             if batch:
                 self._observe(len(batch))
                 self._use_threads(threads)
@@ -156,9 +166,9 @@ class Scheduler:
                     self._trim()
 
     def _next(self, worker: Worker) -> tuple[list[WorkItem], int] | None:
-        """Wait for a batch and the number of threads it may use; None: there will be none."""
+        """Wait for a batch and the number of CPU threads it may use; None: the thread is to end."""
         with self._lock:
-            worker.rests()
+            worker.becomes_idle()
             while not self._waiting and not self._closing:
                 worker.pulse = self._pulse
                 self._answered.notify_all()
@@ -180,7 +190,7 @@ class Scheduler:
             return batch, threads if len(batch) > 1 else min(threads, self.threads_alone)
 
     def _worth_waiting(self) -> bool:
-        """Somebody who has come may still join, and there is room."""
+        """A request that is being parsed may still join the batch, and the batch has room."""
         points = sum(len(item.series) for item in self._waiting)
         return self._ingress.busy and points < self._batch_points and not self._closing
 
@@ -190,7 +200,7 @@ class Scheduler:
                 self._call_all()
 
     def _call_one(self) -> None:
-        """An idle worker, the same one whenever it is: its caches are warm, and the others need no memory then."""
+        """Notify the first idle worker: its caches are warm, and the others then need no memory."""
         idle = (worker for worker in self._workers if worker.busy_since is None)
         if worker := next(idle, None):
             worker.work.notify()
@@ -200,7 +210,7 @@ class Scheduler:
             worker.work.notify()
 
     def _end(self, batch: list[WorkItem], error: BaseException) -> None:
-        """The thread ends here: nobody may wait for it in vain."""
+        """The thread ends: fail every item that would wait for it."""
         log.critical("the inference thread has ended", exc_info=error)
         with self._lock:
             self._closing = True
@@ -210,16 +220,16 @@ class Scheduler:
             give_up(item.future, ModelFailed("the inference thread has ended"))
 
     @staticmethod
-    def _starts(item: WorkItem) -> bool:
+    def _still_needed(item: WorkItem) -> bool:
         if not item.present():
             item.future.cancel()
         return not item.future.done()
 
     def _take(self) -> list[WorkItem]:
-        """The batch that holds the oldest item when what waits is split as cheaply as possible.
+        """Take the batch of the oldest item out of the cheapest split of the queue.
 
-        It takes no more than a worker's fair share of all that waits and runs: otherwise, once one worker runs a single
-        series and another one all the rest, they would go on like that for ever.
+        A batch is at most a worker's fair share of all items that wait or run. Without that bound two workers could
+        stay unbalanced for ever, with a single series on one and all others on the other.
         """
         oldest = self._waiting[0]
         compatible = [item for item in self._waiting if item.group == oldest.group][:MAX_SCAN]
@@ -230,7 +240,7 @@ class Scheduler:
         here = len(self._waiting) + sum(worker.size for worker in self._workers)
         share = -(-here // len(self._workers))
         low = max(low, min(low + (own - low) // share * share, high - share))
-        taken = compatible[low : min(low + share, high)]
-        chosen = set(map(id, taken))
+        batch = compatible[low : min(low + share, high)]
+        chosen = set(map(id, batch))
         self._waiting = [item for item in self._waiting if id(item) not in chosen]
-        return taken
+        return batch

@@ -30,7 +30,7 @@ def create_app(engine: Engine) -> Flask:
     """The app around an engine, whose model may still be loading."""
     app = Flask("tsfm", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = engine.settings.max_body_mib << 20
-    # Both would be answered in HTML.
+    # Flask would answer both in HTML.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
     large = LargeBodies(engine.task, lambda: engine.limits)
@@ -97,7 +97,7 @@ def _add_errors(app: Flask, engine: Engine) -> None:
 
     @app.errorhandler(HTTPException)
     def not_ours(error: HTTPException) -> Response:
-        # 404, 405, 413: the framework's own, in our words and form.
+        # 404, 405, 413: raised by Flask, answered in our form.
         response = _error(f"{_requested()}: {error.name}", error.code or 500, None)
         if allow := dict(error.get_headers()).get("Allow"):
             # werkzeug's order changes from one start to the next.
@@ -131,13 +131,13 @@ def _check_encoding() -> None:
 
 
 def _body() -> bytes:
-    """The present request's body; as it lies in memory where the server keeps it there, since copying takes time."""
+    """The present request's body; without a copy where the server holds it in memory, since copying takes time."""
     stream = request.environ["wsgi.input"]
     return stream.getvalue() if isinstance(stream, BytesIO) else request.get_data(cache=False)
 
 
 def _json(fields: Fields, status: int = 200) -> Response:
-    # Not OPT_SERIALIZE_NUMPY: orjson 3.13.0 writes beyond its buffer where an array's numbers are long.
+    # Not OPT_SERIALIZE_NUMPY: orjson 3.13.0 writes beyond its buffer where an array's numbers have many digits.
     body = orjson.dumps(fields, default=_listed, option=orjson.OPT_APPEND_NEWLINE)
     return Response(body, status, content_type="application/json")
 
@@ -161,12 +161,12 @@ def _refusal(error: RequestError, requested: str) -> Response:
 
 
 def _log_refusal(error: RequestError, requested: str) -> None:
-    # What came may be somebody's data: the sentence is logged up to there.
+    # The part after ", got " may be somebody's data: it is not logged.
     reason = str(error).partition(", got ")[0]
     level = logging.ERROR if error.status == 500 else logging.INFO
     log.log(level, "%s: %d %s", requested, error.status, reason, exc_info=error.__cause__)
 
 
 def _requested() -> str:
-    # Both can be of any length, and hold anything.
+    # Both can be of any length and contain anything.
     return f"{request.method[:20]} {request.path[:80]}".translate(ESCAPES)

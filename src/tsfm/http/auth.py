@@ -1,6 +1,6 @@
 """Who may ask: networks and a bearer token, for a service that listens beyond loopback.
 
-Both are decided when a request's headers are in: what a stranger sends after them is never stored.
+Both are checked when a request's headers are complete: the body of a refused request is never stored.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from tsfm.logs import ESCAPES
 from tsfm.settings import IPNetwork, Settings
 
 log = logging.getLogger(__name__)
-# A probe may learn from anywhere, and without a secret, that the process lives.
+# Probes may ask these from any network and without the token.
 OPEN_PATHS = ("/healthz", "/readyz")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is known of a request when its headers are in."""
+    """The facts of a request that its headers give."""
 
     address: str
     method: str
@@ -36,7 +36,7 @@ class Access:
     """The rules of one service; with neither networks nor a token, everyone who reaches the port may ask.
 
     Attributes:
-        on_refusal: told the method and the status of what was refused.
+        on_refusal: called with the method and the status of each refused request.
 
     Raises:
         ConfigError: the token's file cannot be read or is empty.
@@ -55,11 +55,11 @@ class Access:
         return bool(self._networks or self._token)
 
     def knows(self, address: str) -> bool:
-        """The address is in one of the networks that may ask."""
+        """The address is in one of the networks of ``allow``, or there are none."""
         return not self._networks or any(_plain(address) in network for network in self._networks)
 
     def check(self, asked: Asked) -> None:
-        """Refuse a request that comes from elsewhere or without the token; probes are open, but need no body.
+        """Refuse a request from another network or without the token; open paths are not checked, but take no body.
 
         Raises:
             Forbidden, Unauthorized
@@ -75,7 +75,7 @@ class Access:
         if asked.path in OPEN_PATHS and not asked.has_body:
             return
         if not self.knows(asked.address):
-            raise Forbidden(f"{_plain(asked.address)} is in none of the networks that may ask")
+            raise Forbidden(f"{_plain(asked.address)} is in none of the networks of allow")
         if self._token and not hmac.compare_digest(asked.authorization.encode("latin-1"), b"Bearer " + self._token):
             raise Unauthorized("Authorization: expected Bearer and the token of token_file")
 

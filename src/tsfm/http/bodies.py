@@ -32,13 +32,13 @@ from tsfm.engine.work import unchanged
 from tsfm.errors import DeadlinePassed, OutOfMemory, RequestError, TooLarge
 from tsfm.settings import Settings
 
-# Up to here a body is read in some milliseconds, as long as the way to another process and back takes.
+# Up to this size a body is read in some milliseconds, which the way to another process and back takes as well.
 LARGE = 256 << 10
 IDLE_S = 30.0
-# What the process may take for a body, by bytes of the largest: a short number is four bytes of text, and with what
-# is made of it some sixty of memory. The rest is for the interpreter itself.
+# Memory limit of the process: a factor on the largest body, since a short number is four bytes of text and about sixty
+# of memory with all that is made of it, and a part for the interpreter itself.
 MEMORY_FACTOR, MEMORY_OWN = 24, 256 << 20
-# Lists and objects in one body, of which no request needs a hundred; three bytes of text take ninety of memory each.
+# Lists and objects in one body. No request needs a hundred; three bytes of text take ninety bytes of memory.
 MOST_CONTAINERS = 1_000_000
 
 
@@ -127,13 +127,13 @@ class LargeBodies:
 
     def _begin(self) -> Connection:
         ours, theirs = socket.socketpair()
-        path = os.pathsep.join(filter(None, sys.path))  # the installed command finds its library by itself
+        path = os.pathsep.join(filter(None, sys.path))  # the installed command has set it up itself
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-B", "-m", "tsfm.http.bodies", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                # Threads for arithmetic that it does not do would count as its memory.
+                # Unused threads for arithmetic would count as its memory.
                 env=os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
         self._connection = Connection(ours.detach())
@@ -150,7 +150,7 @@ class LargeBodies:
 
     def _why_ended(self) -> RequestError:
         code = None
-        with suppress(subprocess.TimeoutExpired):  # it has closed the connection, so it is at its end
+        with suppress(subprocess.TimeoutExpired):  # it has closed the connection, so it is about to end
             code = self._process.wait(1) if self._process else None
         self._end()
         if code == -signal.SIGKILL:
@@ -159,15 +159,15 @@ class LargeBodies:
 
 
 def main(file: int) -> None:
-    """Serve one parent: bodies come, requests or errors go, until it closes the connection."""
+    """The process: receives bodies and sends checked requests or errors, until the parent closes the connection."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # systemd tells all processes of a unit; the parent decides
-    gc.disable()  # JSON has no cycles; millions of small lists would be looked through again and again
+        signal.signal(number, signal.SIG_IGN)  # systemd signals all processes of a unit; the parent decides
+    gc.disable()  # JSON has no cycles; millions of small lists would be scanned again and again
     connection = Connection(file)
     try:
         task, settings = connection.recv()
         most = MEMORY_OWN + MEMORY_FACTOR * (settings.max_body_mib << 20)
-        with suppress(PermissionError):  # the sandbox of systemd before 248: there MemoryMax= alone bounds it
+        with suppress(PermissionError):  # in the sandbox of systemd before 248; MemoryMax= still bounds it
             resource.prlimit(0, resource.RLIMIT_DATA, (most, most))
         while True:
             connection.send(_response(task, connection.recv_bytes(), settings))
@@ -183,7 +183,7 @@ def _response(task: Task, body: bytes, settings: Settings) -> object:
         return task.steps().read(decode(body), settings)
     except RequestError as error:
         return error
-    except (MemoryError, SystemError):  # the latter is orjson's way to say it
+    except (MemoryError, SystemError):  # orjson raises SystemError when memory is out
         return OutOfMemory("body: reading it takes more memory than a body of its size may need")
 
 

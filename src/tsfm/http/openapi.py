@@ -1,4 +1,4 @@
-"""The service's own description, OpenAPI 3.1, at /openapi.json; the tests fuzz the service by it."""
+"""The OpenAPI 3.1 description of the service, at /openapi.json; the tests fuzz the service with it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tsfm.http.auth import OPEN_PATHS
 from tsfm.series import Capabilities
 from tsfm.settings import Settings
 
-# What is refused on any path: before the path is read, or before it is looked at.
+# Refusals on any path: before the path is read, or before it is used.
 ANYWHERE = {
     "400": "the request is not well-formed HTTP",
     "413": "the body is larger than the limit allows",
-    "429": "requests together are larger than what may wait",
+    "429": "too many request bodies in flight",
     "431": "the headers are too large",
     "500": "the service failed before it could answer",
     "501": "a transfer encoding other than chunked",
 }
 REFUSALS = {
-    "400": "bad input, told in one sentence",
-    "413": "more than a limit allows",
+    "400": "bad input; one sentence names the field, what was expected and what came",
+    "413": "input is larger than a limit allows",
     "415": "the body is compressed",
     "429": "the queue is full",
     "500": "the model failed",
@@ -68,23 +68,23 @@ def _security(limits: Settings) -> Json:
 
 
 def _refused(limits: Settings) -> dict[str, str]:
-    """What any path may refuse with, where not everyone may ask."""
+    """Refusals on any path but the open ones, where allow or token_file is set."""
     refused = dict(ANYWHERE)
     if limits.token_file:
         refused["401"] = "the token is missing or wrong"
     if limits.allow:
-        refused["403"] = "the sender is in none of the networks that may ask"
+        refused["403"] = "the client's address is in none of the networks of allow"
     return refused
 
 
 def _readers(limits: Settings) -> dict[str, Json]:
     """The operations that only read, by path."""
-    not_ready = {"503": "the model loads, hangs or stops"}
+    not_ready = {"503": "the model is loading, hung or stopping"}
     metrics: Json = {"text/plain": {"schema": TEXT}}
     always: Json = {"openapi": {"const": "3.1.0"}, "info": {"type": "object"}, "paths": {"type": "object"}}
     description = structure(always, {"components": {"type": "object"}, "security": {"type": "array"}})
     one = structure({"models": {"type": "array", "minItems": 1, "maxItems": 1, "items": _model(limits)}})
-    told = {
+    facts = {
         "/healthz": ("the process lives", _content(structure({"status": {"const": "alive"}})), {}),
         "/readyz": ("the model answers", _content(structure({"status": {"const": "ready"}})), not_ready),
         "/metrics": ("numbers for Prometheus", metrics, {}),
@@ -92,7 +92,7 @@ def _readers(limits: Settings) -> dict[str, Json]:
         "/openapi.json": ("this description", _content(description), {}),
     }
     readers: dict[str, Json] = {}
-    for path, (text, content, more) in told.items():
+    for path, (text, content, more) in facts.items():
         refused = ANYWHERE if path in OPEN_PATHS else _refused(limits)
         readers[path] = {"summary": text, "responses": _responses(text, content, refused | more)}
         if limits.token_file and path in OPEN_PATHS:
@@ -101,7 +101,7 @@ def _readers(limits: Settings) -> dict[str, Json]:
 
 
 def _model(limits: Settings) -> Json:
-    """What /v1/models tells of the model; the rest is known only when it is loaded."""
+    """The entry in /v1/models; the optional part is known only when the model is loaded."""
     can = structure({field.name: {"type": "boolean"} for field in fields(Capabilities)})
     bounds = ("min_rows", "max_rows", "max_horizon", "max_body_mib", "queue", "deadline_s")
     fixed: Json = {name: {"const": getattr(limits, name)} for name in bounds}
