@@ -11,10 +11,10 @@ import sys
 from conftest import HERE, free_port
 
 MOST_ON_THE_EDGE = 14
-# The edge's thread is the main thread, so its profile is set there. One request is traced: the second one, since the
-# first of a process imports modules and fills caches.
+# The edge's thread is the main thread, so its profile is set there. One request is traced: the second one of its
+# connection, since the first one of a process imports modules and fills caches.
 PROGRAM = """
-import json, os, signal, sys, threading, urllib.request
+import http.client, json, os, signal, sys, threading
 from pathlib import Path
 import tsfm
 from tsfm import card, settings
@@ -30,10 +30,11 @@ def trace(frame, event, argument):
         if threading.get_ident() == edge or name.startswith("inference"):
             seen["edge" if threading.get_ident() == edge else "model"].add(str(path.relative_to(home).with_suffix("")))
 
+connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 def ask():
-    body = json.dumps({"input": [3.0, 4.0, 2.0, 5.0, 4.0, 6.0, 5.5, 7.0, 6.0, 8.0, 7.5, 9.0], "next_len": 3}).encode()
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/ds_predict", body, timeout=60) as reply:
-        return json.load(reply)
+    body = json.dumps({"input": [3.0, 4.0, 2.0, 5.0, 4.0, 6.0, 5.5, 7.0, 6.0, 8.0, 7.5, 9.0], "next_len": 3})
+    connection.request("POST", "/ds_predict", body)
+    return json.load(connection.getresponse())
 
 def client():
     try:

@@ -103,6 +103,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
         known = (kept.family, kept.type, kept.proto, kept.getsockname()) if kept else adj.listen[0]
         more = {"dispatcher": loop, "adj": adj, "sockinfo": known, "bind_socket": not kept}
         super().__init__(resumable(app), loop.sockets, _sock=kept, **more)
+        self.pull_trigger = loop.wake  # a channel calls it when it has changed
         loop.attach(self)
 
     def run(self) -> None:
@@ -144,10 +145,6 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
             strangers = [channel for channel in self.active_channels.values() if channel.stranger]
             for channel in strangers[:-MAX_STRANGERS]:  # the oldest ones
                 channel.handle_close()
-
-    def pull_trigger(self) -> None:
-        """A channel calls this when it has changed."""
-        self.loop.wake()
 
     def maintenance(self, now: float) -> None:
         """Do nothing: waitress calls this inside poll2, where no connection can be closed at once."""
