@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 
-import pytest
 from conftest import HERE
 
 SOURCE = HERE.parent / "src/tsfm"
@@ -41,13 +40,3 @@ def test_only_named_functions_are_longer_than_the_limit() -> None:
         and (node.end_lineno or node.lineno) - node.lineno >= MOST_LINES_OF_A_FUNCTION
     }
     assert long == set(LONG_FUNCTIONS)
-
-
-BESIDE_THE_TASKS = ("http/app", "http/openapi", "http/bodies", "engine/engine", "engine/calibration", "engine/facts")
-
-
-@pytest.mark.parametrize("module", [*BESIDE_THE_TASKS, "tdgpt/adapters", "doctor/link", "doctor/families"])
-def test_a_task_is_named_by_its_record_alone(module: str) -> None:
-    nodes = ast.walk(ast.parse(source()[f"{module}.py"]))
-    strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    assert not strings & {"forecast", "imputation"}

@@ -57,7 +57,7 @@ class Answers:
 
 
 @pytest.mark.parametrize(
-    ("median", "quantiles", "said"),
+    ("median", "quantiles", "sentence"),
     [
         ([1.0], [[1.0, 2.0]] * 2, r"shape \(1,\) where \(2,\) was asked for"),
         ([1.0, 2.0], [[1.0, 2.0]], r"shape \(1, 2\) where \(2, 2\) was asked for"),
@@ -66,9 +66,9 @@ class Answers:
         ([1.0, 2.0], [[1.0, 2.0], [1.0, np.inf]], "values that are not numbers"),
     ],
 )
-def test_a_first_answer_that_is_none_is_a_failure(median, quantiles, said):
+def test_a_first_answer_that_is_none_is_a_failure(median, quantiles, sentence):
     ask = ForecastCall(Answers(median, quantiles), 2, (0.1, 0.9))
-    with pytest.raises(ModelFailed, match=said):
+    with pytest.raises(ModelFailed, match=sentence):
         calibration.Trial(ask, 1).run(BATCH)
 
 

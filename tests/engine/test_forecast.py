@@ -23,10 +23,10 @@ def request(**fields):
 
 
 def test_what_is_missing_has_the_contracts_defaults():
-    asked = request()
-    assert (asked.horizon, asked.confidence) == (10, 0.95)
-    assert asked.levels == (0.025, 0.975)
-    assert asked.series.schema == (0, 0)
+    checked = request()
+    assert (checked.horizon, checked.confidence) == (10, 0.95)
+    assert checked.levels == (0.025, 0.975)
+    assert checked.series.schema == (0, 0)
 
 
 def test_levels_are_exact_so_that_a_trained_quantile_is_hit():
@@ -40,9 +40,13 @@ def test_a_whole_number_may_be_written_with_a_point():
 
 @pytest.mark.parametrize("field", ["next_len", "conf_interval", "ts", "past_dynamic_real", "dynamic_real"])
 def test_null_means_the_default_of_every_optional_field(field):
-    asked, plain = request(**{field: None}), request()
-    assert (asked.horizon, asked.levels, asked.series.schema) == (plain.horizon, plain.levels, plain.series.schema)
-    assert not asked.warnings
+    checked, plain = request(**{field: None}), request()
+    assert (checked.horizon, checked.levels, checked.series.schema) == (
+        plain.horizon,
+        plain.levels,
+        plain.series.schema,
+    )
+    assert not checked.warnings
 
 
 def test_timestamps_are_compared_whatever_lies_between_them():
@@ -52,30 +56,30 @@ def test_timestamps_are_compared_whatever_lies_between_them():
 
 
 def test_an_unknown_field_is_named_in_a_warning():
-    (told,) = request(horizon=48).warnings
-    assert told.startswith("horizon: not understood and ignored; known are input, next_len, conf_interval, ts, ")
+    (warning,) = request(horizon=48).warnings
+    assert warning.startswith("horizon: not understood and ignored; known are input, next_len, conf_interval, ts, ")
     many = request(**{f"x{i}": i for i in range(20)}).warnings
     assert len(many) == fields.MOST_WARNINGS + 1
     assert many[-1] == "12 more fields: not understood and ignored"
     odd = json.loads('{"\\ud800": 1, "%s": 2, "\u540d": 3}' % ("y" * 5000))
-    names = [told.partition(": ")[0] for told in fields.unknown(odd, forecast.FIELDS)]
+    names = [warning.partition(": ")[0] for warning in fields.unknown(odd, forecast.FIELDS)]
     assert all(name.encode() and len(name) <= 40 for name in names)  # each can be written as JSON
     assert names[2] == "\u540d"
 
 
 def test_covariates_keep_their_gaps_even_where_nothing_is_known():
-    asked = request(next_len=2, past_dynamic_real=[[None] * 12], dynamic_real=[[1] * 12 + [None] * 2])
-    assert np.isnan(asked.series.past_covariates).all()
-    assert np.isnan(asked.series.future_covariates).sum() == 2
+    checked = request(next_len=2, past_dynamic_real=[[None] * 12], dynamic_real=[[1] * 12 + [None] * 2])
+    assert np.isnan(checked.series.past_covariates).all()
+    assert np.isnan(checked.series.future_covariates).sum() == 2
 
 
 COUNTER = [10**18 + step for step in (0, 1, 3, 4, 6, 7, 9, 10, 12, 13, 15, 16)]
 
 
 def test_whole_numbers_beyond_two_to_the_53_keep_their_last_digits():
-    asked = request(input=COUNTER)
-    assert asked.origin == 10**18
-    assert asked.series.target.tolist() == [0, 1, 3, 4, 6, 7, 9, 10, 12, 13, 15, 16]
+    checked = request(input=COUNTER)
+    assert checked.origin == 10**18
+    assert checked.series.target.tolist() == [0, 1, 3, 4, 6, 7, 9, 10, 12, 13, 15, 16]
     gaps = request(input=[None, *COUNTER, None])
     assert gaps.origin == 10**18
     assert np.isnan(gaps.series.target).tolist() == [True] + [False] * 12 + [True]
@@ -87,9 +91,9 @@ def test_whole_numbers_beyond_two_to_the_53_keep_their_last_digits():
 
 @pytest.mark.parametrize("values", [[1.5, *COUNTER], [*range(12)], [2**53] * 12, [10**30 + i for i in range(12)]])
 def test_other_numbers_are_taken_as_they_are(values):
-    asked = request(input=values)
-    assert asked.origin == 0
-    assert asked.series.target.tolist() == [float(value) for value in values]
+    checked = request(input=values)
+    assert checked.origin == 0
+    assert checked.series.target.tolist() == [float(value) for value in values]
 
 
 def test_what_was_taken_off_comes_back_as_whole_numbers_of_64_bits_or_as_a_float():
@@ -112,13 +116,13 @@ def test_integers_beyond_64_bits_are_numbers():
 
 
 def test_covariates_have_the_lengths_of_the_contract():
-    asked = request(next_len=3, past_dynamic_real=[[1] * 12], dynamic_real=[[2] * 15, [None] + [3] * 14])
-    assert asked.series.past_covariates.shape == (1, 12)
-    assert asked.series.future_covariates.shape == (2, 15)
+    checked = request(next_len=3, past_dynamic_real=[[1] * 12], dynamic_real=[[2] * 15, [None] + [3] * 14])
+    assert checked.series.past_covariates.shape == (1, 12)
+    assert checked.series.future_covariates.shape == (2, 15)
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "sentence"),
     [
         ({"input": None}, "input: expected a list of numbers, got nothing"),
         ({"input": "1,2"}, 'input: expected a list of numbers, got "1,2"'),
@@ -159,10 +163,10 @@ def test_covariates_have_the_lengths_of_the_contract():
         ),
     ],
 )
-def test_a_bad_field_is_named_with_what_was_expected_and_what_came(fields, said):
+def test_a_bad_field_is_named_with_what_was_expected_and_what_came(fields, sentence):
     with pytest.raises(BadRequest) as error:
         request(**fields)
-    assert said in str(error.value)
+    assert sentence in str(error.value)
 
 
 def test_too_many_points_are_told_from_bad_ones():
@@ -171,7 +175,7 @@ def test_too_many_points_are_told_from_bad_ones():
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "sentence"),
     [
         (b"", "body: expected JSON"),
         (b"[1]", "body: expected a JSON object, got a list"),
@@ -182,17 +186,17 @@ def test_too_many_points_are_told_from_bad_ones():
         (b'{"input": [' + b"9" * 5000 + b"]}", "thousands of digits"),
     ],
 )
-def test_a_body_that_is_no_json_object_is_refused_in_words(body, said):
+def test_a_body_that_is_no_json_object_is_refused_in_words(body, sentence):
     with pytest.raises(BadRequest) as error:
         fields.decode(body)
-    assert said in str(error.value)
+    assert sentence in str(error.value)
 
 
 def test_covariates_are_refused_where_the_model_takes_none():
-    asked = request(dynamic_real=[[1] * 22])
+    checked = request(dynamic_real=[[1] * 22])
     with pytest.raises(BadRequest, match=r"dynamic_real: naive takes no future covariates, got 1"):
-        forecast.check_capabilities(asked, Capabilities(past_covariates=True), "naive")
-    forecast.check_capabilities(asked, Capabilities(future_covariates=True), "naive")
+        forecast.check_capabilities(checked, Capabilities(past_covariates=True), "naive")
+    forecast.check_capabilities(checked, Capabilities(future_covariates=True), "naive")
 
 
 def test_the_least_context_counts_observed_points_that_the_model_sees():
@@ -213,13 +217,13 @@ FIELDS = ("input", "next_len", "conf_interval", "ts", "dynamic_real", "past_dyna
 def test_any_json_is_answered_or_refused_in_one_short_sentence(made):
     try:
         body = fields.decode(json.dumps(made).encode())
-        asked = forecast.read(GOOD | body, LIMITS)
+        checked = forecast.read(GOOD | body, LIMITS)
     except RequestError as error:
         assert error.status in (400, 413)
         assert "\n" not in str(error)
         assert len(str(error)) < 200
     else:
-        assert asked.horizon >= 1
+        assert checked.horizon >= 1
 
 
 @given(st.binary(max_size=200))

@@ -58,22 +58,22 @@ def refused(body, kind=BadRequest):
 
 
 def test_holes_are_where_the_grid_has_no_row():
-    asked = parse(request([1.0, 2.0, "drop", "drop", 5.0, *range(6, 14)]))
-    assert asked.times.tolist() == [1_700_000_000_000 + 1000 * i for i in range(13)]
-    assert np.flatnonzero(np.isnan(asked.target)).tolist() == [2, 3]
-    assert asked.series.target[4] == 5
+    checked = parse(request([1.0, 2.0, "drop", "drop", 5.0, *range(6, 14)]))
+    assert checked.times.tolist() == [1_700_000_000_000 + 1000 * i for i in range(13)]
+    assert np.flatnonzero(np.isnan(checked.target)).tolist() == [2, 3]
+    assert checked.series.target[4] == 5
 
 
 @pytest.mark.parametrize("nothing", [None, float("nan")])
 def test_a_row_without_a_value_is_a_hole_too_even_at_the_ends(nothing):
-    asked = parse(request([nothing, *range(10), nothing]))
-    assert np.flatnonzero(np.isnan(asked.target)).tolist() == [0, 11]
+    checked = parse(request([nothing, *range(10), nothing]))
+    assert np.flatnonzero(np.isnan(checked.target)).tolist() == [0, 11]
 
 
 def test_observed_points_come_back_bit_by_bit():
     values = [0.1, 1e-310, -0.0, 1.7976931348623157e308, "drop", 3, 1 / 3, 2**53, -7.25e-12, 5.5, 6, 7]
-    asked = parse(request(values))
-    answer = imputation.finish(asked, np.linspace(0, 1, 12))
+    checked = parse(request(values))
+    answer = imputation.finish(checked, np.linspace(0, 1, 12))
     observed = [float(v) for v in values if v != "drop"]
     back = answer["target"][answer["mask"] == 0]
     assert back.tobytes() == np.array(observed).tobytes()
@@ -82,9 +82,9 @@ def test_observed_points_come_back_bit_by_bit():
 
 def test_whole_numbers_beyond_two_to_the_53_come_back_exactly():
     values = [2**60 + 1, 2**60 + 3, "drop", 2**60 + 7, *[2**60 + 9 + step for step in range(8)]]
-    asked = parse(request(values))
-    assert asked.origin == 2**60 + 1
-    answer = imputation.finish(asked, np.where(np.isnan(asked.target), 4.4, asked.target))
+    checked = parse(request(values))
+    assert checked.origin == 2**60 + 1
+    answer = imputation.finish(checked, np.where(np.isnan(checked.target), 4.4, checked.target))
     assert answer["target"] == [*values[:2], 2**60 + 5, *values[3:]]
     assert json.loads(orjson.dumps(answer, default=np.ndarray.tolist))["target"] == answer["target"]
 
@@ -96,15 +96,15 @@ def test_whole_numbers_among_others_come_back_exactly_too():
 
 
 def test_an_unknown_field_is_named_in_a_warning():
-    asked = parse(request(interval="1m"))
-    (told,) = imputation.finish(asked, np.zeros(12))["warnings"]
-    assert told == "interval: not understood and ignored; known are input, ts, precision, freq"
+    checked = parse(request(interval="1m"))
+    (warning,) = imputation.finish(checked, np.zeros(12))["warnings"]
+    assert warning == "interval: not understood and ignored; known are input, ts, precision, freq"
 
 
 def test_whole_timestamps_may_be_written_with_a_point():
     body = request([1.0, 2.0, "drop", 4.0, *range(9)])
-    asked, same = parse(body | {"ts": [float(time) for time in body["ts"]]}), parse(body)
-    assert asked.times.tolist() == same.times.tolist()
+    checked, same = parse(body | {"ts": [float(time) for time in body["ts"]]}), parse(body)
+    assert checked.times.tolist() == same.times.tolist()
 
 
 def test_a_day_of_23_hours_is_named_as_a_likely_cause():
@@ -145,8 +145,8 @@ def test_a_huge_freq_is_answered_or_refused_in_words(unit, precision, rows):
 
 
 def test_the_answer_has_the_contracts_fields_of_equal_length():
-    asked = parse(request([1, 2, "drop", 4, *range(5, 13)]))
-    fields = imputation.finish(asked, np.zeros(12, np.float32))
+    checked = parse(request([1, 2, "drop", 4, *range(5, 13)]))
+    fields = imputation.finish(checked, np.zeros(12, np.float32))
     wire = json.loads(orjson.dumps(fields, default=np.ndarray.tolist))
     assert list(wire) == ["status", "ts", "target", "mask"]
     assert wire["status"] == "success"
@@ -156,8 +156,8 @@ def test_the_answer_has_the_contracts_fields_of_equal_length():
 
 
 def test_a_series_without_holes_is_answered_as_it_came():
-    asked = parse(request())
-    answer = imputation.finish(asked, np.zeros(12))
+    checked = parse(request())
+    answer = imputation.finish(checked, np.zeros(12))
     assert answer["target"].tolist() == [float(i) for i in range(12)]
     assert not answer["mask"].any()
 
@@ -172,9 +172,9 @@ def test_every_freq_works_in_every_precision_that_can_hold_it(precision, freq):
         assert f'got "{freq}"' in message
         return
     step = STEPS_NS[freq] // unit
-    asked = parse(request([*range(8), "drop", 9, 10], step=step, start=-3, precision=precision, freq=freq))
-    assert asked.times.tolist() == [-3 + step * i for i in range(11)]
-    assert np.flatnonzero(np.isnan(asked.target)).tolist() == [8]
+    checked = parse(request([*range(8), "drop", 9, 10], step=step, start=-3, precision=precision, freq=freq))
+    assert checked.times.tolist() == [-3 + step * i for i in range(11)]
+    assert np.flatnonzero(np.isnan(checked.target)).tolist() == [8]
 
 
 def test_precision_and_freq_default_to_milliseconds():
@@ -298,11 +298,11 @@ def test_whatever_comes_is_answered_or_refused_in_words(body):
 def test_every_row_lies_on_the_grid_at_its_own_time(places, step, start):
     rows = sorted(places)
     body = {"input": rows, "ts": [start + step * p for p in rows], "precision": "ns", "freq": f"{step}N"}
-    asked = parse(body)
-    observed = ~np.isnan(asked.target)
-    assert asked.times[observed].tolist() == body["ts"]
-    assert asked.target[observed].tolist() == rows
-    assert len(asked.times) == rows[-1] - rows[0] + 1
+    checked = parse(body)
+    observed = ~np.isnan(checked.target)
+    assert checked.times[observed].tolist() == body["ts"]
+    assert checked.target[observed].tolist() == rows
+    assert len(checked.times) == rows[-1] - rows[0] + 1
 
 
 class Bends:

@@ -13,7 +13,7 @@ from tsfm.series import Runtime, Series
 
 @pytest.fixture
 def host(tmp_path, monkeypatch):
-    """A host of 1 GiB whose unit lies three levels deep."""
+    """A host of 1 GiB whose unit is three levels deep."""
     monkeypatch.setattr(memory, "PROC", tmp_path / "proc")
     monkeypatch.setattr(memory, "CGROUPS", tmp_path / "cgroup")
     (tmp_path / "proc/self").mkdir(parents=True)

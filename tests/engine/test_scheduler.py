@@ -18,7 +18,7 @@ from tsfm.series import Series
 
 @dataclass(frozen=True)
 class Sum:
-    """Answers each series' sum; the gate holds the model up so that jobs pile up behind it."""
+    """Answers each series' sum; the gate holds the model up so that items queue behind it."""
 
     name: str = ""
     gate: threading.Event = field(default_factory=threading.Event, compare=False)
@@ -57,7 +57,7 @@ def hold_up(scheduler, gate):
 
 
 def pile_up(scheduler, ask, lengths):
-    """Hold the thread with a first job, queue the others behind it, let go, and give the others' answers."""
+    """Hold the worker with a first item, queue the others, open the gate, and return the others' outputs."""
     first = hold_up(scheduler, ask.gate)
     futures = [scheduler.submit(item(ask, length)) for length in lengths]
     ask.gate.set()
@@ -249,7 +249,7 @@ def test_a_lane_leaves_what_waits_beyond_its_share_to_the_one_that_runs_less(wor
 
 @dataclass(frozen=True)
 class Where:
-    """Answers on which thread it was asked."""
+    """Answers with the name of its thread."""
 
     def run(self, batch):
         return [threading.current_thread().name for _ in batch]

@@ -1,7 +1,8 @@
-"""A task that nobody but its own record knows: it is reached by HTTP, described, listed and tried at the start."""
+"""A made-up task, which only its own record knows, is served over HTTP, described, listed and called at the start."""
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -141,3 +142,13 @@ def test_the_records_are_read_without_numpy():
     environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}
     printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == "{'forecast': 'fc', 'imputation': None}"
+
+
+BESIDE_THE_TASKS = ("http/app", "http/openapi", "http/bodies", "engine/engine", "engine/calibration", "engine/facts")
+
+
+@pytest.mark.parametrize("module", [*BESIDE_THE_TASKS, "tdgpt/adapters", "doctor/link", "doctor/families"])
+def test_a_task_is_named_by_its_record_alone(module: str) -> None:
+    nodes = ast.walk(ast.parse((HERE.parent / f"src/tsfm/{module}.py").read_text()))
+    strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert not strings & {"forecast", "imputation"}

@@ -1,4 +1,4 @@
-"""What an engine tells about itself: GET /v1/models, STATUS= and the journal."""
+"""The facts of an engine: its entry in GET /v1/models, and its line in STATUS= and the journal."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def summary(card: Card, model: Model, folder: Path | None) -> str:
 
 
 def weights(card: Card, folder: Path | None) -> str:
-    """Where the model's numbers came from: the file of its weights."""
+    """The file of the model's weights."""
     if not folder:
         return f"the weights in the package of {card.name}"
     names = [checkpoint.files[-1] for checkpoint in card.checkpoints]

@@ -132,7 +132,7 @@ def finish(request: ImputationRequest, filled: FloatArray) -> dict[str, object]:
     gaps = np.isnan(request.target)
     values = placed(np.where(gaps, np.asarray(filled, np.float64), request.target), request.origin)
     if request.given is not None:
-        values = [value if gap else came for value, gap, came in zip(values, gaps, request.given, strict=True)]
+        values = [value if gap else observed for value, gap, observed in zip(values, gaps, request.given, strict=True)]
     fields = {"status": "success", "ts": request.times, "target": values, "mask": gaps.astype(np.uint8)}
     return fields | ({"warnings": list(request.warnings)} if request.warnings else {})
 

@@ -1,6 +1,6 @@
-"""What a model can be asked to do: one record for each task, the same for HTTP, OpenAPI, engine and TDgpt.
+"""The tasks of models: one record for each, the same for HTTP, OpenAPI, engine and TDgpt.
 
-The record itself is light: numpy is imported only when a task's steps are asked for, so that the registration with
+The record itself is light: numpy is imported only with a task's steps, so that the registration with
 TDgpt can read it under any Python. To add a task, write a module with the five functions of ``Steps`` and register a
 ``Task`` here; nothing else needs to know its name.
 """

@@ -95,7 +95,7 @@ def _bisect_on_failure(batch: list[WorkItem], error: Exception) -> None:
 
 def _as_ours(error: Exception, series: Series) -> TsfmError:
     past, future = series.schema
-    # torch tells a failed allocation on CPU only by its text.
+    # torch has no exception class for a failed allocation on CPU; only the text says so.
     if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
         size = f"{len(series)} points and {past + future} covariates"
         ours: TsfmError = OutOfMemory(f"the model ran out of memory on one series of {size}")
