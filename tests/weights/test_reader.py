@@ -202,6 +202,6 @@ def test_what_cannot_be_downloaded_again_is_removed_only_by_name(box: Box, tmp_p
 
 def test_list_and_verify_need_no_package_at_all() -> None:
     names = ", ".join(f"tsfm.cli.commands.{name}" for name in ("verify", "remove", "import_", "pull"))
-    source = str(Path(checkpoints.__file__).parents[1])
+    source = str(Path(checkpoints.__file__).parents[2])
     program = f"import sys; sys.path.insert(0, {source!r}); import tsfm.weights.checkpoints, {names}"
     subprocess.run([sys.executable, "-I", "-S", "-c", program], check=True)
