@@ -1,8 +1,8 @@
 """MOMENT-1 through momentfm 0.1.4 (``MOMENTPipeline`` for reconstruction).
 
-The pipeline takes one window, 512 points in the published checkpoints, and hides every patch of 8 points with a gap
-in it. It has no plan for longer series, and none for a window without a whole patch: it answers that from nothing. It
-adds an absolute epsilon to the deviation, so small units are flattened.
+The pipeline takes one window, 512 points in the published checkpoints, and masks every patch of 8 points that has a
+gap. It does not split longer series into windows, and it does not check that a window has a whole patch: without one,
+the model sees nothing. It adds an absolute epsilon to the deviation, so small units are flattened.
 """
 
 from __future__ import annotations

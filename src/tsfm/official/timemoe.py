@@ -1,9 +1,9 @@
 """Time-MoE through its published modelling code, as sktime 1.2.0 brings it (``sktime.libs.timemoe``).
 
-The code has no forecast of its own that runs with today's transformers, so ``forecast`` is the loop of the model card
-over the model's forward pass: normalise by mean and deviation, then feed back what the largest fitting head gives.
-It predicts points only, knows no gaps, and answers NaN for a constant series. sktime's own forecaster is not used: it
-is wrong beyond one step.
+The code's own ``generate`` does not run with the locked transformers, so ``forecast`` is the loop of the model card
+over the forward pass: normalise by mean and deviation, then feed back the output of the largest head that fits. The
+code predicts points only, has no input for gaps, and returns NaN for a constant series. sktime's own forecaster is
+wrong beyond one step and is not used.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """TimesFM 2.0 through timesfm 1.3.0 (``TimesFm.forecast``).
 
-The package drops a gap at the start, interpolates inner gaps, and scales a series by its first patch in float32: one
-that never moves there is scaled by rounding noise. It reads no configuration, so the sizes come from the tensors.
+The package drops a gap at the start, interpolates inner gaps and fills a gap at the end with the last value. It scales
+a series by its first patch in float32, so a constant first patch is scaled by rounding noise. It reads no
+configuration, so the sizes come from the tensors.
 """
 
 from __future__ import annotations
