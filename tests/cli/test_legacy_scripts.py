@@ -231,7 +231,7 @@ def test_an_environment_whose_python_is_another_ones_is_told_and_not_entered_for
 
 @pytest.mark.parametrize(
     ("own", "reason"),
-    [(False, "does not run in its own environment"), (True, "no pandas in ")],
+    [(False, "does not run in its own environment"), (True, "pandas, which reads tables, is missing in ")],
     ids=["foreign", "empty"],
 )
 def test_an_environment_for_the_command_line_that_cannot_be_used_is_entered_once(own, reason, tmp_path):

@@ -63,7 +63,7 @@ def test_the_third_generation_gets_the_hyphenated_name_as_well() -> None:
 def test_the_fourth_generation_gets_port_and_endpoint() -> None:
     edit = registered(G4, CHRONOS)
     assert 'models["chronos"]["port"] = 6038\nmodels["chronos"]["endpoint"] = "/ds_predict"\n' in edit.text
-    assert "chronos was http://127.0.0.1:6063/ds_predict, where nothing else answers" in edit.notes[0]
+    assert "chronos was http://127.0.0.1:6063/ds_predict, where no service answers" in edit.notes[0]
     assert registered(edit.text, CHRONOS).notes == []
 
 

@@ -243,7 +243,7 @@ def test_the_clis_output_is_judged_as_its_exit_status_is_always_0(said: str, hos
 
 def test_a_cli_that_hangs_is_ended_with_its_children(host: Host) -> None:
     taos(host, "sleep 600 & wait")
-    with pytest.raises(database.Trouble, match="no end within the time"):
+    with pytest.raises(database.Trouble, match="did not end within its time limit"):
         update(1)
 
 

@@ -88,8 +88,7 @@ def test_somebodys_own_url_is_respected_and_told() -> None:
     edit = registered(text, CHRONOS)
     assert edit.text == text
     assert edit.notes == [
-        "taosanode.ini: line 2: chronos = http://10.1.1.1:80/x is kept; take that out and run `tsfm register` "
-        "to use http://127.0.0.1:6038/ds_predict"
+        "taosanode.ini: line 2: chronos = http://10.1.1.1:80/x is kept; to use to use http://127.0.0.1:6038/ds_predict"
     ]
 
 
@@ -163,7 +162,7 @@ def test_a_shipped_url_that_nothing_answers_on_gives_way_and_comes_back(
     text = eol.join(rows).removesuffix(eol) + end
     edit = registered(text, CHRONOS)
     assert read(edit.text) == {"chronos": CHRONOS.url, "other": "1"}
-    assert "where nothing else answers; now http://127.0.0.1:6038/ds_predict" in edit.notes[0]
+    assert "where no service answers; now it is http://127.0.0.1:6038/ds_predict" in edit.notes[0]
     again = registered(edit.text, CHRONOS)
     assert (again.text, again.notes) == (edit.text, [])
     assert unregistered(edit.text) == text

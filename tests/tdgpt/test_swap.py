@@ -65,7 +65,7 @@ def test_what_another_process_writes_meanwhile_stays(
 def test_a_file_that_changed_since_it_was_read_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "taosanode.ini"
     path.write_bytes(b"theirs, newer")
-    with pytest.raises(files.Changed, match="somebody else is writing it; run `tsfm register` again"):
+    with pytest.raises(files.Changed, match="another program is writing it; run `tsfm register` again"):
         files.replace(path, b"theirs, older", b"ours")
     assert path.read_bytes() == b"theirs, newer"
     path.unlink()
@@ -127,7 +127,7 @@ def test_a_writer_that_does_not_finish_keeps_its_file(host: Host, monkeypatch: p
     with config.open("a") as writer:
         outcome = reconcile.register()
         assert outcome.refused == [
-            f"{config}: somebody else is writing it; run `tsfm register` again when that is done"
+            f"{config}: another program is writing it; run `tsfm register` again when that is done"
         ]
         writer.write("# at last\n")
     assert config.read_text().endswith("# at last\n")
@@ -167,7 +167,7 @@ def test_a_template_is_not_laid_over_the_file_that_tdgpt_brings_meanwhile(
         create(path, data, mode, anew)
 
     monkeypatch.setattr(files, "create", late)
-    assert "somebody else is writing it" in reconcile.register().refused[0]
+    assert "another program is writing it" in reconcile.register().refused[0]
     assert config.read_text() == "[theirs]\n"
 
 

@@ -1,4 +1,4 @@
-"""Ask a model's service over HTTP as `tsfm forecast` does: who is it, what may be asked, and the answer, checked."""
+"""The HTTP client of `tsfm forecast`: reads the model's facts and limits, sends a request, checks the answer."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tsfm.system.loopback import Broken, Reply, Unreachable, exchange
 
 LOOK_S = 10.0  # a service answers a GET at once, however busy its model is
 WAIT_S = 120.0
-SOON_S, LATEST_S = 0.1, 10.0  # how often a service that loads is asked again
+SOON_S, LATEST_S = 0.1, 10.0  # shortest and longest pause between two requests to a service that loads
 ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared with, never bound
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """The checked answer: ``horizon`` finite numbers each, and what the service tells with them."""
+    """The checked answer: three lists of ``horizon`` finite numbers, and the service's warnings."""
 
     median: list[float]
     lower: list[float]
@@ -33,7 +33,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Target:
-    """A service by its address, the family that must be there, and what is sent to be let in."""
+    """A service: the family that must answer there, its address, and the token for it."""
 
     card: Card
     base: str
@@ -51,7 +51,7 @@ class Target:
 
 
 def target(card: Card, settings: Settings) -> Target:
-    """Where tsfm.ini says that the family is served.
+    """The service of the family, from tsfm.ini.
 
     Raises:
         ConfigError: the token's file cannot be read.
@@ -76,11 +76,11 @@ def _token(family: str, file: str | None) -> str:
 
 
 def facts(service: Target) -> dict[str, object]:
-    """What GET /v1/models tells of the family's model, whatever its state.
+    """The answer of GET /v1/models about the family's model, ready or not.
 
     Raises:
-        Unreachable: nobody listens there.
-        ConfigError: another server or family holds the port, or we are not let in.
+        Unreachable: nothing listens there.
+        ConfigError: another server or family uses the port, or the service refuses us.
     """
     family, base = service.card.name, service.base
     try:
@@ -89,7 +89,7 @@ def facts(service: Target) -> dict[str, object]:
         raise ConfigError(f"{error}; {_other(family)}") from None
     if reply.status == 401:
         remedy = "its token_file holds another token" if service.token else "token_file is not set here"
-        raise ConfigError(f"{base} asks for a token: {remedy}; see [{family}] of tsfm.ini")
+        raise ConfigError(f"{base} requires a token: {remedy}; see [{family}] of tsfm.ini")
     if reply.status == 403:
         raise ConfigError(f"{base} refuses this host: {sentence(reply)}; add it to allow in [{family}] of tsfm.ini")
     if reply.status == 503:
@@ -107,13 +107,13 @@ def facts(service: Target) -> dict[str, object]:
 
 
 def wait(service: Target, starting: Callable[[], None] | None = None) -> dict[str, object]:
-    """The model's facts once it is ready; says on stderr what is waited for.
+    """Wait until the model is ready and return its facts; stderr shows what it waits for.
 
     Args:
-        starting: the service is one that may not listen yet; called before each look, raises when it never will.
+        starting: given if the service may not listen yet; called before each request, raises if it never will.
 
     Raises:
-        Unreachable: nobody listens there, or no longer.
+        Unreachable: nothing listens there, or not any more.
         TsfmError: not ready within WAIT_S.
     """
     began, pause, said = time.monotonic(), SOON_S, LATEST_S if starting else 0.0
@@ -133,7 +133,7 @@ def wait(service: Target, starting: Callable[[], None] | None = None) -> dict[st
         if passed >= said:
             print(f"{service.base}: {sentence(ready)}; waiting, {passed:.0f} of {WAIT_S:.0f} s", file=sys.stderr)
             said = passed + LATEST_S
-        time.sleep(pause)  # readiness cannot be waited for, only asked for
+        time.sleep(pause)  # the service sends no event when it is ready
         pause = min(pause * 1.5, _retry_after(ready))
     raise TsfmError(
         f"{service.base} was not ready after {WAIT_S:.0f} s; see: systemctl status tsfm@{service.card.name}"
@@ -141,11 +141,11 @@ def wait(service: Target, starting: Callable[[], None] | None = None) -> dict[st
 
 
 def forecast(service: Target, fields: dict[str, object], horizon: int, timeout_s: float) -> Forecast:
-    """POST a request, again where the service asks for it, and check the answer.
+    """POST a request, repeat it after 429 or 503, and check the answer.
 
     Raises:
-        Refused: what the service said was wrong with the request.
-        TsfmError: the answer is not one of a forecast.
+        Refused: the service refuses the request; the sentence is its own.
+        TsfmError: the answer is no forecast.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -164,11 +164,11 @@ def forecast(service: Target, fields: dict[str, object], horizon: int, timeout_s
 
 
 class Refused(TsfmError):
-    """What the service said, in the words of its HTTP fields."""
+    """The service's own sentence, which names fields of the HTTP request."""
 
 
 def sentence(reply: Reply) -> str:
-    """The reason in an answer that is no success."""
+    """The reason in an answer other than 200."""
     said = _fields(reply).get("error")
     return said if isinstance(said, str) else f"HTTP status {reply.status}"
 
@@ -185,7 +185,7 @@ def _finite(values: Sequence[object]) -> bool:
 
 
 def _fields(reply: Reply) -> dict[str, object]:
-    """The JSON object in an answer; an empty one where there is none."""
+    """The JSON object in an answer; empty when the body is none."""
     try:
         value = json.loads(reply.body)
     except (ValueError, RecursionError):
@@ -199,4 +199,4 @@ def _retry_after(reply: Reply) -> float:
 
 
 def _other(family: str) -> str:
-    return f"stop what listens there, or set another port in [{family}] of tsfm.ini"
+    return f"stop that server, or set another port in [{family}] of tsfm.ini"

@@ -1,4 +1,4 @@
-"""How many digits a person needs: as many as tell neighbouring values apart, and one more."""
+"""Chooses how many digits are shown: enough to distinguish neighbouring values, and one more."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_DIGITS = 17  # a double holds no more
 
 
 def step(values: Sequence[float], *widths: float) -> float:
-    """The size of what must be told apart: the middle one of the values' steps, or a smaller width; 0: nothing."""
+    """The smallest difference that must stay visible: the median step of the values, or a smaller width; 0: none."""
     known = [value for value in values if math.isfinite(value)]
     steps = [abs(b - a) for a, b in pairwise(known) if b != a and math.isfinite(b - a)]
     sizes = [median(steps)] if steps else []
@@ -20,9 +20,9 @@ def step(values: Sequence[float], *widths: float) -> float:
 
 
 def form(smallest: float, largest: float) -> str:
-    """A format for numbers up to ``largest`` in size of which ``smallest`` is a step that must be seen."""
+    """A format for numbers up to ``largest`` in size that shows differences of ``smallest``."""
     if not smallest:
-        return ".15g"  # all the same, whose digits are its own
+        return ".15g"  # all values are equal: show their digits
     place = math.floor(math.log10(smallest)) - 1  # of the last digit that is shown
     if -place <= MOST_DECIMALS and largest < LARGEST_FIXED:
         return f".{max(-place, 0)}f"

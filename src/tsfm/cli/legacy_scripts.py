@@ -1,10 +1,10 @@
-"""What the server scripts' arguments mean: ``python -m tsfm.cli.legacy_scripts FAMILY [ARGUMENT...]``.
+"""Translates the arguments of TDgpt's server scripts: ``python -m tsfm.cli.legacy_scripts FAMILY [ARGUMENT...]``.
 
 ``chronos-server.py``                             the smallest model, downloaded on first start
 ``chronos-server.py 2``                           the model of that index; also ``-i 2``, ``--model-index 2``
-``chronos-server.py FOLDER MODEL True``           loads from the folder, downloads into it what is not there,
+``chronos-server.py FOLDER MODEL True``           loads from the folder, downloads missing files into it,
                                                   from the mirror if True; also ``--enable-ep``
-``tdtsfm-server.py FOLDER --action server``       as TDgpt's launcher calls that one
+``tdtsfm-server.py FOLDER --action server``       as TDgpt's launcher calls this script
 ``... -f FOLDER -n MODEL``                        also ``--model-folder``, ``--model-name``
 
 Each form takes ``--host``, ``--port`` and the other options of ``tsfm serve``.
@@ -25,14 +25,14 @@ from tsfm.cli.commands import serve
 from tsfm.errors import TsfmError, UsageError
 
 _ALSO = {"model_folder": ["-f"], "checkpoint": ["-n", "-i", "--model-index"]}
-"""What scripts call the options of ``tsfm serve`` as well; an index is as good as a name."""
+"""Further names of options of ``tsfm serve`` in the scripts; a checkpoint may be given by index or name."""
 _WORDS = {"model_folder": "the model's folder", "checkpoint": "the model"}
 _OPTIONS = list(dict.fromkeys([*_WORDS, *serve.OPTIONS]))
 _FLAGS = [*(flag for name in _OPTIONS for flag in (serve.flag(name), *_ALSO.get(name, []))), "--enable-ep", "--action"]
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaint is one sentence of ours."""
+    """A parser that raises its error as one sentence."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message}")
@@ -42,7 +42,7 @@ def translate(family: str, words: Sequence[str]) -> tuple[list[str], bool]:
     """The arguments of ``tsfm serve`` for those of a server script, and whether to use the mirror.
 
     Raises:
-        UsageError: not one of the documented forms; the sentence names what is not understood.
+        UsageError: not one of the documented forms; the sentence names the argument.
     """
     card = families.find(family)
     if {"-h", "--help"} & set(words):
@@ -57,7 +57,7 @@ def translate(family: str, words: Sequence[str]) -> tuple[list[str], bool]:
             raise UsageError(f"{parser.prog}: {value!r} and {getattr(said, name)!r} are both given as {_WORDS[name]}")
     chosen = {name: getattr(said, name) for name in _OPTIONS} | places
     if not card.checkpoints:
-        # Its weights are in its package; launchers name a folder and a model all the same.
+        # Its weights are in its package, but launchers give a folder and a model anyway.
         chosen |= {"model_folder": None, "checkpoint": None}
     arguments = [word for name, value in chosen.items() if value is not None for word in (serve.flag(name), value)]
     mirror = said.enable_ep or (len(said.places) == 3 and _truth(said.places[2]))
@@ -75,7 +75,7 @@ def _parser(name: str) -> _Parser:
 
 
 def _places(card: Card, words: Sequence[str]) -> dict[str, str]:
-    """What the words without a name mean, by the name of the setting."""
+    """The settings given by position, by the name of the setting."""
     if len(words) > 3:
         indexes = ", ".join(f"{i} for {c.name}" for i, c in enumerate(card.checkpoints)) or "none here"
         raise UsageError(
@@ -99,7 +99,7 @@ def _truth(word: str) -> bool:
 
 
 def main(words: Sequence[str]) -> int:
-    """Serve as the script was asked to."""
+    """Serve with the arguments of the script."""
     try:
         arguments, mirror = translate(words[0], words[1:])
     except TsfmError as error:

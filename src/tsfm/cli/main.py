@@ -1,7 +1,7 @@
 """The command ``tsfm``: every file in ``commands/`` is one subcommand.
 
-A command module has a one-line docstring (its help), ``add_arguments(parser)`` and
-``run(args) -> exit code``; it imports what is heavy only inside ``run``.
+A command module has a one-line docstring (its help), ``add_arguments(parser)`` and ``run(args) -> exit code``.
+It imports heavy packages only inside ``run``.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 done, 1 failed, 2 the command line is wrong, 75 try later, 78 the configuration is wrong.
+        The exit code: 0 done, 1 failed, 2 wrong command line, 75 try later, 78 wrong configuration.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names from files, on a terminal without their letters
+        sys.stdout.reconfigure(errors="backslashreplace")  # names from files may have letters that the terminal lacks
     words = list(sys.argv[1:] if argv is None else argv)
     known = commands()
-    # Only the command that is asked for is imported, so that none makes the others slow.
+    # Only the requested command is imported, so that no command slows down another.
     wanted = [words[0]] if words and words[0] in known else list(known)
     parser = _parser({name: _module(known[name]) for name in wanted})
-    args = parser.parse_args(words, argparse.Namespace(words=words))  # for a hand-over, which repeats them
+    args = parser.parse_args(words, argparse.Namespace(words=words))  # a hand-over to another environment repeats them
     try:
         code: int = args.run(args)
     except TsfmError as error:
-        # In the journal an error must be filterable as one.
+        # The prefix makes it an error in the journal, where priorities can be filtered.
         level = "<3>" if "JOURNAL_STREAM" in os.environ else ""
         print(f"{level}tsfm: {error}", file=sys.stderr)
-        systemd.notify(f"STATUS={error}")  # systemctl status goes on showing it after the end
+        systemd.notify(f"STATUS={error}")  # systemctl status shows it even after the process has ended
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader, head(1) say, has seen enough
+    except BrokenPipeError:  # the reader, such as head(1), has closed the pipe
         sys.stderr.close()
         return 0
     return code

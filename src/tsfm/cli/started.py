@@ -1,4 +1,4 @@
-"""A service of one's own for one forecast, that ends with whoever started it."""
+"""Starts a service for one forecast; it ends together with the command that started it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ DRAIN_S = 10
 
 @contextlib.contextmanager
 def running(card: Card, settings: Settings) -> Iterator[tuple[client.Target, dict[str, object]]]:
-    """The family's service and its facts; one is started, and stopped at the end, where nobody listens.
+    """The family's service and its facts. If nothing listens at its address, start a service and stop it at the end.
 
-    One that loads is waited for: a second copy of its model would take as much memory again.
+    A service that is loading is waited for: a second copy of its model would need the same memory again.
 
     Raises:
-        TsfmError: it does not become ready, or another server holds its port.
+        TsfmError: it does not become ready, or another server uses its port.
     """
     service = client.target(card, settings)
     try:
@@ -52,7 +52,7 @@ def _child(card: Card, settings: Settings, port: int) -> Iterator[subprocess.Pop
         command += [flag, value] if value else []
     # sys.path and not just PYTHONPATH: the installed command finds its library by itself.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    environment.pop("NOTIFY_SOCKET", None)  # it is no unit's service
+    environment.pop("NOTIFY_SOCKET", None)  # systemd must not take its messages for ours
     before = signal.signal(signal.SIGTERM, _end)
     process = subprocess.Popen(command, env=environment, preexec_fn=_ends_with(os.getpid()))
     try:
@@ -71,9 +71,9 @@ def _ends_with(parent: int):  # type: ignore[no-untyped-def]
     libc = ctypes.CDLL(None)
 
     def ask_the_kernel() -> None:
-        """In the child before its program begins: SIGTERM to it when the parent is gone, whatever ended that."""
+        """In the child, before its program begins: have the kernel send SIGTERM when the parent ends in any way."""
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # gone in between
+        if os.getppid() != parent:  # it ended before the call
             os._exit(1)
 
     return ask_the_kernel
@@ -86,7 +86,7 @@ def _end(number: int, _: FrameType | None) -> None:
 def _until_ready(service: client.Target, process: subprocess.Popen[bytes]) -> dict[str, object]:
     def alive() -> None:
         if process.poll() is not None:
-            raise TsfmError("the service ended before it was ready; its reason stands above")
+            raise TsfmError("the service ended before it was ready; see its message above")
 
     return client.wait(service, alive)
 

@@ -1,4 +1,4 @@
-"""The states of our units, as systemd tells them."""
+"""Reads the states of our units from systemd."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,StatusTex
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit's state; the words are systemd's."""
+    """A unit's state, in systemd's own words."""
 
     loaded: bool
     active: str
@@ -26,7 +26,7 @@ class Unit:
 
 
 def show(names: Sequence[str]) -> dict[str, Unit] | None:
-    """The units' states by name; None where systemd does not run."""
+    """The units' states, by name; None if systemd does not run."""
     systemctl = shutil.which("systemctl")
     if systemctl is None or not (paths.ROOT / "run/systemd/system").is_dir():
         return None

@@ -1,4 +1,4 @@
-"""Whether the device that the settings name is in this machine, and in this torch."""
+"""Checks that the device in the settings exists on this machine and that torch supports it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from tsfm.errors import ConfigError
 
 
 def check(device: str, source: str) -> None:
-    """Refuse a device that is not there.
+    """Refuse a device that does not exist.
 
     Args:
         device: "cpu", "cuda" or "cuda:N".
-        source: where the setting stands, for the sentence.
+        source: the place of the setting, for the message.
 
     Raises:
         ConfigError: no CUDA in this torch, or no such device.
     """
     if device == "cpu":
         return
-    # Only here: a family that computes without torch starts sooner without it.
+    # Imported here: a family without torch starts faster without it.
     import torch
 
     count = torch.cuda.device_count()

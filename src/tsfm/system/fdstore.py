@@ -1,6 +1,6 @@
-"""The listening socket, which outlives the process: systemd keeps it while the unit restarts.
+"""Keeps the listening socket open across restarts: systemd holds it while the unit restarts.
 
-Who connects in between waits for the next process instead of being refused or cut off. Protocol: FDSTORE= in
+Clients that connect during a restart wait for the new process and are not refused. Protocol: FDSTORE= in
 sd_notify(3), LISTEN_FDS in sd_listen_fds(3); the unit has FileDescriptorStoreMax=1.
 """
 
@@ -16,15 +16,15 @@ FIRST_FD = 3
 
 
 def hand_over(listening: socket.socket) -> None:
-    """Have systemd keep the socket; without systemd nothing happens."""
+    """Give systemd the socket to keep; without systemd nothing happens."""
     notify("FDSTORE=1", f"FDNAME={NAME}", fds=[listening.fileno()])
 
 
 def take_over(host: str, port: int) -> socket.socket | None:
-    """The socket that the process before listened on; None when there is none, or it listens elsewhere."""
+    """The socket of the previous process; None if there is none, or it listens on another address."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return None
-    # They are for this process and for none that it may start.
+    # The variables are for this process, not for its children.
     os.environ.pop("LISTEN_PID")
     count = int(os.environ.pop("LISTEN_FDS", "0"))
     os.environ.pop("LISTEN_FDNAMES", None)

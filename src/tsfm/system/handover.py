@@ -1,4 +1,4 @@
-"""Going on as the same command in another Python environment, at most once for each environment."""
+"""Continues the same command in another Python environment, at most once for each environment."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tsfm import paths
 from tsfm.errors import ConfigError
 
 MARK = "TSFM_ENTERED"
-"""In the environment of a process that was just handed over: the interpreter it was handed to."""
+"""The environment variable that names the interpreter to which a process was handed over."""
 
 
 def enter(python: Path, words: Sequence[str]) -> None:
-    """Go on as ``python -m tsfm WORDS``; return at once where this process runs in that environment already.
+    """Continue as ``python -m tsfm WORDS``; return at once if this process already runs in that environment.
 
     Args:
         python: the environment's own ``bin/python``.
         words: the command's arguments, as ``tsfm`` takes them.
 
     Raises:
-        ConfigError: the process was handed over already, yet this is another environment.
+        ConfigError: the process was handed over once, but still runs in another environment.
     """
     came = os.environ.pop(MARK, None)
     home = python.parent.parent
@@ -33,7 +33,7 @@ def enter(python: Path, words: Sequence[str]) -> None:
             f"{python} does not run in its own environment {home}, but in {sys.prefix}: "
             "reinstall the package that brought it"
         )
-    # PYTHONSAFEPATH: a folder named tsfm where the command was typed is not ours.
+    # PYTHONSAFEPATH: do not import a folder named tsfm in the current directory.
     ours = {"PYTHONPATH": str(paths.LIB), "PYTHONSAFEPATH": "1", MARK: str(python)}
     try:
         os.execve(python, [str(python), "-B", "-m", "tsfm", *words], os.environ | ours)  # noqa: S606

@@ -1,6 +1,6 @@
 """One HTTP request to a service on this network, by http.client: no proxy, no redirect, a bounded answer.
 
-urllib sends requests for 127.0.0.1 to whatever http_proxy names, and believes what comes back from there.
+urllib would send requests for 127.0.0.1 to the proxy in http_proxy and take the proxy's answer for the service's.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ LARGEST_ANSWER = 256 << 20
 
 
 class Unreachable(TsfmError):
-    """Nobody accepts connections there."""
+    """Connections to the address are refused or time out."""
 
 
 class Broken(TsfmError):
-    """Somebody is there, but no whole HTTP answer came in time."""
+    """A server accepted the connection, but no complete HTTP answer came in time."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def exchange(
     except TimeoutError:
         raise Broken(f"{url} did not answer within {timeout_s:g} s") from None
     except http.client.IncompleteRead:
-        raise Broken(f"{url}: the answer broke off before its end") from None
+        raise Broken(f"{url}: the connection closed before the end of the answer") from None
     except http.client.HTTPException as error:
         raise Broken(f"{url} does not speak HTTP: {type(error).__name__}") from None
     except OSError as error:
@@ -66,7 +66,7 @@ def exchange(
 
 
 def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
-    # A socket's timeout starts anew with each byte; the deadline does not.
+    # The timeout of a socket starts again with each byte; the deadline does not.
     pieces, size = [], 0
     while piece := response.read1(1 << 20):
         pieces.append(piece)

@@ -1,4 +1,4 @@
-"""Who holds a TCP port on this host, from /proc alone: no tool has to be installed."""
+"""Finds the process that listens on a TCP port of this host, from /proc alone."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Listener:
 
 
 def holder(port: int, proc: Path = PROC) -> str | None:
-    """Who listens on ``port``: "pid 123 (python3 timemoe-server.py)".
+    """The process that listens on ``port``: "pid 123 (python3 timemoe-server.py)".
 
-    Other users' processes hide their sockets from all but root; then the answer is
-    "a process of user NAME". None: nobody listens, or the host does not tell.
+    Only root can see the sockets of other users' processes; others get "a process of user NAME". None: no process
+    listens, or /proc does not show it.
     """
     sockets = {listener.inode: listener for listener in listeners(proc) if listener.port == port}
     if not sockets:
@@ -60,8 +60,8 @@ def listeners(proc: Path = PROC) -> list[Listener]:
 
 
 def _sockets_of_processes(proc: Path) -> Iterator[tuple[str, int]]:
-    """(pid, inode) of every socket whose owner we are allowed to see; processes may end meanwhile."""
-    # systemd keeps our services' sockets as well, and is not who serves them: process 1 comes last.
+    """(pid, inode) of every socket that we may see; processes may end meanwhile."""
+    # systemd holds our services' sockets too, but does not serve them: process 1 comes last.
     for pid in sorted((entry.name for entry in proc.iterdir() if entry.name.isdigit()), key=lambda pid: pid == "1"):
         folder = proc / pid / "fd"
         with contextlib.suppress(OSError):
@@ -73,7 +73,7 @@ def _sockets_of_processes(proc: Path) -> Iterator[tuple[str, int]]:
 
 
 def _command(process: Path) -> str:
-    """The command line, its folders taken off, cut to a line's length."""
+    """The command line without folders, cut to ``_LONGEST`` characters."""
     try:
         words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
         words = [word for word in words if word] or [(process / "comm").read_text().strip()]

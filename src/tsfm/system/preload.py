@@ -1,7 +1,7 @@
-"""Map torch's big library while the rest of the service is imported and bound.
+"""Maps torch's large library while the rest of the service is imported and bound.
 
-``import torch`` would do it with the interpreter held: for half a second nobody could be answered,
-and the database gives a status probe 100 ms.
+``import torch`` would map it while it holds the interpreter lock: for half a second no request could be answered,
+and the database allows 100 ms for a status probe.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import threading
 from pathlib import Path
 
 log = logging.getLogger(__name__)
-# Read when the library is mapped, so set before; what the environment says already stays.
+# The library reads these when it is mapped, so they are set before. Values from the environment win.
 TORCH = {
-    # Threads that wait for their next piece of work spin for milliseconds by default, on CPUs that requests need to
-    # be read and answered.
+    # By default threads that wait for work spin for milliseconds, on CPUs that are needed to read and answer requests.
     "GOMP_SPINCOUNT": "1000",
-    # Products prepared for each shape that came, kept twice (by torch's ideep in each thread, and by oneDNN): at 1,024
-    # each, half a GiB after some hundred requests of all lengths. What only ideep has lost takes 10 µs to make again.
+    # Two caches of products prepared for each shape: torch's ideep has one in each thread, oneDNN has another. With
+    # 1,024 entries each they need half a GiB after some hundred requests of different lengths. An entry that only
+    # ideep has dropped is made again in 10 µs.
     "LRU_CACHE_CAPACITY": "8",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
 }
@@ -30,7 +30,7 @@ _thread: threading.Thread | None = None
 
 
 def begin() -> None:
-    """Map it on a thread of its own; where there is no torch, nothing happens."""
+    """Map it on a separate thread; without torch nothing happens."""
     global _thread
     for name, value in TORCH.items():
         os.environ.setdefault(name, value)
@@ -39,7 +39,7 @@ def begin() -> None:
 
 
 def finish() -> None:
-    """Wait for it, if it ever began: an import meanwhile would wait too, but with the interpreter held."""
+    """Wait for it, if it was started: an import would wait as well, but would hold the interpreter lock."""
     if _thread:
         _thread.join()
 
@@ -49,7 +49,7 @@ def _map() -> None:
     if not found or not found.submodule_search_locations:
         return
     library = Path(found.submodule_search_locations[0]) / "lib" / "libtorch_cpu.so"
-    # Not ctypes.CDLL(library), which maps with the interpreter held: a call of a C function lets go of it.
+    # Not ctypes.CDLL(library), which holds the interpreter lock while it maps; a call of a C function releases it.
     dlopen = ctypes.CDLL(None).dlopen
     dlopen.restype = ctypes.c_void_p
     if not dlopen(os.fsencode(library), os.RTLD_LAZY):

@@ -1,4 +1,4 @@
-"""Running another program for a limited time, with all that it starts."""
+"""Runs another program, and everything that it starts, for a limited time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tsfm.errors import TsfmError
 
 
 class NotInTime(TsfmError):
-    """The program was still running when its time was up; it has been ended."""
+    """The program was still running after its time limit and was killed."""
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """One limit for several waits."""
+    """One time limit for several waits."""
 
     at: float
 
@@ -29,7 +29,7 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Seconds, never quite 0, so that it can be given to anything as a timeout."""
+        """Seconds left, at least 0.05, so that any function takes it as a timeout."""
         return max(self.at - time.monotonic(), 0.05)
 
     @property
@@ -43,10 +43,10 @@ def run(
     """(exit status, stdout and stderr together).
 
     Raises:
-        NotInTime: it ran longer than allowed.
+        NotInTime: it ran longer than the deadline allows.
         OSError: it cannot be started.
     """
-    # A session of its own: children that hold the pipe open end with it.
+    # It gets a session of its own, so that children which keep the pipe open can be killed with it.
     process = subprocess.Popen(
         words,
         stdin=subprocess.PIPE,
@@ -64,5 +64,5 @@ def run(
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-            raise NotInTime(f"{words[0]}: no end within the time it was given") from None
+            raise NotInTime(f"{words[0]}: did not end within its time limit") from None
     return process.returncode, said

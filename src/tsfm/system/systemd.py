@@ -1,4 +1,4 @@
-"""Talk to systemd over $NOTIFY_SOCKET (sd_notify(3)): readiness, status, watchdog."""
+"""Sends readiness, status and watchdog messages to systemd over $NOTIFY_SOCKET (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def notify(*fields: str, fds: Sequence[int] = ()) -> bool:
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
         try:
-            # Not socket.send_fds: Python 3.11's forgets the address.
+            # Not socket.send_fds: in Python 3.11 it ignores the address.
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
             channel.sendmsg(["\n".join(fields).encode()], rights, 0, address)
         except OSError as error:

@@ -1,7 +1,7 @@
-"""Making TDgpt find the installed families, and taking that back byte for byte.
+"""Registers the installed families with TDgpt, and removes the registration byte for byte.
 
-``endpoints`` says what is to be registered, ``ini`` and ``pyconf`` edit the two kinds of TDgpt's
-configuration in memory, ``marks`` keeps our lines apart from everybody else's, ``files`` replaces a file
-safely, ``adapters`` and ``scripts`` put files into TDgpt's tree, ``step`` does all of that once,
-idempotently, and ``anode`` and ``database`` tell the running system.
+``endpoints`` decides what is registered. ``ini`` and ``config_py`` edit the two kinds of TDgpt configuration in
+memory, ``marks`` separates our lines from everybody else's, and ``files`` replaces a file safely. ``adapters``
+writes files into TDgpt's tree. ``reconcile`` does all of that in one idempotent step; ``anode`` and ``database``
+inform the running system.
 """

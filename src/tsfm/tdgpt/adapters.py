@@ -1,6 +1,6 @@
-"""Files in TDgpt's own tree, so that SQL knows models that TDgpt does not, and our server scripts.
+"""Adapters in TDgpt's own tree, so that SQL knows models that TDgpt does not, and our server scripts.
 
-TDgpt's upgrade removes both; ``place`` puts back what is missing and says what it did.
+An upgrade of TDgpt removes both; ``tsfm register`` writes them again.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def wanted(library: Path, endpoints: Sequence[Endpoint]) -> tuple[dict[Path, byt
 
 
 def ours(library: Path) -> list[Path]:
-    """The adapters that we placed, by their first line."""
+    """The adapters that we wrote, known by their first line."""
     placed = []
     folders = filter(None, (folder(library, task) for task in tasks.names()))
     for path in sorted(path for place in folders for path in place.glob("*.py")):
@@ -84,9 +84,9 @@ def ours(library: Path) -> list[Path]:
 
 
 def check(library: Path, source: bytes, path: Path) -> str:
-    """Compile the adapter with the interpreter that will import it, where that is root's alone to change.
+    """Compile the adapter with the interpreter that will import it, if only root can change that interpreter.
 
-    Returns: what to tell of an interpreter that was not run; "" when one was, or there is none.
+    Returns: a note about an interpreter that was not run; "" when one was run, or none exists.
 
     Raises:
         Refused: it does not compile there. An older TDgpt would not start with such a file.
@@ -115,7 +115,7 @@ def _compile(python: trust.Walk, source: bytes, path: Path) -> None:
     words = [str(python.real), "-I", "-S", "-c", code]
     held = python.descriptor
     try:
-        # What was looked at is what runs, whatever its name leads to by now.
+        # The file that was checked is the file that runs, even if its name leads elsewhere by now.
         done = subprocess.run(
             words, executable=f"/proc/self/fd/{held}", pass_fds=[held], input=source, capture_output=True, timeout=5
         )
@@ -127,7 +127,7 @@ def _compile(python: trust.Walk, source: bytes, path: Path) -> None:
 
 
 def _foreign_library(python: Path) -> str:
-    """Why what the interpreter loads before anything else is others' to change; "" when it is not."""
+    """Why other users can change what the interpreter loads first; "" when they cannot."""
     for folder in (python.parent.parent / "lib", python.parent.parent / "lib64"):
         for place in (folder, *folder.glob("python3*"), *folder.glob("libpython3*")):
             try:

@@ -1,4 +1,4 @@
-"""The running anode: restarting it, waiting for it, asking what it lists."""
+"""Restarts the anode, waits until it answers, and asks which algorithms it lists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tsfm.tdgpt.host import UNIT, Anode
 
 
 class AnodeTrouble(TsfmError):
-    """The anode does not do what we need."""
+    """The anode could not be restarted or asked; ``remedy`` is the next step."""
 
     def __init__(self, text: str, remedy: str = f"run: systemctl restart {UNIT}") -> None:
         super().__init__(text)
@@ -26,7 +26,7 @@ class AnodeTrouble(TsfmError):
 def restart(address: tuple[str, int], deadline: Deadline) -> str:
     """Restart TDgpt if it runs, and wait until it answers.
 
-    Returns: what was done, for a person.
+    Returns: one sentence about what was done.
 
     Raises:
         AnodeTrouble: it did not come back in time.
@@ -47,12 +47,12 @@ def restart(address: tuple[str, int], deadline: Deadline) -> str:
     while not reachable(address):
         if deadline.passed:
             raise AnodeTrouble(f"{UNIT} restarted, but port {address[1]} does not answer yet; {remedy}")
-        time.sleep(0.1)  # a port cannot be waited for
+        time.sleep(0.1)  # there is no event for a port that opens
     return f"{UNIT} restarted"
 
 
 def reachable(address: tuple[str, int]) -> bool:
-    """Whether somebody accepts connections there."""
+    """Whether connections to the address are accepted."""
     try:
         socket.create_connection(address, timeout=1).close()
     except OSError:
@@ -61,17 +61,17 @@ def reachable(address: tuple[str, int]) -> bool:
 
 
 def listed(where: Anode, timeout_s: float = 3) -> set[str]:
-    """The names that the anode's /list has.
+    """The names of the algorithms in the anode's answer to /list.
 
     Raises:
-        AnodeTrouble: no such answer.
+        AnodeTrouble: no answer, or not such a list.
     """
     try:
         return _listed(where, bool(where.tls), timeout_s)
     except AnodeTrouble:
         if where.tls is not None:
             raise
-    # Only running its configuration would tell whether it has a certificate.
+    # Whether it has a certificate is unknown without running its configuration: try TLS as well.
     return _listed(where, True, timeout_s)
 
 
@@ -95,15 +95,15 @@ def _listed(where: Anode, tls: bool, timeout_s: float) -> set[str]:
 
 def _context(where: Anode) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False  # it is reached by its address, and certificates name hosts
+    context.check_hostname = False  # we connect to its address, and certificates contain host names
     if where.host in ("localhost", "::1") or where.host.startswith("127."):
-        # Loopback only: nobody stands between, and an anode's own certificate is signed by nobody that we know.
-        # Old versions and short keys that its `ssl_version` and `ciphers` allow are fine there as well.
+        # On loopback nobody can intercept, and an anode's own certificate has no known authority. Old versions and
+        # short keys, which its `ssl_version` and `ciphers` may allow, are accepted there as well.
         context.verify_mode = ssl.CERT_NONE
         context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
         context.set_ciphers("ALL:@SECLEVEL=0")
     elif where.certificate:
-        # Exactly the certificate that its configuration names.
+        # Accept only the certificate that its configuration names.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.load_verify_locations(where.certificate)
     else:
@@ -115,12 +115,12 @@ def _refusal(place: str, error: ssl.SSLError) -> AnodeTrouble:
     reason = error.reason or str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return AnodeTrouble(
-            f"{place} has another certificate than that of its configuration: {error.verify_message}",
+            f"{place} uses another certificate than its configuration names: {error.verify_message}",
             f"after a change of certfile run: systemctl restart {UNIT}",
         )
     if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
         return AnodeTrouble(
-            f"no list from {place}: it asks for a client's certificate ({reason})",
+            f"no list from {place}: it requires a client certificate ({reason})",
             f"ask it with one: curl -k --cert FILE --key FILE {place}/list",
         )
     return AnodeTrouble(f"{place} does not speak TLS yet, though its configuration has certfile or keyfile ({reason})")

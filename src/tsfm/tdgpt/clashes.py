@@ -1,4 +1,4 @@
-"""Keys that lead to the port of another model: SQL asks for one and reaches the other, and nothing says so."""
+"""Finds keys that lead to the port of another model: SQL would get that model's forecasts without any error."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def find(addresses: Mapping[str, str], wanted: Sequence[Endpoint], source: str) 
     """A sentence for each key whose port is another model's.
 
     Args:
-        addresses: what TDgpt would ask, by key, after our registration.
-        wanted: our families and where they listen.
-        source: the file, for what is told.
+        addresses: the URL that TDgpt uses for each key after our registration.
+        wanted: the endpoints of our families.
+        source: the file's name in messages.
     """
     places = {key: place for key, url in addresses.items() if (place := _place(url))}
     ours = {_place(endpoint.url): endpoint for endpoint in reversed(wanted)}
@@ -72,16 +72,16 @@ def _place(url: str) -> tuple[str, int] | None:
 
 
 def of_ini(text: str, source: str) -> dict[str, str]:
-    """What [tsfm-service] says, by key."""
+    """The URLs in [tsfm-service], by key."""
     return {key: value for key, value in ini.read(text, source).values.items() if "\n" not in value}
 
 
 def of_python(facts: Facts) -> dict[str, str]:
-    """The addresses that TDgpt makes of its globals and, over them, of ``models``."""
+    """The addresses that TDgpt makes of its globals; those of ``models`` win."""
     found: dict[str, str] = {}
     for key, value in facts.names.items():
         if isinstance(value, str) and "://" in value:
-            # Of timemoe_fc and timemoe-fc its client asks for the latter.
+            # If both timemoe_fc and timemoe-fc are set, TDgpt's client uses the latter.
             found = over(found, {key: value}) if "-" in key else over({key: value}, found)
     for family, entry in facts.models.items():
         if isinstance(entry.get("port"), int):
@@ -91,18 +91,18 @@ def of_python(facts: Facts) -> dict[str, str]:
 
 
 def over(base: Mapping[str, str], top: Mapping[str, str]) -> dict[str, str]:
-    """Both, where ``top`` wins for the keys that it has, however these are written."""
+    """Both together; for a key in both, however it is spelled, ``top`` wins."""
     known = {_plain(key) for key in top}
     return {key: value for key, value in base.items() if _plain(key) not in known} | dict(top)
 
 
 def of_text(text: str, source: str, is_python: bool) -> dict[str, str]:
-    """What a configuration of either kind says, by key."""
+    """The URLs in a configuration of either kind, by key."""
     return of_python(pyfacts.read(text, source)) if is_python else of_ini(text, source)
 
 
 def of_adapters(library: Path) -> dict[str, str]:
-    """The addresses that adapters in TDgpt's tree take where its configuration names none, by key."""
+    """The default addresses of the adapters in TDgpt's tree, by key."""
     return {key: url for path in sorted((library / "algo").rglob("*.py")) for key, url in _of_adapter(path)}
 
 
@@ -110,7 +110,7 @@ def _of_adapter(path: Path) -> Iterator[tuple[str, str]]:
     try:
         tree = ast.parse(files.load(path) or b"")
     except (Refused, SyntaxError, ValueError):
-        return  # that is TDgpt's trouble, or somebody else's
+        return  # a file that TDgpt cannot import either
     for kind in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
         set_to: dict[str, str] = {}
         for node in ast.walk(kind):

@@ -1,6 +1,6 @@
 """TDgpt's taosanode.config.py (third and fourth generation): our block at its end.
 
-The file is executed by TDgpt, so later assignments win and nothing above the block is touched.
+TDgpt executes the file, so later assignments win, and nothing above the block is changed.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from tsfm.tdgpt.pyfacts import Facts
 
 _INSTEAD = "# instead of: "
 _COMPUTED = ""
-"""A URL that only running the file would tell."""
+"""A URL that is unknown without running the file."""
 
 
 def register(text: str, wanted: Sequence[Endpoint], source: str) -> Edit:
-    """The text with exactly the wanted families registered, whatever of ours it held before.
+    """The text with exactly these families registered, whatever lines of ours it had before.
 
     Raises:
-        Refused: it is not valid Python; the message says where.
+        Refused: it is not valid Python; the message names the line.
     """
     stripped = marks.strip(text, source)
     base, remarks = marks.ended(stripped.text)
@@ -52,7 +52,7 @@ def _assignments(endpoint: Endpoint, facts: Facts) -> list[str]:
     rows = []
     if endpoint.family in facts.models:
         entry = f'models["{endpoint.family}"]'
-        # TDgpt makes http://127.0.0.1:PORT of the entry; without a port it takes the global below.
+        # TDgpt builds http://127.0.0.1:PORT from the entry; without a port it uses the global below.
         here = endpoint.host in ("127.0.0.1", "localhost")
         rows.append(f'{entry}["port"] = {endpoint.port if here else None}')
         rows.append(f'{entry}["endpoint"] = "{endpoint.path}"')
@@ -60,18 +60,18 @@ def _assignments(endpoint: Endpoint, facts: Facts) -> list[str]:
             return rows
     rows.append(f'{name} = "{endpoint.url}"')
     if not key.isidentifier():
-        # No name in Python, yet what TDgpt's client asks for.
+        # It is no valid name in Python, but TDgpt's client looks it up.
         rows.append(f'globals()["{key}"] = {name}')
     return rows
 
 
 def url(facts: Facts, endpoint: Endpoint) -> str | None:
-    """The URL that TDgpt would use for the key; None when the file says none; "" when it is computed."""
+    """The URL that TDgpt would use for the key; None when the file has none; "" when it is computed."""
     entry = facts.models.get(endpoint.family, {})
     if entry.get("port") is not None:
         path = entry.get("endpoint", "/ds_predict")
         return f"http://127.0.0.1:{entry['port']}{path}" if isinstance(path, str) else _COMPUTED
-    # TDgpt has no other models than those; what is computed may still hold each of them.
+    # TDgpt knows no other models than those; a computed ``models`` may contain any of them.
     if "port" in entry or (facts.computed and endpoint.key in endpoints.KNOWN_KEYS):
         return _COMPUTED
     for name in (endpoint.key, endpoint.key.replace("-", "_")):

@@ -1,4 +1,4 @@
-"""Telling TDengine to ask its anodes again: through taosAdapter's REST, else through the taos CLI."""
+"""Makes TDengine ask its anodes again: through taosAdapter's REST API, else through the taos CLI."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tsfm.tdgpt import trust
 
 SECTION = settings.DATABASE
 LATER = 'taos -s "update all anodes"'
-"""What an operator runs when we could not."""
+"""The command for the operator when the update failed."""
 
 KEYS: dict[str, Key] = {
     "host": Key(host_name, "127.0.0.1", "where taosAdapter and taosd are"),
@@ -36,16 +36,16 @@ KEYS: dict[str, Key] = {
 
 
 class Trouble(TsfmError):
-    """The database said no, or said nothing."""
+    """The database refused the statement or did not answer."""
 
 
 class Unreachable(Trouble):
-    """No database at the other end of this way; another way may lead there."""
+    """No database answers this way; the other way may work."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """How to get at the database; the password shows nowhere."""
+    """How to reach the database; ``repr`` hides the password."""
 
     host: str
     rest_port: int
@@ -62,7 +62,7 @@ def read(file: Path | None = None) -> Access:
         ConfigError: a key is wrong, or the password file is missing or open to others.
     """
     path = file or settings.path()
-    # [DEFAULT] speaks of the services (its host is where they listen): here it is a section like others.
+    # [DEFAULT] is for the services (its host is the address they listen on): it does not apply here.
     section = settings.sections_of(path).get(SECTION, Section(0, {}))
     settings.check_keys(path, SECTION, section, KEYS)
     texts = {name: section.keys[name].value if name in section.keys else key.default for name, key in KEYS.items()}
@@ -88,12 +88,12 @@ def _password(path: Path) -> str:
 
 
 def update_anodes(deadline: Deadline) -> str:
-    """Have the database ask every anode what it offers.
+    """Make the database ask every anode which algorithms it has.
 
-    Returns: what happened, for a person.
+    Returns: one sentence about the result.
 
     Raises:
-        Trouble: it did not happen; the sentence says why, not what to do.
+        Trouble: the update failed; the sentence gives the reason, not the remedy.
         ConfigError: [tdengine] is wrong.
     """
     access = read()
@@ -109,7 +109,7 @@ def update_anodes(deadline: Deadline) -> str:
 
 
 def _update(ask: Callable[[str], int]) -> str:
-    # With no anode the update may hang.
+    # Without any anode the update may hang.
     count = ask("show anodes")
     if not count:
         return "the database has no anode yet; tell it in SQL: CREATE ANODE 'HOST:6035'"
@@ -120,16 +120,16 @@ def _update(ask: Callable[[str], int]) -> str:
 def rest(access: Access, sql: str, deadline: Deadline) -> int:
     """Run a statement through taosAdapter.
 
-    Returns: the number of rows it gave.
+    Returns: the number of rows in the answer.
 
     Raises:
-        Unreachable: nobody there, or not taosAdapter.
-        Trouble: the database refuses.
+        Unreachable: nothing answers there, or something else than taosAdapter.
+        Trouble: the database refuses the statement.
     """
     where = f"taosAdapter at {access.host}:{access.rest_port}"
     connection = http.client.HTTPConnection(access.host, access.rest_port, timeout=min(deadline.left, 5))
     token = base64.b64encode(f"{access.user}:{access.password}".encode()).decode()
-    # A timeout of sockets starts anew with each byte; this one does not.
+    # The timeout of a socket starts again with each byte; this timer does not.
     watch = threading.Timer(deadline.left, _shut, [connection])
     watch.start()
     try:
@@ -173,18 +173,18 @@ def _shut(connection: http.client.HTTPConnection) -> None:
         try:
             sock.shutdown(socket.SHUT_RDWR)
         except OSError:
-            return  # closed meanwhile
+            return  # it is already closed
 
 
 def cli(access: Access, sql: str, deadline: Deadline) -> int:
-    """Run a statement through the taos CLI, whose exit status says nothing.
+    """Run a statement through the taos CLI, whose exit status is 0 even after an error.
 
-    The password goes to its prompt (a bare -p reads it from stdin), never onto its command line.
+    The password is sent to its prompt (a bare -p reads it from stdin), never on its command line.
 
     Returns: the number of rows that it reports.
 
     Raises:
-        Trouble: it failed, or did not end.
+        Trouble: it failed, or did not end in time.
     """
     taos = _trusted(shutil.which("taos") or "taos")
     words = [taos, "-h", access.host, "-P", str(access.native_port), "-u", access.user]

@@ -1,4 +1,4 @@
-"""Which URL each installed family is registered under, and which existing URLs may give way to it."""
+"""The URL under which each installed family is registered, and which existing URLs it may replace."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tsfm import card, paths, settings
 from tsfm.errors import ConfigError
 
 KNOWN_KEYS = frozenset({"tdtsfm_1", "timemoe-fc", "chronos", "moirai", "timesfm", "moment"})
-"""The names that TDgpt's own adapters ask for."""
+"""The keys that TDgpt's own adapters use."""
 
 OURS = "tsfm"
-"""How our services name themselves in HTTP."""
+"""The value of the header ``Server`` in our services' answers."""
 
 _SHIPPED_PORTS = {
     "tdtsfm_1": {6036, 6061},
@@ -25,7 +25,7 @@ _SHIPPED_PORTS = {
     "timesfm": {6061, 6065},
     "moment": {6062, 6066},
 }
-_SHIPPED_FIRST = range(5000, 5005)  # the first generation's ports, whichever the model
+_SHIPPED_FIRST = range(5000, 5005)  # ports of the first generation, for any model
 _SHIPPED_PATHS = {"/ds_predict", "/tdtsfm", "/timemoe", "/imputation"}
 _HERE = {"127.0.0.1", "localhost", "0.0.0.0", "::1"}  # noqa: S104 - compared with, never bound
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
@@ -33,7 +33,7 @@ _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where one family is served, and the name that SQL uses for it."""
+    """The address of one family's service, and the name that SQL uses for it."""
 
     family: str
     key: str
@@ -49,7 +49,7 @@ class Endpoint:
 
 
 def of(family: str) -> Endpoint:
-    """The family's endpoint by its card and tsfm.ini.
+    """The family's endpoint, from its card and tsfm.ini.
 
     Raises:
         ConfigError: tsfm.ini is wrong.
@@ -74,7 +74,7 @@ def installed() -> list[Endpoint]:
 
 
 def may_replace(endpoint: Endpoint, url: str) -> bool:
-    """Whether an existing URL for the key is one that TDgpt ships and that nothing serves."""
+    """Whether an existing URL for the key is one that TDgpt ships and no service answers there."""
     return _is_shipped(endpoint.key, url) and not answers(url)
 
 
@@ -92,11 +92,11 @@ def _is_shipped(key: str, url: str) -> bool:
 
 
 def answers(url: str, timeout_s: float = 0.5) -> bool:
-    """Whether a model service of somebody else is behind the URL.
+    """Whether somebody else's model service answers at the URL.
 
-    404 means another model: two generations of TDgpt and we give some ports to different ones. Our own service
-    there is one that has not been restarted on its new port yet. A server that accepts but stays silent is
-    busy, as the documented scripts are during a forecast.
+    404 means another model: generations of TDgpt and this package give some ports to different models. If our own
+    service answers there, it has not been restarted on its new port yet. A server that accepts the connection but
+    does not answer counts as busy: TDgpt's documented scripts are silent during a forecast.
     """
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)

@@ -1,7 +1,7 @@
-"""Replacing a file of somebody else's: at once or not at all, with its owner and mode, one copy kept.
+"""Replaces another program's file in one step, keeps its owner and mode, and keeps one backup.
 
-Folders are held open while we work in them, so a name is looked up once; a link on the way that another
-user could turn elsewhere is not followed. What somebody else writes meanwhile is never lost: see ``swap``.
+Folders stay open while we work in them, so each name is looked up once. A link on the way that another user could
+change is not followed. What somebody else writes meanwhile is never lost: see ``swap``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def load(path: Path) -> bytes | None:
 
 
 def decode(data: bytes) -> tuple[str, str]:
-    """(byte order mark, the rest as text); any bytes survive the way there and back."""
+    """(byte order mark, the rest as text); ``encode`` restores the same bytes, whatever they are."""
     text = data.decode("utf-8", "surrogateescape")
     return ("\ufeff", text[1:]) if text.startswith("\ufeff") else ("", text)
 
@@ -48,7 +48,7 @@ def encode(text: str) -> bytes:
 
 
 def backup_of(path: Path) -> Path:
-    """Where the copy of a file lies: beside the file that a link leads to."""
+    """The path of a file's backup: in the folder of the real file, if ``path`` is a link."""
     real = path.resolve()
     return real.with_name(real.name + BACKUP)
 
@@ -57,7 +57,7 @@ def replace(path: Path, was: bytes, data: bytes) -> None:
     """Put ``data`` in the place of an existing file, and its former bytes ``was`` into its backup.
 
     Raises:
-        Changed: it no longer holds ``was``: somebody else has written it, and what they wrote stays.
+        Changed: it no longer holds ``was``; what somebody else wrote stays.
         Refused: the file system does not let us.
     """
     try:
@@ -79,7 +79,7 @@ def create(path: Path, data: bytes, mode: int = 0o644, anew: bool = False) -> No
     """Write a file of our own, in its folder that exists.
 
     Args:
-        anew: there is none yet, and one that somebody else makes meanwhile stays.
+        anew: the file must not exist yet; one that somebody else makes meanwhile stays.
 
     Raises:
         Changed: there is one now.
@@ -100,7 +100,7 @@ def create(path: Path, data: bytes, mode: int = 0o644, anew: bool = False) -> No
 
 
 def remove(path: Path) -> None:
-    """Delete a file that may be gone already.
+    """Delete a file if it exists.
 
     Raises:
         Refused: the file system does not let us.
@@ -115,7 +115,7 @@ def remove(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder and those above it, for everybody to read.
+    """Make the folder and its missing parents, readable for everybody.
 
     Raises:
         Refused: the file system does not let us.
@@ -147,7 +147,7 @@ def _opened(path: Path) -> Iterator[tuple[int, Path]]:
 
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[Path]:
-    """The folder under a name that goes on leading to it, whatever is put in its place."""
+    """A path that leads to this folder even if another one takes its name."""
     with _walked(folder) as found:
         yield Path(f"/proc/self/fd/{found.descriptor}")
 
@@ -183,7 +183,7 @@ def _like(descriptor: int, other: int) -> None:
 
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[tuple[int, Path]]:
-    """A new file in the same folder, which only a rename can keep."""
+    """A new temporary file in the same folder; it is deleted unless a rename keeps it."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tsfm", dir=path.parent)
     new = Path(name)
     try:

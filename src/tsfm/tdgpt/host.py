@@ -1,4 +1,4 @@
-"""What of TDgpt is on this host: its generation, its files, its address."""
+"""Finds TDgpt on this host: its generation, its files, its address."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ INI = "taosanode.ini"
 CONFIG = "taosanode.config.py"
 UNIT = "taosanoded.service"
 VARIABLE = "TDGPT_CONF"
-"""Names another configuration, in our environment or in that of TDgpt's unit."""
+"""The variable that names another configuration, in our environment or in that of TDgpt's unit."""
 _PORTS = {"G1": 6090, "G2": 6035, "G3": 6035, "G4": 6035}
 
 
 @dataclass(frozen=True)
 class Anode:
-    """Where the anode answers.
+    """The address of the anode.
 
     Attributes:
-        tls: whether it speaks TLS; None: only running its configuration would tell.
-        certificate: its certificate's file; "" when the configuration does not say it in words.
+        tls: whether it uses TLS; None: unknown without running its configuration.
+        certificate: path of its certificate; "" when the configuration does not contain it as text.
     """
 
     host: str
@@ -43,11 +43,11 @@ class Tdgpt:
     """One installation of TDgpt, or what is left of it.
 
     Attributes:
-        generation: "G1" to "G4"; "" when only the tree is there and does not tell.
-        configs: its configuration files that exist, each once, whatever links lead to it.
-        expected: the configuration that its code reads; None when it does not tell.
-        code: its folder of Python code; None when the tree is gone.
-        anode: where it answers.
+        generation: "G1" to "G4"; "" when only the tree exists and does not show it.
+        configs: its configuration files that exist, each once even if links lead to it.
+        expected: the configuration that its code reads; None when that is unknown.
+        code: its folder of Python code; None when the tree does not exist.
+        anode: its address.
     """
 
     generation: str
@@ -63,14 +63,14 @@ class Tdgpt:
 
 
 def find() -> Tdgpt | None:
-    """The TDgpt of this host; None when there is no trace of one."""
+    """The TDgpt of this host; None when neither its tree nor a configuration exists."""
     configs = _each_once([path for path in places() if path.exists()])
     library = install_paths.TDGPT / "lib/taosanalytics"
     tree = library if library.is_dir() else None
     if not configs and tree is None:
         return None
     expected = _expected(tree)
-    # The same file under the name that we write it by.
+    # The same file, by the name under which we write it.
     expected = next((path for path in configs if expected and _same(path, expected)), expected)
     live = expected if expected in configs else configs[-1] if configs else None
     generation, where = _read(live) if live else ("", Anode("127.0.0.1", _PORTS["G2"]))
@@ -78,7 +78,7 @@ def find() -> Tdgpt | None:
 
 
 def places() -> list[Path]:
-    """Where its configurations may be, the one that its launcher prefers last."""
+    """Possible paths of its configurations; the one that its launcher prefers comes last."""
     named = _named()
     usual = [install_paths.ETC / INI, install_paths.ETC / CONFIG, install_paths.TDGPT / "cfg" / CONFIG]
     return [*usual, *([named] if named and named not in usual else [])]
@@ -91,7 +91,7 @@ def is_python(path: Path) -> bool:
 
 def _named() -> Path | None:
     said = os.environ.get(VARIABLE) or unitfile.variable(UNIT, VARIABLE)
-    # A relative one means another file in each process.
+    # A relative path would mean another file in each process.
     return unitfile.below_root(Path(said)) if said and Path(said).is_absolute() else None
 
 
@@ -123,7 +123,7 @@ def _expected(library: Path | None) -> Path | None:
 
 
 def _read(path: Path) -> tuple[str, Anode]:
-    """(generation, where the anode is) that the configuration says, as far as it can be read."""
+    """(generation, address of the anode) from the configuration, as far as it can be read."""
     try:
         _, text = files.decode(files.load(path) or b"")
         facts = pyfacts.read(text, str(path)) if is_python(path) else None
@@ -132,7 +132,7 @@ def _read(path: Path) -> tuple[str, Anode]:
     if facts:
         return facts.generation, _of_python(facts)
     where = _of_ini(text)
-    # An ini without the second generation's ports is the first's.
+    # An ini file with the first generation's port belongs to the first generation.
     return ("G1" if where.port == _PORTS["G1"] else "G2"), where
 
 
@@ -146,7 +146,7 @@ def _of_ini(text: str) -> Anode:
 def _of_python(facts: pyfacts.Facts) -> Anode:
     bound = facts.names.get("bind")
     said = bound[0] if isinstance(bound, (list, tuple)) and bound else bound
-    # gunicorn speaks TLS when either is set.
+    # gunicorn uses TLS when either is set.
     values = [facts.names[name] for name in ("certfile", "keyfile") if name in facts.names]
     tls = True if any(isinstance(value, str) and value for value in values) else None if None in values else False
     certificate = facts.names.get("certfile")

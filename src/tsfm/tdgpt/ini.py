@@ -15,12 +15,12 @@ SECTION = "tsfm-service"
 
 @dataclass
 class Layout:
-    """Where things stand in the file; lines count from 0.
+    """The positions of the section and its options in the file; lines count from 0.
 
     Attributes:
         options: the section's lines by key, in lower case as TDgpt's reader sees them.
-        values: their texts, continuation lines joined by a line feed.
-        after: the line before which more options of the section go; None: there is no such section.
+        values: their values, continuation lines joined by a line feed.
+        after: new options are inserted before this line; None: the section does not exist.
     """
 
     options: dict[str, int] = field(default_factory=dict)
@@ -29,13 +29,13 @@ class Layout:
 
 
 def register(text: str, wanted: Sequence[Endpoint], source: str, from_template: bool = False) -> Edit:
-    """The text with exactly the wanted families registered, whatever of ours it held before.
+    """The text with exactly these families registered, whatever lines of ours it had before.
 
     Args:
-        from_template: the file is new, made by us.
+        from_template: the file is new; we made it.
 
     Raises:
-        Refused: TDgpt's own reader would stop at the file; the message says where.
+        Refused: TDgpt's own reader cannot read the file; the message names the line.
     """
     stripped = marks.strip(text, source)
     base, remarks = marks.ended(stripped.text)
@@ -64,7 +64,7 @@ def register(text: str, wanted: Sequence[Endpoint], source: str, from_template: 
 
 
 def _settle(endpoint: Endpoint, layout: Layout, taken: set[str], edit: Edit, source: str) -> str:
-    """ "add", "replace" or "keep", by what the file itself says for the key."""
+    """ "add", "replace" or "keep", decided by the file's own value for the key."""
     said = layout.values.get(endpoint.key)
     if said is None:
         return "add"
@@ -82,16 +82,16 @@ def _settle(endpoint: Endpoint, layout: Layout, taken: set[str], edit: Edit, sou
 
 
 def _taken(ours: Sequence[str]) -> set[str]:
-    """Keys whose line gave way at an earlier time: they are not asked for again."""
+    """Keys whose line we replaced before: whether to replace it is not decided again."""
     replaced = (line[len(marks.WAS) :] for line in ours if line.startswith(marks.WAS))
     return {min(line.split("=")[0], line.split(":")[0], key=len).strip().lower() for line in replaced}
 
 
 def read(text: str, source: str) -> Layout:
-    """Where the section's lines are, by the very parser that TDgpt reads the file with.
+    """The section's layout, found with the parser that TDgpt itself uses.
 
     Raises:
-        Refused: it stops at the file.
+        Refused: the parser cannot read the file.
     """
     rows = marks.lines(text)
     tracer = _Tracer()
@@ -112,7 +112,7 @@ def read(text: str, source: str) -> Layout:
 
 
 class _Tracer(configparser.RawConfigParser):
-    """Python's parser, telling at which line it met each header and each option."""
+    """Python's parser, which also records the line of each header and each option."""
 
     def __init__(self) -> None:
         super().__init__()

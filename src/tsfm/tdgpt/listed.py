@@ -1,4 +1,4 @@
-"""Which of the installed families SQL shall list: those whose unit is enabled, unless tsfm.ini says otherwise."""
+"""Decides which installed families SQL lists: those whose unit is enabled, unless tsfm.ini sets ``register``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from tsfm import paths, settings
 from tsfm.tdgpt.endpoints import Endpoint
 
-# Where `systemctl enable`, `systemctl --runtime enable` and an image's maker link units to what starts them.
+# Folders of the links that `systemctl enable`, `systemctl --runtime enable` or the maker of an image creates.
 _PLACES = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system")
 
 
 def listed(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
-    """Those of the endpoints that are to be registered.
+    """The endpoints that are to be registered.
 
     Raises:
         ConfigError: tsfm.ini is wrong.
@@ -32,9 +32,9 @@ def is_listed(family: str) -> bool:
 
 
 def is_enabled(family: str) -> bool:
-    """Whether something starts the family's unit at boot. Where systemd does not run, being installed must do.
+    """Whether the family's unit is enabled. Where systemd does not run, every installed family counts as enabled.
 
-    The links are read and systemd is not asked: they are the same while it starts, stops or restarts something.
+    The links are read, and systemd is not asked: they do not change while it starts, stops or restarts a unit.
     """
     if not (paths.ROOT / "run/systemd/system").is_dir():
         return True

@@ -1,4 +1,4 @@
-"""Our marked lines in a file that belongs to others, and how to take them out without a trace."""
+"""Marks our lines in a file that belongs to others, and removes them so that the file is as before."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tsfm.errors import TsfmError
 BEGIN = "# >>> tsfm >>>"
 END = "# <<< tsfm <<<"
 WAS = "# was: "
-"""In front of a line that stood in the block's place."""
+"""The prefix of an original line that our block replaces."""
 NO_LINE_END = "# the file's last line had no line end"
 FROM_TEMPLATE = "# tsfm register made this file from its template"
 WHO = "# Written by `tsfm register`; `tsfm unregister` takes it out. Change tsfm.ini instead."
 
 
 class Refused(TsfmError):
-    """A file of TDgpt's that we leave as it is; the sentence says why."""
+    """A file of TDgpt's that is not changed; the sentence gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Stripped:
     """A file without our lines.
 
     Attributes:
-        text: what it was before us.
-        ours: our lines, for what they say.
+        text: the file as it was before our lines.
+        ours: our lines, without marks and line ends.
     """
 
     text: str
@@ -40,20 +40,20 @@ class Stripped:
 
 @dataclass
 class Edit:
-    """A file's new text, and what to tell about it."""
+    """A file's new text, and notes for the operator."""
 
     text: str
     notes: list[str] = field(default_factory=list)
 
 
 def replaced(source: str, key: str, said: str, url: str) -> str:
-    """What is told when a shipped line gives way."""
-    return f"{source}: {key} was {said}, where nothing else answers; now {url} (`tsfm unregister` takes that back)"
+    """The note about a shipped line that is replaced."""
+    return f"{source}: {key} was {said}, where no service answers; now it is {url} (`tsfm unregister` restores it)"
 
 
 def kept(source: str, key: str, said: str, url: str) -> str:
-    """What is told when somebody else's line stays."""
-    return f"{source}: {key} = {said} is kept; take that out and run `tsfm register` to use {url}"
+    """The note about another person's line that stays."""
+    return f"{source}: {key} = {said} is kept; to use {url} delete that line and run `tsfm register`"
 
 
 def lines(text: str) -> list[str]:
@@ -73,17 +73,17 @@ def block(body: Sequence[str], eol: str) -> list[str]:
 
 
 def ended(text: str) -> tuple[str, list[str]]:
-    """The text with an end on its last line, and what a block must say so that it is taken off again."""
+    """The text with a line end on its last line, and the remark with which ``strip`` removes that end again."""
     if not text or text.endswith(("\n", "\r")):
         return text, []
     return text + line_end(text), [NO_LINE_END]
 
 
 def strip(text: str, source: str) -> Stripped:
-    """The text without our blocks, their ``WAS`` lines put back.
+    """The text without our blocks; the original lines behind ``WAS`` are restored.
 
     Raises:
-        Refused: a mark has lost its partner.
+        Refused: a begin mark without an end mark, or the other way round.
     """
     kept: list[str] = []
     ours: list[str] = []
@@ -107,7 +107,7 @@ def strip(text: str, source: str) -> Stripped:
 
 
 def _lone(source: str, number: int, mark: str) -> Refused:
-    return Refused(f"{source}: line {number}: the mark {mark!r} has no partner; take the marked lines out by hand")
+    return Refused(f"{source}: line {number}: the mark {mark!r} has no partner; delete the marked lines by hand")
 
 
 def _unended(text: str) -> str:

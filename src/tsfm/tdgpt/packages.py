@@ -1,4 +1,4 @@
-"""Whether a package manager is at work on this host, and waiting until it is done."""
+"""Detects a running package manager, and waits until it has finished."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 
 from tsfm import paths
 
-# Held from the first to the last step: apt's, dpkg's, and rpm's in its three places.
+# Lock files that are held from the first to the last step: of apt, of dpkg, and of rpm in its three places.
 _LOCKS = (
     "var/lib/dpkg/lock-frontend",
     "var/lib/dpkg/lock",
@@ -22,10 +22,10 @@ _PAUSE_S = 0.5
 
 
 def wait_until_done(limit_s: float = _LIMIT_S) -> None:
-    """Return when no package manager holds its lock, or after ``limit_s``: an apt may sit at a question all night."""
+    """Return when no package manager holds its lock, or after ``limit_s``: apt may wait for an answer all night."""
     end = time.monotonic() + limit_s
     while at_work() and time.monotonic() < end:
-        time.sleep(_PAUSE_S)  # asking does not take the lock, so nothing can be waited for
+        time.sleep(_PAUSE_S)  # the lock is only looked at and not taken, so there is no event to wait for
 
 
 def at_work() -> bool:
@@ -39,5 +39,5 @@ def _is_held(name: str) -> bool:
             asked = _FLOCK.pack(fcntl.F_WRLCK, 0, 0, 0, 0)
             answer = fcntl.fcntl(file, fcntl.F_GETLK, asked)
     except (FileNotFoundError, PermissionError):
-        return False  # not this package manager's host, or not root, who alone runs it
+        return False  # this package manager is not here, or we are not root, who alone runs it
     return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)

@@ -1,7 +1,7 @@
-"""What TDgpt's taosanode.config.py says, read from its syntax tree: it is never executed here.
+"""Reads TDgpt's taosanode.config.py from its syntax tree, without running it.
 
-Statements are followed in order, as running them would. Where only running the file would tell (a call, an
-alias, a loop, a branch), a value becomes None, and ``models`` as a whole is called computed.
+Statements are followed in their order. Where the value is known only after running the file (a call, an alias, a
+loop, a branch), the value becomes None, and ``models`` as a whole counts as computed.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Entry = dict[str, object]
 
 @dataclass
 class Facts:
-    """What the file assigns at its top level; None: a value that only running it would tell.
+    """The file's assignments at top level; None: a value that is unknown without running the file.
 
     Attributes:
         names: globals, also those set as ``globals()["name"]``.
-        models: what is said of each entry of ``models``, its port and endpoint among it.
+        models: the fields of each entry of ``models``, among them port and endpoint.
         generation: the fourth has ``models``.
-        computed: the line from which on other entries of ``models`` are not known; 0: all are.
+        computed: the line after which the other entries of ``models`` are unknown; 0: all are known.
     """
 
     names: dict[str, object] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Facts:
 
 
 def read(text: str, source: str) -> Facts:
-    """What the file assigns.
+    """The file's assignments.
 
     Raises:
         Refused: it is not valid Python.
@@ -65,14 +65,14 @@ class _Follower:
                 self._other(statement)
 
     def _known(self, node: ast.stmt, sure: bool) -> bool:
-        """Follow a statement of a form that can be; False: it is another one."""
+        """Follow a statement of a supported form; False: it has another form."""
         match node:
             case ast.Assign(targets, value) if not _mentions(value):
                 for target in targets:
                     self._assign(target, value, sure)
             case ast.AnnAssign(target, value=value):
                 if value is None:
-                    return True  # it only says a type
+                    return True  # a type annotation only
                 if _mentions(value):
                     return False
                 self._assign(target, value, sure)
@@ -99,7 +99,7 @@ class _Follower:
             self.run(body, sure=False)
 
     def _other(self, node: ast.AST) -> None:
-        """Whatever the statement does, it is not known: nor are the names it binds, nor ``models`` if it is in it."""
+        """A statement of unknown effect: the names that it binds are unknown, and ``models`` too if it mentions it."""
         for part in ast.walk(node):
             if isinstance(part, ast.Name) and isinstance(part.ctx, (ast.Store, ast.Del)):
                 self.facts.names[part.id] = None
@@ -169,14 +169,14 @@ class _Follower:
 
 
 def _set(where: Entry, name: str, value: object, sure: bool) -> None:
-    """In a branch it is known only where both ways lead to the same."""
+    """After a branch a value is known only if both ways give the same."""
     where[name] = value if sure or (name in where and where[name] == value) else None
 
 
 def _mentions(node: ast.AST) -> bool:
-    """Whether running it may change ``models``, or the globals, out of our sight.
+    """Whether running it may change ``models`` or the globals in a way that cannot be followed.
 
-    Reading a value (``models["chronos"]["port"]``) and asking for a key or the length does not.
+    Reading a value (``models["chronos"]["port"]``), a test for a key, and the length cannot.
     """
     match node:
         case ast.Subscript(ast.Subscript(ast.Name("models"), first), second, ast.Load()):
@@ -195,14 +195,14 @@ def _mentions(node: ast.AST) -> bool:
 
 
 def _pairs(value: ast.expr) -> list[tuple[str, ast.expr]] | None:
-    """The pairs of a dict that is written out; None: it is not."""
+    """The pairs of a dict literal; None: it is no dict literal, or a key is no text."""
     if not isinstance(value, ast.Dict):
         return None
     return _named((key.value if isinstance(key, ast.Constant) else None for key in value.keys), value.values)
 
 
 def _updates(call: ast.Call) -> list[tuple[str, ast.expr]] | None:
-    """The pairs that ``.update({...}, name=...)`` writes out; None: there may be others."""
+    """The pairs in ``.update({...}, name=...)``; None: there may be others."""
     found = _named((word.arg for word in call.keywords), [word.value for word in call.keywords])
     for argument in call.args:
         pairs = _pairs(argument)

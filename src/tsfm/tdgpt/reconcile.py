@@ -1,4 +1,4 @@
-"""The one idempotent step behind hook, trigger, path unit and command line: files only, no waiting."""
+"""One idempotent step for hook, trigger, path unit and command line: it changes files only and waits for nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tsfm.tdgpt.listed import listed
 
 _LOCK_S = 3.0
 _TRIES = 5
-"""How often a file is edited that somebody else writes at the same time."""
+"""Attempts to edit a file that somebody else writes at the same time."""
 
 
 @dataclass
@@ -31,9 +31,9 @@ class Outcome:
         done: what changed, one sentence for each file.
         notes: what the operator should know.
         clashes: keys that lead to another model's port, and what to do.
-        refused: files that were left alone although they need us, and why.
+        refused: files that need a change but were left as they are, and why.
         diffs: what changes in TDgpt's configurations.
-        stale: TDgpt runs on what is no longer there.
+        stale: TDgpt runs with files that have changed since it started.
     """
 
     found: Tdgpt | None
@@ -47,12 +47,12 @@ class Outcome:
 
 
 def register(dry: bool = False, also: Collection[str] = ()) -> Outcome:
-    """Put the scripts of the installed families, and adapters and URLs of those that SQL shall list, in place.
+    """Write the scripts of the installed families, and the adapters and URLs of those that SQL lists.
 
-    What has left is taken out.
+    Files and lines of families that are no longer installed are removed.
 
     Args:
-        also: installed families to register whatever their units are.
+        also: installed families to register even if their units are not enabled.
 
     Raises:
         ConfigError: tsfm.ini is wrong; nothing was changed.
@@ -81,7 +81,7 @@ def register(dry: bool = False, also: Collection[str] = ()) -> Outcome:
 
 
 def unregister(dry: bool = False) -> Outcome:
-    """Take out every line and file of ours; TDgpt's configurations are what they were before."""
+    """Remove every line and file of ours; TDgpt's configurations become what they were before."""
     outcome = Outcome(host.find(), dry)
     with _alone():
         _place_scripts(outcome, [])
@@ -91,7 +91,7 @@ def unregister(dry: bool = False) -> Outcome:
             with _refusal(outcome):
                 _restore(outcome, path)
         for path in host.places():
-            # Also that of a file which TDgpt's removal has taken.
+            # Also the backup of a file that the removal of TDgpt deleted.
             backup = files.backup_of(path)
             if backup.exists() and not dry:
                 with _refusal(outcome):
@@ -101,14 +101,14 @@ def unregister(dry: bool = False) -> Outcome:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Hook and path unit may run at once: one after the other.
+    """Run one step at a time: hook and path unit may start together.
 
-    Anybody may lock a folder, so this waits for a while only; the step is idempotent and its writes atomic.
+    Any user may lock a folder, so the wait is limited; the step is idempotent and its writes are atomic.
     """
     try:
         folder = os.open(install_paths.ETC, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
-        yield  # no folder, no configuration to fight for
+        yield  # without the folder there is no configuration to protect
         return
     try:
         deadline = Deadline.after(_LOCK_S)
@@ -129,7 +129,7 @@ def _locked(folder: int) -> bool:
 
 @contextlib.contextmanager
 def _refusal(outcome: Outcome) -> Iterator[None]:
-    """One file that cannot be done must not keep the others from being done."""
+    """A file that cannot be changed must not stop the work on the others."""
     try:
         yield
     except marks.Refused as refusal:
@@ -147,7 +147,7 @@ def _edit(outcome: Outcome, path: Path, wanted: Sequence[Endpoint]) -> None:
         said.update(clashes.of_text(edit.text, str(path), host.is_python(path)))
         readable = not bom or kind is config_py
         if not readable:
-            edit.notes.append(f"{path}: begins with a byte order mark, at which TDgpt stops: save it without")
+            edit.notes.append(f"{path}: begins with a byte order mark, which TDgpt cannot read: save it without one")
         return files.encode(bom + edit.text), edit.notes, readable
 
     keys = ", ".join(endpoint.key for endpoint in wanted) or "nothing"
@@ -158,10 +158,10 @@ def _edit(outcome: Outcome, path: Path, wanted: Sequence[Endpoint]) -> None:
 
 
 def _change(outcome: Outcome, path: Path, edited: Callable[[bytes], tuple[bytes, list[str], bool]], what: str) -> None:
-    """Edit a file of TDgpt's; when somebody else writes it meanwhile, what they wrote is edited.
+    """Edit a file of TDgpt's; if somebody else writes it meanwhile, edit what they wrote.
 
     Args:
-        edited: gives for a file's bytes (what they become, notes, whether TDgpt reads that).
+        edited: from a file's bytes to (new bytes, notes, whether TDgpt can read them).
     """
     for tries in reversed(range(_TRIES)):
         if (data := files.load(path)) is None:
@@ -209,7 +209,7 @@ def _restore(outcome: Outcome, path: Path) -> None:
         bom, text = files.decode(now)
         return files.encode(bom + marks.strip(text, str(path)).text), [], True
 
-    _change(outcome, path, without, "our lines are taken out")
+    _change(outcome, path, without, "our lines are removed")
 
 
 def _place_scripts(outcome: Outcome, families: Sequence[str]) -> None:

@@ -1,8 +1,8 @@
-"""Putting a new file in an old one's place without losing what somebody else writes at the same moment.
+"""Replaces an old file by a new one without losing what somebody else writes at the same moment.
 
-A lease holds off everybody who wants to open the old file. The two then change places in one step of the kernel,
-and what came out is looked at: when it is not the file that was read, or holds other bytes by now, or somebody
-waits to open it, the two change back.
+A lease delays everybody who wants to open the old file. The kernel then exchanges the two names in one step. The two
+are exchanged back if the file that came out is not the one that was read, if its bytes have changed, or if somebody
+waits to open it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tsfm.tdgpt.marks import Refused
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 _HERE = -100  # AT_FDCWD
 _WRITER_S = 0.5
-"""How long a writer may take from its opening the file to its closing it."""
+"""Seconds that a writer may keep the file open."""
 
 
 class Changed(Refused):
     """The file is no longer what was read: read it again."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path}: somebody else is writing it; run `tsfm register` again when that is done")
+        super().__init__(f"{path}: another program is writing it; run `tsfm register` again when that is done")
 
 
 def content(descriptor: int) -> bytes:
@@ -40,13 +40,13 @@ def content(descriptor: int) -> bytes:
 
 
 def swap(new: Path, ours: int, place: Path, old: int, was: bytes, name: Path) -> None:
-    """Put ``new`` (open as ``ours``) in the place of the file that is open as ``old`` and holds ``was``.
+    """Replace the file that is open as ``old`` and holds ``was`` by ``new``, which is open as ``ours``.
 
     Args:
-        name: the file's name in what is told.
+        name: the file's name in messages.
 
     Raises:
-        Changed: another file is at ``place``, or it holds other bytes; it is there afterwards, with all of them.
+        Changed: another file is at ``place``, or it holds other bytes; that file stays there unchanged.
     """
     lease, newer = _Lease(old), _Lease(ours)
     try:
@@ -62,17 +62,17 @@ def swap(new: Path, ours: int, place: Path, old: int, was: bytes, name: Path) ->
 
 
 def _exchanged(new: Path, ours: int, place: Path, lease: _Lease, was: bytes) -> bool:
-    """Whether it is the old file that came out, as it was; else theirs is back in its place."""
+    """Whether the old file came out unchanged; if not, the other program's file is put back."""
     if _same(new, lease.descriptor) and lease.still(was):
         return True
-    # Where they have laid a newer one over ours meanwhile, that one stays.
+    # If another program has replaced ours meanwhile, its file stays.
     if _same(place, ours) and _exchange(new, place) and not _same(new, ours):
         _exchange(new, place)
     return False
 
 
 def _replaced(new: Path, ours: int, place: Path, lease: _Lease, was: bytes) -> bool:
-    """The same as near as a file system comes to it that cannot exchange two names."""
+    """The closest to ``_exchanged`` on a file system that cannot exchange two names."""
     kept = new.with_name(f"{new.name}-old")
     os.link(place, kept)
     try:
@@ -94,7 +94,7 @@ def _same(path: Path, descriptor: int) -> bool:
 def _exchange(one: Path, other: Path) -> bool:
     """Whether the two names changed places; False: the file system, or the kernel, cannot do that."""
     try:
-        import ctypes  # the standard library has no word for it, and ctypes does not start in every sandbox
+        import ctypes  # the standard library has no such call; ctypes cannot be imported in every sandbox
     except (ImportError, MemoryError):
         return False
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
@@ -109,7 +109,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 class _Lease:
-    """Holding off whoever wants to open a file, where the kernel and the file system have leases for it."""
+    """Delays every other program that opens a file, where the kernel and the file system support leases."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -118,24 +118,24 @@ class _Lease:
     def quiet(self) -> bool:
         """Whether nobody is writing the file, once writers have had time to finish."""
         deadline = time.monotonic() + _WRITER_S
-        # A lease against writers alone is what there is while others read.
+        # While others read the file, only a lease against writers can be had.
         while not (self.take(fcntl.F_WRLCK) or self.take(fcntl.F_RDLCK)):
             if time.monotonic() > deadline:
                 return False
-            time.sleep(0.005)  # the kernel tells no one that a file was closed
+            time.sleep(0.005)  # the kernel sends no event when a file is closed
         return True
 
     def take(self, kind: int) -> bool:
-        """Hold the file; False: somebody has it open already in a way that the lease forbids."""
+        """Take the lease; False: another program has the file open in a way that the lease forbids."""
         try:
-            # Whoever waits is told by a signal: SIGIO would end us, this one is ignored unless asked for.
+            # The kernel signals a waiting program: SIGIO would end this process, SIGURG is ignored by default.
             fcntl.fcntl(self.descriptor, fcntl.F_SETSIG, signal.SIGURG)
             fcntl.fcntl(self.descriptor, fcntl.F_SETLEASE, kind)
             self._held = True
         except BlockingIOError:
             return False
         except OSError:
-            return True  # none to be had: the looks before and after have to do
+            return True  # no leases here: comparing the bytes before and after has to be enough
         return True
 
     def still(self, was: bytes) -> bool:

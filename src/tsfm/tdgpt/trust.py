@@ -1,4 +1,4 @@
-"""Whose a path is to change: every folder above it, and every link on the way."""
+"""Which users may change what a path leads to: checks every folder above it and every link on the way."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Walk:
     Attributes:
         descriptor: what it leads to, opened with O_PATH; whoever walked closes it.
         real: its name without links.
-        foreign: the first component on the way that another user may change or replace, and why; "" for none.
-        foreign_link: the first link on the way that belongs to another user; "" for none.
-        stranger: as ``foreign``, but groups are trusted, and so is what stands in a sticky folder already.
+        foreign: the first component that another user may change or replace, and why; "" for none.
+        foreign_link: the first link that belongs to another user; "" for none.
+        stranger: like ``foreign``, but trusts groups, and files that already exist in a sticky folder.
     """
 
     descriptor: int
@@ -33,8 +33,8 @@ class Walk:
 def walk(path: Path) -> Walk:
     """Follow the path with every folder held open, so that no name is looked up twice.
 
-    Where ``foreign`` is empty nobody but root and this process's user can change what was found: not the file,
-    not a folder above it, not a link that led there.
+    Where ``foreign`` is empty, only root and the user of this process can change the file, the folders above it and
+    the links that led to it.
 
     Raises:
         OSError: it leads nowhere.
@@ -83,7 +83,7 @@ def _ours(facts: os.stat_result) -> bool:
 def _why(name: str | Path, facts: os.stat_result) -> str:
     if not _ours(facts):
         return f"{name} belongs to user {facts.st_uid}"
-    # A sticky folder lets everybody put something new where nothing is; a link's own mode says nothing.
+    # Everybody may create new names in a sticky folder; the mode of a link has no meaning.
     open_to_others = facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISLNK(facts.st_mode)
     return f"{name} may be changed by others (mode {stat.S_IMODE(facts.st_mode):04o})" if open_to_others else ""
 

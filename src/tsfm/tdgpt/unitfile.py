@@ -1,4 +1,4 @@
-"""The environment that systemd gives a service, read from its unit files: no manager has to run."""
+"""Reads from the unit files which environment systemd gives a service; systemd need not run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tsfm.tdgpt import files
 from tsfm.tdgpt.marks import Refused
 
 _FOLDERS = ("etc", "run", "usr/local/lib", "usr/lib", "lib")
-"""Where units lie, in the order of their precedence (systemd.unit(5))."""
+"""Parents of the folders of unit files, in their order of precedence (systemd.unit(5))."""
 
 
 def variable(unit: str, name: str) -> str | None:
-    """What ``Environment=`` and ``EnvironmentFile=`` set the variable to; None: they do not."""
+    """The variable's value from ``Environment=`` and ``EnvironmentFile=``; None: they do not set it."""
     found: str | None = None
     listed: list[str] = []
     for key, value in _lines(unit):
@@ -31,7 +31,7 @@ def variable(unit: str, name: str) -> str | None:
 
 
 def below_root(path: Path) -> Path:
-    """A path of the host's, below ``$TSFM_ROOT``."""
+    """A path of the host, below ``$TSFM_ROOT``."""
     return path if path.is_relative_to(paths.ROOT) else paths.ROOT / path.relative_to(path.anchor)
 
 
@@ -47,10 +47,10 @@ def _words(text: str) -> list[str]:
 
 
 def _lines(unit: str) -> Iterator[tuple[str, str]]:
-    """The settings in [Service], those of drop-ins after the unit's own."""
+    """The settings in [Service]: first the unit's own, then those of its drop-ins."""
     folders = [paths.ROOT / folder / "systemd/system" for folder in _FOLDERS]
     main = next((folder / unit for folder in folders if (folder / unit).is_file()), None)
-    # Of drop-ins with the same name the one in the first folder counts.
+    # If several folders have a drop-in of the same name, the one in the first folder counts.
     dropped = {path.name: path for folder in reversed(folders) for path in folder.glob(f"{unit}.d/*.conf")}
     for path in [*filter(None, [main]), *(dropped[name] for name in sorted(dropped))]:
         section = ""

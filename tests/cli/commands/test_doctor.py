@@ -161,7 +161,7 @@ def test_a_database_without_anodes_or_out_of_reach_is_told(
     monkeypatch.setattr(Answers, "database", {"code": 9, "desc": "no"})
     assert one(host, "database")[0] == "warning"
     host.settings.write_text("[tdengine]\npassword_file = /nonexistent\n")
-    assert one(host, "database")[2] == "mend [tdengine] of tsfm.ini, or run as root"
+    assert one(host, "database")[2] == "correct [tdengine] of tsfm.ini, or run as root"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_port_held_by_another_process_is_named_with_it(around: int, host: Host
         found = findings(host)["fracast"]
         holder = ports.holder(port)
     conflict = next(row for row in found if row["level"] == "broken")
-    assert conflict["text"] == f"port {port} is held by {holder}"
+    assert conflict["text"] == f"port {port} is in use by {holder}"
     assert "set another port in [fracast] of tsfm.ini" in conflict["remedy"]
 
 
@@ -216,7 +216,7 @@ def test_weights_that_are_missing_are_told_with_the_command(around: int, host: H
 def test_a_token_that_tdgpt_cannot_send_is_told(around: int, host: Host) -> None:
     with host.settings.open("a") as file:
         file.write("token_file = /etc/taos/token\n")
-    assert any("take token_file out" in row["remedy"] for row in findings(host)["fracast"])
+    assert any("remove token_file" in row["remedy"] for row in findings(host)["fracast"])
 
 
 def test_wrong_settings_end_the_look_with_a_sentence(around: int, host: Host) -> None:

@@ -145,7 +145,7 @@ def test_the_token_of_the_settings_is_sent(serve, series, ini, tmp_path):
     assert "starting one" not in said.stderr
     without = forecast(series, "--family", "naive", **ini(f"[naive]\nport = {live.port}\n"))
     assert without.returncode == 78
-    assert "asks for a token: token_file is not set here; see [naive] of tsfm.ini" in without.stderr
+    assert "requires a token: token_file is not set here; see [naive] of tsfm.ini" in without.stderr
     token.write_text("another\n")
     other = forecast(series, "--family", "naive", **ini(f"[naive]\ntoken_file = {token}\nport = {live.port}\n"))
     assert "its token_file holds another token" in other.stderr
@@ -174,11 +174,11 @@ def test_a_service_that_shuts_this_host_out_says_so(serve, series, ini):
         ({"any": [(404, HTML, "no")]}, 78, "is no service of taos-tsfm: it answered 404"),
         ({"any": [(200, JSON, "{")]}, 78, "is no service of taos-tsfm"),
         ({"any": [(200, JSON, "[" * 100_000)]}, 78, "is no service of taos-tsfm"),
-        ({"any": [(200, JSON + "!", "{}")]}, 78, "the answer broke off before its end"),
+        ({"any": [(200, JSON + "!", "{}")]}, 78, "the connection closed before the end of the answer"),
         ({"models": [(200, JSON, '{"models": [{"family": ["x"], "limits": 3}]}')]}, 78, "serves ['x'], not naive"),
         ({"models": [models(family="fracast")]}, 78, "serves fracast, not naive"),
         ({"ds_predict": [(200, HTML, "<html>")]}, 1, "expected 2 numbers as output in the answer"),
-        ({"ds_predict": [(200, JSON + "!", "{}")]}, 1, "the answer broke off before its end"),
+        ({"ds_predict": [(200, JSON + "!", "{}")]}, 1, "the connection closed before the end of the answer"),
         ({"ds_predict": [answer(output=[1])]}, 1, "expected 2 numbers as output"),
         ({"ds_predict": [answer(lower=[1, None])]}, 1, "expected 2 numbers as lower"),
         ({"ds_predict": [answer(upper=[1, math.nan])]}, 1, "expected 2 numbers as upper"),

@@ -1,4 +1,4 @@
-"""Look over TDgpt, the registration, the services and the host; each trouble with its remedy."""
+"""Check TDgpt, the registration, the services and the host; each problem is shown with its remedy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _look() -> Iterator[Finding]:
     try:
         installed = endpoints.installed()
     except ConfigError as error:
-        yield finding.broken("tsfm.ini", str(error), "mend the file")
+        yield finding.broken("tsfm.ini", str(error), "correct the file")
         return
     torch = host.Torch()
     names = [families.unit_name(endpoint.family) for endpoint in installed]

@@ -25,24 +25,33 @@ MOST_STEPS = 1024
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE.csv", help="a table of text, one row a step; - is standard input")
+    parser.add_argument("file", metavar="FILE.csv", help="a text table with one row for each step; - is standard input")
     parser.add_argument("--family", default="fracast", metavar="F", help="default: fracast, which needs no download")
     parser.add_argument("--horizon", type=_horizon, default=24, metavar="N", help="steps to forecast, default 24")
     parser.add_argument(
-        "--column", metavar="C", help="name or number from 1; default: the last one with numbers that change"
+        "--column",
+        metavar="C",
+        help="column by name, or by number from 1; default: the last one with numbers that change",
     )
     parser.add_argument(
-        "--level", type=_level, default=0.8, metavar="P", help="the interval's probability, default 0.8"
+        "--level", type=_level, default=0.8, metavar="P", help="probability of the interval, default 0.8"
     )
     parser.add_argument(
-        "--separator", type=_separator, metavar="S", help="between cells: one character, or tab; default: found"
+        "--separator",
+        type=_separator,
+        metavar="S",
+        help="separator of the cells: one character, or tab; default: detected",
     )
-    parser.add_argument("--decimal", choices=(".", ","), help="what begins the decimals; default: found")
-    parser.add_argument("--encoding", metavar="E", help="utf-8, gb18030, cp1252 say; default: found")
+    parser.add_argument("--decimal", choices=(".", ","), help="decimal sign; default: detected")
     parser.add_argument(
-        "--header", action=argparse.BooleanOptionalAction, help="the first row holds names; default: found"
+        "--encoding", metavar="E", help="encoding of the file, such as utf-8, gb18030 or cp1252; default: detected"
     )
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw into a file too; needs matplotlib")
+    parser.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="whether the first row contains names; default: detected",
+    )
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="also draw the chart into a file; needs matplotlib")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,13 +81,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _enter_environment(words: Sequence[str]) -> None:
-    """Go on where pandas is: in the command line's environment, unless this one has it."""
+    """Continue in the command line's environment, which has pandas, unless this environment has it too."""
     if importlib.util.find_spec("pandas"):
         return
     python = paths.COMMAND_LINE / "bin" / "python"
     if python.exists():
         handover.enter(python, words)
-    raise ConfigError(f"no pandas in {paths.COMMAND_LINE}, which reads tables: install taos-tsfm-runtime")
+    raise ConfigError(f"pandas, which reads tables, is missing in {paths.COMMAND_LINE}: install taos-tsfm-runtime")
 
 
 def _horizon(text: str) -> int:
@@ -122,7 +131,7 @@ def _column(args: argparse.Namespace) -> Column:
 
 
 def _sendable(column: Column, horizon: int, facts: Mapping[str, object]) -> list[float | None]:
-    """The newest values that the service takes, whose limits are among its facts."""
+    """The newest values, as many as the service accepts; its facts contain its limits."""
     said = facts.get("limits")
     limits = {key: value for key, value in said.items() if type(value) is int} if isinstance(said, dict) else {}
     rows, least = len(column.values), limits.get("min_rows", 1)
@@ -137,7 +146,7 @@ def _sendable(column: Column, horizon: int, facts: Mapping[str, object]) -> list
 
 
 def _in_words(said: str, column: Column, sent: int) -> str:
-    """The service's sentence with the file's lines and our options in place of HTTP's fields."""
+    """The service's sentence, with lines of the file and our options instead of HTTP fields."""
     if found := re.match(r"input\[(\d+)\]", said):
         line = column.lines[-sent:][int(found[1])]
         return f"{column.file}: line {line}, column {column.name}{said[found.end() :]}"
@@ -147,7 +156,7 @@ def _in_words(said: str, column: Column, sent: int) -> str:
 
 
 def _table(history: Sequence[float], answer: client.Forecast, level: float) -> str:
-    """One row a step, with as many digits as tell the steps apart."""
+    """One row for each step, with enough digits to distinguish the steps."""
     rows = list(zip(answer.lower, answer.median, answer.upper, strict=True))
     widths = [high - low for low, _, high in rows]
     form = digits.form(

@@ -1,4 +1,4 @@
-"""Put weights in place that were carried here: a folder or tar of `tsfm pull --to`, or bare files."""
+"""Install weights that were brought by hand: a folder or tar file of `tsfm pull --to`, or bare files."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from tsfm.errors import UsageError
 from tsfm.weights import checkpoints, identify, importer, staging
 
 EPILOG = """
-Files with a list of hashes (tsfm-manifest.json) are checked against it. Bare files are told by their
-config.json and their sizes, TDgpt's taos.pth by its name; where that is not enough, name FAMILY and
-CHECKPOINT. Their hashes are recorded, so that `tsfm verify` can check them from then on. A model of
-your own, fine-tuned say, gets a name with --name; it is served with --checkpoint NAME.
+Files with a list of hashes (tsfm-manifest.json) are checked against it. Bare files are recognised by their
+config.json and their sizes, TDgpt's taos.pth by its name; if that is not enough, give FAMILY and CHECKPOINT.
+Their hashes are recorded, so that `tsfm verify` can check them later. Give a model of your own, such as a
+fine-tuned one, a name with --name; serve it with --checkpoint NAME.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("path", metavar="PATH", type=Path, help="a folder, a tar file, or a file of weights")
-    parser.add_argument("family", metavar="FAMILY", nargs="?", help="which family it is of")
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help="which checkpoint it is")
-    parser.add_argument("--name", metavar="NAME", help="a name of its own, for a model that is no official checkpoint")
+    parser.add_argument("family", metavar="FAMILY", nargs="?", help="the family of the weights")
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", nargs="?", help="the checkpoint: a name or an index of `tsfm list`"
+    )
+    parser.add_argument("--name", metavar="NAME", help="name for a model that is no official checkpoint")
     parser.add_argument("--folder", metavar="D", help="the family's folder, if not that of tsfm.ini")
 
 

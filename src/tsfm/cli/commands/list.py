@@ -1,4 +1,4 @@
-"""Show the families, their checkpoints, and what is installed here."""
+"""Show the families, their checkpoints, and which of them are installed here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TITLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="everything that is known, for programs")
+    parser.add_argument("--json", action="store_true", help="print all facts as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _notes(c: card.Card) -> list[str]:
-    """What lies in the family's folder and cannot be served, each with what to do."""
+    """Files in the family's folder that cannot be served, each with its remedy."""
     root = _root(c)
     wrong = [entry for entry in checkpoints.state(c, root) if entry.folder and entry.detail]
     states = [
@@ -78,7 +78,7 @@ def _rows(cards: Sequence[card.Card], installed: set[str]) -> list[Sequence[str]
 
 
 def _status(entry: checkpoints.State) -> str:
-    """Whether they are there, and of which commit where that is not the pinned one."""
+    """The state of the weights, and their commit if that is not the pinned one."""
     revision = _commit(entry)
     return f"{entry.status}, {revision[:8]}" if revision not in ("", entry.checkpoint.revision) else entry.status
 

@@ -1,6 +1,6 @@
-"""After a failed start: say which process holds the family's port, if one does.
+"""After a failed start, show which process uses the family's port, if there is one.
 
-The unit runs this outside the service's sandbox, in which other processes cannot be seen.
+The unit runs this outside the service's sandbox, because other processes are invisible inside it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    # systemd tells how the service ended; asked by hand there is no such word.
+    # systemd sets EXIT_STATUS; a person who runs this has none.
     if os.environ.get("EXIT_STATUS", str(ConfigError.exit_code)) != str(ConfigError.exit_code):
         return 0
     try:
         card = families.find(args.family)
         port = settings.read(card.name, {}).port or card.port
     except ConfigError:
-        return 0  # that is why the service ended, and it has said so itself
+        return 0  # the service ended for this reason, and its own message says so
     if holder := ports.holder(port):
         level = "<3>" if "JOURNAL_STREAM" in os.environ else ""
-        print(f"{level}port {port} is held by {holder}", file=sys.stderr)
+        print(f"{level}port {port} is in use by {holder}", file=sys.stderr)
     return 0

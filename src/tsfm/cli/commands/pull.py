@@ -1,4 +1,4 @@
-"""Download a family's weights from the hub, checked, going on where a download was broken off."""
+"""Download a family's weights from the hub, check them, and resume an interrupted download."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tsfm.errors import ConfigError, UsageError
 from tsfm.weights import checkpoints, download, hub, pins, reach
 
 EPILOG = """
-Without CHECKPOINT it is the one named in tsfm.ini, else any that is there already, else the first
-of `tsfm list`. The commit that this version pins is downloaded, the newest where none is pinned; another
-one by --revision. HF_ENDPOINT in the environment is an address to use instead of the hub's, HF_TOKEN
-lets in where a checkpoint needs that, HTTPS_PROXY leads through a proxy.
+Without CHECKPOINT: the one named in tsfm.ini, else one that is already complete, else the first of `tsfm list`.
+The pinned commit is downloaded, or the newest if none is pinned; --revision chooses another. Environment:
+HF_ENDPOINT replaces the address of the hub, HF_TOKEN is the token for gated checkpoints, HTTPS_PROXY is the
+proxy to use.
 """
 
 
@@ -25,7 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--revision", metavar="REV", help="a commit, branch or tag, if not the pinned commit")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--folder", metavar="D", help="the family's folder, if not that of tsfm.ini")
-    where.add_argument("--to", metavar="DIR", type=Path, help="a folder, or file.tar, to carry to `tsfm import`")
+    where.add_argument(
+        "--to",
+        metavar="DIR",
+        type=Path,
+        help="download into a folder or a file.tar for `tsfm import` on another machine",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     address = hub.endpoint(args.mirror, chosen.mirror)
     packed = args.to is not None and args.to.suffix == ".tar"
     with reach.nearest((args.to.parent if packed else args.to) if args.to else root) as near:
-        # From here on names are in the hands of the folder's owner, and the network is asked.
+        # From here on the folder's owner controls the names, and the network is used: give up root first.
         near.step_down()
         if args.to:
             there = download.export(card, checkpoint, near, args.to.name if packed else "", address, args.revision)

@@ -1,4 +1,4 @@
-"""Register the enabled families with TDgpt, so that SQL finds them; safe to run at any time."""
+"""Register the enabled families with TDgpt, so that SQL can use them; it is safe to run at any time."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ LIMIT_S = 13.0  # an installation must not wait longer than 15 s
 _FOR_DATABASE_S = 3.0
 
 _EPILOG = """\
-Exit status: 0 done, or nothing to do, or no TDgpt here; 1 a file was refused and left as it is; 78 tsfm.ini is
-wrong. A TDgpt that is slow to restart or a database that is down gives a warning, not a failure.
+Exit status: 0 done, nothing to do, or no TDgpt here; 1 a file was refused and left as it is; 78 tsfm.ini is
+wrong. If TDgpt restarts slowly or the database is down, there is a warning and no failure.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
-    parser.add_argument("family", metavar="FAMILY", nargs="*", help="register these too, though not enabled")
-    parser.add_argument("--after-packages", action="store_true", help="wait until no package manager is at work")
+    parser.add_argument(
+        "family", metavar="FAMILY", nargs="*", help="register these as well, even if they are not enabled"
+    )
+    parser.add_argument("--after-packages", action="store_true", help="wait until no package manager is running")
     parser.add_argument("--dry-run", action="store_true", help="show what would change, change nothing")
     add_switches(parser)
 
 
 def add_switches(parser: argparse.ArgumentParser) -> None:
-    """The switches that unregister has as well."""
-    parser.add_argument("--no-restart", action="store_true", help="do not restart TDgpt when its files changed")
+    """The options that ``tsfm unregister`` shares."""
+    parser.add_argument("--no-restart", action="store_true", help="do not restart TDgpt after a change of its files")
     parser.add_argument("--no-update", action="store_true", help="do not tell the database to ask its anodes")
 
 
@@ -43,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     tell(outcome)
     if not args.dry_run and outcome.stale:
         follow_up(outcome, args, deadline)
-        # The path unit does not watch while this runs: TDgpt's upgrade may have gone on meanwhile.
+        # While this runs the path unit does not watch, and an upgrade of TDgpt may have continued.
         again = reconcile.register(also=also)
         for line in again.done:
             print(line)
@@ -53,20 +55,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _installed(name: str) -> str:
-    """The name of a family to register by hand; says what will happen to it later."""
+    """The name of a family to register by hand; warns if the next registration will remove it."""
     family = families.find(name).name
     if not paths.venv_python(family):
         raise ConfigError(f"family {family} is not installed here; install taos-tsfm-{family}")
     if not listed.is_enabled(family):
         _complain(
-            f"tsfm@{family} is not enabled: the next registration takes {family} out again; "
+            f"tsfm@{family} is not enabled: the next registration removes {family} again; "
             f"to keep it: systemctl enable tsfm@{family}, or register = yes in [{family}] of tsfm.ini"
         )
     return family
 
 
 def tell(outcome: reconcile.Outcome) -> None:
-    """Changes to stdout; what needs a person to stderr."""
+    """Print changes to stdout, and what the operator must know to stderr."""
     for diff in outcome.diffs if outcome.dry else ():
         print(diff)
     for line in outcome.done:
@@ -81,7 +83,7 @@ def tell(outcome: reconcile.Outcome) -> None:
 
 
 def follow_up(outcome: reconcile.Outcome, args: argparse.Namespace, deadline: Deadline) -> None:
-    """Have TDgpt and the database take notice; trouble is one warning with the command to run later."""
+    """Restart TDgpt and update the database; a failure is one warning with the command to run later."""
     try:
         if outcome.found is None:
             return
@@ -89,7 +91,7 @@ def follow_up(outcome: reconcile.Outcome, args: argparse.Namespace, deadline: De
         if not args.no_restart:
             print(anode.restart(address, Deadline(deadline.at - _FOR_DATABASE_S)))
         if not args.no_update:
-            # An anode that is down would fail the update of all.
+            # If one anode is down, the update of all anodes fails.
             up = anode.reachable(address)
             print(database.update_anodes(deadline) if up else f"once TDgpt runs: {database.LATER}")
     except (anode.AnodeTrouble, database.Trouble, ConfigError) as error:

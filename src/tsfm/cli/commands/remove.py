@@ -1,4 +1,4 @@
-"""Delete a family's weights to free the disk; other checkpoints and other files stay."""
+"""Delete weights of a family to free disk space; other checkpoints and other files stay."""
 
 from __future__ import annotations
 

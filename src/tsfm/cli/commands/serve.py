@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--download",
         choices=("no", "hub", "mirror"),
         default="no",
-        help="fetch the weights first where they are missing; the unit leaves that to tsfm-pull@FAMILY",
+        help="download missing weights first; the unit leaves that to tsfm-pull@FAMILY",
     )
 
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     _patiently(lambda: _enter_environment(card.name, args.words))
     if args.download == "no":
         _patiently(lambda: checkpoints.resolve(card, chosen.model_folder, chosen.checkpoint))
-    # What every thread was doing, in the journal, when the watchdog or a native library ends the process.
+    # If the watchdog or a native library ends the process, the journal gets the stack of every thread.
     faulthandler.enable()
     if card.packaged:
         from tsfm.system import preload
@@ -62,14 +62,14 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _serve(card, chosen, args.download)
     except TryLater as reason:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the server that had a handler for it has ended
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # its handler belonged to the server, which has ended
         systemd.notify(f"STATUS=waiting: {reason}")
         time.sleep(_patience_s())
         raise
 
 
 def _serve(card: Card, chosen: settings.Settings, download: str) -> int:
-    # Only here: flask, waitress and numpy are in the family's environment, not in the system's.
+    # Imported here, because flask, waitress and numpy exist only in the family's environment.
     try:
         from tsfm import logs
         from tsfm.http import server
@@ -85,7 +85,7 @@ def _serve(card: Card, chosen: settings.Settings, download: str) -> int:
 
 
 def _patiently(step: Callable[[], object]) -> None:
-    """Do the step, again each second while only time can help."""
+    """Do the step; after TryLater repeat it each second until the patience ends."""
     end, told = time.monotonic() + _patience_s(), ""
     while True:
         try:
@@ -97,20 +97,20 @@ def _patiently(step: Callable[[], object]) -> None:
             if told != str(reason):
                 told = str(reason)
                 systemd.notify(f"STATUS=waiting: {told}")
-            time.sleep(1)  # what is waited for tells nobody when it comes
+            time.sleep(1)  # there is no event for a folder that another process fills
 
 
 def _patience_s() -> int:
-    """How long to wait here before giving up, which makes systemd start the download and the service again.
+    """Seconds to wait before the process ends and systemd starts the download and the service again.
 
-    systemd has one pause between restarts for all causes, and a service that crashed is wanted back soon. So the
-    pause of one that lacks something is here. A person at a terminal is told at once.
+    systemd has one pause between restarts for all causes, and a crashed service must be back soon. So a service that
+    waits for weights or packages makes its pause here. A person at a terminal gets the error at once.
     """
     return PATIENCE_S if "NOTIFY_SOCKET" in os.environ else 0
 
 
 def _enter_environment(family: str, words: Sequence[str]) -> None:
-    """Go on in the family's own environment where it is installed and this is another one."""
+    """Continue in the family's own environment, if it is installed and this process runs in another one."""
     python = paths.venv_python(family)
     if python is None and paths.is_there(family):
         raise TryLater(

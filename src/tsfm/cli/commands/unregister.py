@@ -1,4 +1,4 @@
-"""Take everything of ours out of TDgpt's files again, which then are what they were before."""
+"""Remove the registration from TDgpt's files, which become what they were before."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tsfm.tdgpt import reconcile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "Exit status: 0 done, or nothing of ours there; 1 a file was refused and left as it is."
+    parser.epilog = "Exit status: 0 done, or nothing to remove; 1 a file was refused and left as it is."
     parser.add_argument("--dry-run", action="store_true", help="show what would change, change nothing")
     register.add_switches(parser)
 

@@ -1,4 +1,4 @@
-"""Read weights again and compare them with the hashes that were recorded when they came."""
+"""Read weights again and compare them with the hashes recorded at their download or import."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tsfm.weights.checkpoints import State
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("family", metavar="FAMILY", nargs="?", help="only this one; else all of `tsfm list`")
+    parser.add_argument("family", metavar="FAMILY", nargs="?", help="only this family; default: all of `tsfm list`")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help="a name or an index of `tsfm list`")
     parser.add_argument("--folder", metavar="D", help="the family's folder, if not that of tsfm.ini")
 
 
 def run(args: argparse.Namespace) -> int:
     if args.folder and not args.family:
-        raise UsageError("--folder is one family's: name the family as well")
+        raise UsageError("--folder belongs to one family: give FAMILY as well")
     chosen = [families.find(args.family)] if args.family else [cards.read(n) for n in cards.names(packaged_only=True)]
     told = [code for card in chosen for code in _family(card, args)]
     if not told:
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _family(card: Card, args: argparse.Namespace) -> list[bool]:
-    """Verify the family's weights; whether all is right for each checkpoint, and for each thing that is none."""
+    """Verify the family's weights: one result for each checkpoint, and False for each entry that is no checkpoint."""
     root = checkpoints.family_folder(card, settings.read(card.name, {"model_folder": args.folder}).model_folder)
     wanted = checkpoints.named(card, args.checkpoint, root) if args.checkpoint else None
     states = [state for state in checkpoints.state(card, root) if state.folder and wanted in (None, state.checkpoint)]
@@ -43,7 +43,7 @@ def _family(card: Card, args: argparse.Namespace) -> list[bool]:
 
 
 def _verify(card: Card, state: State, root: Path) -> bool:
-    """Tell how one checkpoint is; True: all is right, as far as anybody can say."""
+    """Print the state of one checkpoint; True: no error was found."""
     name = state.checkpoint.name
     again = state.remedy or checkpoints.remedy(card, state.checkpoint, root)
     if state.status != "complete":
@@ -55,7 +55,7 @@ def _verify(card: Card, state: State, root: Path) -> bool:
         print(f"{name}: complete in {state.folder}, but without recorded hashes to compare with")
         return True
     try:
-        # What lies in somebody else's folder is read as he may, wherever his links lead.
+        # In a folder of another user, files are read with that user's rights, wherever links lead.
         with (
             reach.nearest(state.folder) as near,
             near.as_owner(),
@@ -72,7 +72,7 @@ def _verify(card: Card, state: State, root: Path) -> bool:
     if not wrong:
         print(f"{name}: {staging.megabytes(state.bytes)} verified in {state.folder}")
         return True
-    # Whether it rotted or somebody put weights of his own there, no hash can tell.
+    # A hash cannot show whether the disk damaged the file or somebody replaced it on purpose.
     mine = f"if somebody changed it on purpose, keep it: mv {state.folder} ELSEWHERE; else run: "
     first = f"tsfm remove {card.name} {name}, then {again}" if state.checkpoint.pullable else again
     print(f"tsfm: {name}: {state.folder} is not what was recorded: {'; '.join(wrong)}; {mine}{first}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Make a family's folder of weights for the downloader where there is none; tsfm-pull@ runs this as root."""
+"""Make a family's weights folder for the downloader if it is missing; tsfm-pull@ runs this as root."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def run(args: argparse.Namespace) -> int:
     if card.checkpoints:
         folder, owner = settings.MODEL_ROOT / card.name, pwd.getpwnam(USER)
         make(folder, owner)
-        # The downloader's sandbox does not show it whose this is.
+        # In its sandbox the downloader cannot see who owns the folder.
         if folder.exists() and folder.stat().st_uid != owner.pw_uid:
             print(f"{folder} belongs to {name_of(folder)}: a download into it needs root, run: tsfm pull {card.name}")
     return 0
 
 
 def name_of(path: Path) -> str:
-    """The user whom a file belongs to, by name where there is one."""
+    """The owner of a file, by name if the user has one."""
     number = path.stat().st_uid
     try:
         return pwd.getpwuid(number).pw_name
@@ -39,10 +39,10 @@ def name_of(path: Path) -> str:
 
 
 def make(folder: Path, owner: pwd.struct_passwd) -> None:
-    """Make the folder, and those above it, as the owner's; what exists is left as it is.
+    """Make the folder and its missing parents, and give the folder to the owner; an existing folder is not changed.
 
     Raises:
-        TsfmError: somebody but root can change a folder above it, and so could have root's new one elsewhere.
+        TsfmError: another user than root can change a folder above it, and could redirect the new folder.
     """
     if os.path.lexists(folder):
         return

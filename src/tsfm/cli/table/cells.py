@@ -1,4 +1,4 @@
-"""What one cell looks like: a gap, a number, a time, or text."""
+"""Classifies one cell: a gap, a number, a time, or text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 GAP, NUMBER, TIME, TEXT = "gap", "number", "time", "text"
-SAMPLE = 500  # rows that tell what a column is; each one is read later
+SAMPLE = 500  # rows that decide what kind a column is; all rows are read later
 # NULL is what TDengine's own command line writes; the rest are those of Excel, pandas, R, MySQL.
 GAPS = (
     frozenset(
@@ -16,7 +16,7 @@ GAPS = (
     | frozenset(("na", "n/a", "n.a.", "<na>", "nan", "-nan", "1.#qnan", "nat"))
     | frozenset(("#n/a", "#na", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!"))
 )
-# Special spaces stand between thousands; a plain one may as well stand between two columns.
+# A special space separates thousands; a plain space may also separate two columns.
 _GROUPS = str.maketrans({"\u00a0": "_", "\u202f": "_", "\u2009": "_", "\u2019": "'"})
 _SIGN = str.maketrans({"\u2212": "-", "\u2013": "-"})
 _NUMBER = re.compile(r"[+-]?(?:[0-9]|[.,][0-9])[0-9.,'_]*(?:[eE][+-]?[0-9]+)?")
@@ -34,7 +34,7 @@ def plain(cell: str) -> str:
     text = cell.strip()
     if text.isascii():
         return text
-    # "21 °C" has such a space too, and is no number in either form.
+    # "21 °C" contains such a space too, but is no number in either form.
     return unicodedata.normalize("NFKC", text.translate(_GROUPS)).translate(_SIGN).strip()
 
 
@@ -65,6 +65,6 @@ def kind(cell: str) -> str:
 
 
 def mostly(texts: Sequence[str], is_one: Callable[[str], bool]) -> bool:
-    """Whether more than half of a column's filled cells are such ones, by a sample of them."""
+    """Whether ``is_one`` holds for more than half of a column's filled cells; looks at a sample."""
     filled = [text for text in texts[:: len(texts) // SAMPLE + 1] if text.strip()]
     return sum(map(is_one, filled)) * 2 > len(filled)

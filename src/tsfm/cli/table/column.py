@@ -1,4 +1,4 @@
-"""One column of numbers out of a file, in order of time, and what a person should know of how it was read."""
+"""Reads one column of a file in order of time, with notes about how it was read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tsfm.cli.table.rows import Rows
 from tsfm.cli.table.times import Times
 from tsfm.errors import UsageError
 
-# Names of what is no measurement: which series a row is of, and how good its value is.
+# Names of columns that are no measurements: the series of a row, or the quality of its value.
 SERIES = re.compile(r"(?i)(.*[_ .-])?(id|tbname|tag)|(group|meter|sensor|device|station|node|series|unique)_?id|.*编号")
 STATE = re.compile(
     rf"{SERIES.pattern}|(.*[_ .-])?(quality|status|state|flags?|valid|qc|qualität|qualidade|zustand|estado)|"
@@ -20,7 +20,7 @@ STATE = re.compile(
 
 @dataclass(frozen=True)
 class Options:
-    """What the reader of a file says of it; None: found in the file."""
+    """What the user says about the file; None: detected."""
 
     column: str | None = None
     separator: str | None = None
@@ -34,11 +34,11 @@ class Column:
     """The values, oldest first.
 
     Attributes:
-        file: where they are from, as errors name it.
+        file: the file, as errors name it.
         values: None for a gap.
         lines: the file's line of each value.
         times: the text of each value's time; empty where the file has none.
-        notes: what a person should know, a sentence each.
+        notes: one sentence for each thing that the user should know.
     """
 
     file: str
@@ -60,7 +60,7 @@ def read(file: str, options: Options) -> Column:
     """A column of a file; ``-`` is standard input.
 
     Raises:
-        UsageError: it cannot be read, or in more than one way; the sentence names the line or the option.
+        UsageError: it cannot be read, or can be read in two ways; the sentence names the line or the option.
     """
     file_name = "standard input" if file == "-" else file
     decoded, encoding = text.decode(file_name, text.load(file), options.encoding)
@@ -83,7 +83,7 @@ def read(file: str, options: Options) -> Column:
 
 
 def _column(file: str, table: Rows, found: Times | None, wanted: str | None) -> tuple[int, str]:
-    """The column's index, and a word where another might be meant."""
+    """The column's index, and a note if another column might be meant."""
     if wanted is not None:
         return _named(file, table, wanted), ""
     # An empty name over empty cells is a separator at the end of each line.
@@ -98,7 +98,7 @@ def _column(file: str, table: Rows, found: Times | None, wanted: str | None) -> 
             f"{file}: expected a column of numbers, found only times: {only}; another separator? --separator"
         )
     changing = [i for i in kept if _changes(table, i)]
-    # A column that holds something like numbers is never passed over: what is wrong with it is told.
+    # A column of something like numbers is never skipped silently: reading it names what is wrong.
     likely = [i for i in kept if not (_is_text(table, i) or _is_constant(table, i))]
     likely = [i for i in likely if not STATE.fullmatch(table.names[i])] or likely
     index = likely[-1] if changing else kept[-1]
@@ -111,7 +111,7 @@ def _column(file: str, table: Rows, found: Times | None, wanted: str | None) -> 
 
 
 def _series_apart(table: Rows, value: int) -> str:
-    """A word on a column that may name several series, which their times need not tell apart."""
+    """A note about a column that may name several series; their times may not show that."""
     for index, name in enumerate(table.names):
         words = list(dict.fromkeys(table.column(index)))
         names = SERIES.fullmatch(name) or (_is_text(table, index) and not STATE.fullmatch(name))
@@ -128,7 +128,7 @@ def _labels(table: Rows, columns: list[int]) -> str:
 
 
 def _named(file: str, table: Rows, wanted: str) -> int:
-    """The column of a name, of a name in another case where that is one column, or of a number from 1."""
+    """The column by its name, by its name in another case if that is unique, or by its number from 1."""
     exact = [i for i, name in enumerate(table.names) if name == wanted]
     alike = exact or [i for i, name in enumerate(table.names) if name.casefold() == wanted.strip().casefold()]
     if len(alike) > 1:
@@ -150,18 +150,18 @@ def _is_numeric(table: Rows, index: int) -> bool:
 
 
 def _is_text(table: Rows, index: int) -> bool:
-    """Words alone, as of a state; a number with its unit is none."""
+    """Only words, such as states; a number with a unit does not count as a word."""
     words = _said(table, index)
     return bool(words) and not any(character.isdigit() for word in words for character in word)
 
 
 def _is_constant(table: Rows, index: int) -> bool:
-    """One number in all rows: beside a column that changes it is a state."""
+    """The same number in all rows: such a column is a state if another column changes."""
     return _is_numeric(table, index) and len(_said(table, index)) == 1
 
 
 def _said(table: Rows, index: int) -> set[str]:
-    """The texts of a column that are no gaps."""
+    """The texts of a column, without gaps."""
     return {text for text in table.column(index) if not cells.is_gap(text)}
 
 

@@ -22,7 +22,7 @@ EARLIEST, LATEST, YEAR_S = 1990, 2100, 31_556_952
 
 
 def is_counter(rows: Rows, index: int) -> bool:
-    """Whether a column counts time, or rows by its name, where another one is left to hold the values."""
+    """Whether a column counts time, or has a name for row numbers; another column must remain for the values."""
     texts = whole(rows, index)
     if not texts or not _is_named(rows, index) or not _has_others(rows, index):
         return is_epoch(rows, index)
@@ -30,9 +30,9 @@ def is_counter(rows: Rows, index: int) -> bool:
 
 
 def is_epoch(rows: Rows, index: int) -> bool:
-    """Whether a column holds epochs, where another one is left to hold the values.
+    """Whether a column contains epochs; another column must remain for the values.
 
-    Seconds have as many digits as a meter may: those need a name of time, or one step throughout.
+    A meter may have as many digits as epoch seconds: those must have a name of time, or one constant step.
     """
     texts = whole(rows, index)
     if not _are_epochs(texts) or not _has_others(rows, index):
@@ -42,19 +42,19 @@ def is_epoch(rows: Rows, index: int) -> bool:
 
 
 def whole(rows: Rows, index: int) -> list[str]:
-    """The cells of a column of whole numbers alone, with a fraction where they are epochs; else nothing."""
+    """The cells of a column, if all are whole numbers (epochs may have a fraction); else an empty list."""
     texts = [cells.plain(text) for text in rows.column(index)]
     return texts if all(map(WHOLE.fullmatch, texts)) else []
 
 
 def steps(texts: Sequence[str]) -> list[float]:
-    """From each number to the next, in ns where they are epochs."""
+    """Differences of neighbouring numbers, in ns for epochs."""
     scale = 10 ** (9 - 3 * DIGITS.index(len(_whole_part(texts[0])))) if _are_epochs(texts) else 1
     return [float((Decimal(b) - Decimal(a)) * scale) for a, b in pairwise(texts)]
 
 
 def _is_named(rows: Rows, index: int) -> bool:
-    # A column without a name is the row numbers that pandas writes.
+    # pandas writes row numbers as a column without a name.
     name = rows.names[index]
     return rows.has_header and (name == str(index + 1) or NAMED.fullmatch(name) is not None)
 

@@ -1,4 +1,4 @@
-"""From texts to numbers: the decimal sign is proven by the column itself, or asked for."""
+"""Converts texts to numbers: the column itself must prove its decimal sign, or the user gives it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read(
         given: the decimal sign; None: found.
 
     Raises:
-        UsageError: a cell is no number, or can be read as two.
+        UsageError: a cell is no number, or can be read as two different numbers.
     """
     plain = [cells.plain(text) for text in texts]
     places = [f"{file}: line {line}, column {name}" for line in lines]
@@ -43,7 +43,7 @@ def _number(place: str, text: str, sign: str) -> float | None:
     if grouped := GROUPED[sign].fullmatch(text):
         text = re.sub(r"[^0-9+-]", "", grouped[1]) + (grouped[3] or "").replace(sign, ".")
     elif sign == ",":
-        # A point that is between no thousands is nothing in a column of decimal commas.
+        # In a column of decimal commas a point is valid only between thousands.
         text = text.translate(SWAPPED)
     if not PLAIN.fullmatch(text):
         text = text.translate(SWAPPED) if sign == "," else text
@@ -62,7 +62,7 @@ def _hint(text: str) -> str:
 
 
 def _decimal(texts: Sequence[str], places: Sequence[str], separator: str) -> str:
-    """The decimal sign that some cell proves; a point where nothing speaks of another."""
+    """The decimal sign that at least one cell proves; a point if none proves any."""
     proof: dict[str, int] = {}
     doubtful: dict[str, int] = {}
     for at, text in enumerate(texts):
@@ -82,14 +82,14 @@ def _decimal(texts: Sequence[str], places: Sequence[str], separator: str) -> str
         if sign == "," or separator == ";" or hundreds:
             text = texts[at]
             raise UsageError(
-                f"{places[at]}: {text} may be {text.replace(sign, '')} or {text.replace(sign, '.')}; say "
-                "which sign begins the decimals: --decimal . or --decimal ,"
+                f"{places[at]}: {text} may be {text.replace(sign, '')} or {text.replace(sign, '.')}; give "
+                "the decimal sign: --decimal . or --decimal ,"
             )
     return "."
 
 
 def _proves(text: str) -> str | None:
-    """The decimal sign that a cell's form allows alone; None where it has no sign or could have either."""
+    """The only decimal sign that fits a cell's form; None if it has no sign or both fit."""
     point, comma = text.count("."), text.count(",")
     if point + comma > 1:
         return next((sign for sign, form in GROUPED.items() if form.fullmatch(text)), None)

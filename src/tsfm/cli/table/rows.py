@@ -1,7 +1,7 @@
-"""From text to rows of one width: separator, header, comments, and line numbers as an editor counts them.
+"""Splits text into rows of one width: separator, header, comments, and line numbers as an editor counts them.
 
-Python's csv splits, not pandas' reader: that one fills short rows, skips what is too much, and does not know in
-which line of the file a row begins.
+Python's csv splits the rows, because pandas' reader fills short rows, skips surplus cells, and does not know in which
+line of the file a row begins.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NAMES = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "none": ALONE
 
 
 class QuoteError(UsageError):
-    """A quoted cell that does not end, or goes on after its end."""
+    """A quoted cell without an end, or with text after its end."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Rows:
     notes: list[str] = field(default_factory=list)
 
     def label(self, index: int) -> str:
-        """The column's name, with its number where another has the same name."""
+        """The column's name, with its number if another column has the same name."""
         name = self.names[index]
         return f"{index + 1} ({name})" if self.names.count(name) > 1 else name
 
@@ -55,7 +55,7 @@ class Rows:
 
 
 def separator(word: str) -> str:
-    """What --separator says: one character, or its name.
+    """The separator that --separator names: one character, or its name.
 
     Raises:
         ValueError
@@ -70,9 +70,9 @@ def read(file: str, text: str, given: str | None, decimal: str | None, header: b
     """The table in a text.
 
     Args:
-        given: the separator; None: found.
-        decimal: the decimal sign where it is known: a comma then separates nothing.
-        header: whether the first row holds names; None: found.
+        given: the separator; None: detected.
+        decimal: the decimal sign if it is known: a decimal comma is then no separator.
+        header: whether the first row contains names; None: detected.
 
     Raises:
         UsageError: no rows, rows of different widths, a quote that does not end.
@@ -109,7 +109,7 @@ def read(file: str, text: str, given: str | None, decimal: str | None, header: b
 
 
 def _begin(text: str) -> tuple[str, str | None]:
-    """Comments and Excel's line ``sep=;`` at the start made empty, so that lines still count; and that separator."""
+    """Replace comments and Excel's line ``sep=;`` at the start by empty lines; return the text and that separator."""
     said, stream = None, io.StringIO(text, newline="")
     kept: list[str] = []
     for line in stream:
@@ -122,12 +122,12 @@ def _begin(text: str) -> tuple[str, str | None]:
 
 
 def _split(text: str, chosen: str) -> list[tuple[int, list[str]]]:
-    """Every row that is not empty, with the line it begins in."""
+    """Every row that is not empty, with the number of its first line."""
     lines = io.StringIO(text, newline="").readlines()
     reader = csv.reader(lines, delimiter=chosen, skipinitialspace=True, strict=True)
     rows, begins = [], 1
     while (row := _next(reader, begins)) is not None:
-        # pandas writes "" for a gap in a single column: that is no empty line.
+        # In a single column pandas writes "" for a gap: that is no empty line.
         if row and (row != [""] or (chosen == ALONE and lines[begins - 1].strip())):
             rows.append((begins, row))
         begins = reader.line_num + 1
@@ -142,7 +142,7 @@ def _next(reader: Iterator[list[str]], line: int) -> list[str] | None:
 
 
 def _separator(text: str, decimal: str | None) -> str:
-    """The separator under which all rows have one width; else one by which the rows can be told to differ."""
+    """The separator that gives all rows one width; else one that shows best how the rows differ."""
     ragged = []
     for candidate in SEPARATORS:
         if candidate in text and candidate != decimal:
@@ -155,7 +155,7 @@ def _separator(text: str, decimal: str | None) -> str:
                 return candidate
             if max(widths, default=1) > 1:
                 ragged.append((widths[0] > 1, sum(width > 1 for width in widths), candidate))
-    # With the decimal sign known, a comma in a column by itself stands between thousands.
+    # If the decimal sign is known, a comma in a single column separates thousands.
     return max(ragged)[2] if ragged and (decimal is None or max(ragged)[0]) else ALONE
 
 
@@ -179,7 +179,7 @@ def _count(row: list[str]) -> str:
 
 
 def _has_header(rows: list[list[str]]) -> bool:
-    """Names stand above numbers and times; a row of numbers and times is a row like all others."""
+    """A header has text above numbers or times; a first row of numbers and times is no header."""
     first, body = rows[0], rows[1:50]
     kinds = [cells.kind(cell) for cell in first]
     if not any(kind in (cells.NUMBER, cells.TIME) for kind in kinds):
@@ -202,7 +202,7 @@ def _no_hidden_decimals(file: str, rows: list[tuple[int, list[str]]]) -> None:
 
 
 def _name(cell: str) -> str:
-    """A name on one line, without what would steer a terminal."""
+    """A name on one line, without control characters for a terminal."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in cell).split())
 
 

@@ -1,4 +1,4 @@
-"""From a file's bytes to its text: packed files are unpacked, other formats named, the encoding is found."""
+"""Turns a file's bytes into text: unpacks packed files, names other formats, detects the encoding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tsfm.errors import UsageError
 
 LARGEST = 1 << 30
 PACKED = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\x00": lzma.decompress}
-# First bytes of what is no text, and what a person can do.
+# First bytes of formats that are no text, and what the user can do.
 FOREIGN = {
     b"PK\x03\x04": "a workbook or a zip archive; save it as CSV, or unpack it first",
     b"\xd0\xcf\x11\xe0": "an Excel workbook of the old form; save it as CSV",
@@ -45,7 +45,7 @@ def load(file: str) -> bytes:
     """The file's bytes, unpacked; ``-`` is standard input.
 
     Raises:
-        UsageError: it cannot be read, or is of another kind; the sentence says which.
+        UsageError: it cannot be read, or has another format; the sentence names it.
     """
     try:
         if file == "-":
@@ -72,10 +72,10 @@ def load(file: str) -> bytes:
 
 
 def decode(file: str, data: bytes, encoding: str | None) -> tuple[str, str]:
-    """The text, and a word on its encoding where that was found by its looks.
+    """The text, and a note on its encoding if that was guessed.
 
     Raises:
-        UsageError: not text, or not in the encoding that was named.
+        UsageError: it is no text, or not in the given encoding.
     """
     chosen = encoding or _marked(data) or _without_mark(data)
     try:
@@ -103,7 +103,7 @@ def _marked(data: bytes) -> str | None:
 
 def _without_mark(data: bytes) -> str:
     start = data[:1000]
-    # Digits and separators are ASCII: in UTF-16 every second byte of them is 0.
+    # Digits and separators are ASCII: in UTF-16 every second byte is 0.
     if start.count(0) > len(start) // 4:
         return "utf-16-le" if start[1::2].count(0) > start[0::2].count(0) else "utf-16-be"
     try:
@@ -114,9 +114,9 @@ def _without_mark(data: bytes) -> str:
 
 
 def _looks_chinese(data: bytes) -> bool:
-    """Chinese is written in pairs of high bytes; in Western text a high byte stands alone, between letters.
+    """In Chinese text high bytes come in pairs; in Western text a single high byte stands between letters.
 
-    Numbers and separators are the same bytes in both, so that only names depend on this.
+    Numbers and separators are the same bytes in both, so only names depend on this.
     """
     if not _fits(data, "gb18030"):
         return False

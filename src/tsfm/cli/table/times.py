@@ -1,4 +1,4 @@
-"""The times beside the numbers: are the rows in order, does one repeat, are some missing? pandas reads them."""
+"""Checks the times beside the numbers with pandas: the order of the rows, repeated times, missing rows."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Times:
     """One column of times.
 
     Attributes:
-        columns: where they stand; two where date and time of day are apart.
-        texts: as the file has them.
-        steps: from each row to the next, shape (n - 1,), ns or what the column counts in; None: not readable.
-        mixed: they are written in more than one form, or some with a time zone and some without.
+        columns: their columns; two if date and time of day are separate.
+        texts: the cells as they are in the file.
+        steps: differences of neighbouring rows, shape (n - 1,), in ns or in the column's own unit; None: not readable.
+        mixed: they have more than one form, or only some have a time zone.
     """
 
     columns: tuple[int, ...]
@@ -40,10 +40,10 @@ class Times:
 
 
 def find(file: str, rows: Rows) -> Times | None:
-    """The table's first column of times; None where it has none.
+    """The table's first column of times; None if it has none.
 
     Raises:
-        UsageError: a cell of it is no time, as in a line of totals.
+        UsageError: one of its cells is no time, as in a line of totals.
     """
     dates = [i for i in range(len(rows.names)) if cells.mostly(rows.column(i), cells.is_date)]
     if dates:
@@ -53,7 +53,7 @@ def find(file: str, rows: Rows) -> Times | None:
 
 
 def like(rows: Rows, index: int, times: Times | None) -> bool:
-    """Whether a column holds times, those of ``times`` or others."""
+    """Whether a column contains times, those of ``times`` or others."""
     if times and index in times.columns:
         return True
     texts = rows.column(index)
@@ -62,10 +62,10 @@ def like(rows: Rows, index: int, times: Times | None) -> bool:
 
 
 def check(file: str, rows: Rows, times: Times) -> tuple[bool, list[str]]:
-    """Whether the newest row comes first, and what a person should know of the order.
+    """Whether the newest row comes first, and notes about the order.
 
     Raises:
-        UsageError: the rows are in no order, or of several series.
+        UsageError: the rows have no order, or belong to several series.
     """
     steps = times.steps
     if steps is None:
@@ -97,7 +97,7 @@ def _falls(file: str, lines: Sequence[int], times: Times, steps: Steps, falls: P
 
 
 def _uneven(lines: Sequence[int], times: Times, steps: Steps) -> list[str]:
-    """Words on times that repeat, jump, or have no common step."""
+    """Notes about times that repeat, jump, or have no common step."""
     notes, forward = [], steps[steps > 0]
     again = np.flatnonzero(steps == 0)
     if again.size:
@@ -125,7 +125,7 @@ def _rows(count: int, many: str = "have", one: str = "has") -> str:
 
 
 def _several_series(file: str, rows: Rows, times: Times, steps: Steps) -> None:
-    """Refuse rows of several series, told by a column under each of whose values time only rises or only falls."""
+    """Refuse rows of several series: for each value of some column, time only rises or only falls."""
     at = pd.Series(np.concatenate([[0.0], np.cumsum(steps)]))
     for index, name in enumerate(rows.names):
         series = rows.column(index)
@@ -162,7 +162,7 @@ def _western(text: str) -> str:
 
 
 def _steps(texts: list[str]) -> tuple[Steps | None, bool]:
-    """Differences in ns by the reading with the fewest falls and the most even steps; whether forms are mixed."""
+    """Differences in ns, from the reading with the fewest falls and the most even steps; whether forms are mixed."""
     series = pd.Series(texts)
     readings: list[Steps] = []
     for form in (None, "ISO8601", "mixed"):
