@@ -47,16 +47,17 @@ HOST = {
     r"(sudo )?systemctl enable --now tsfm@\w+": "host/test_registration.py::test_enabling_a_unit_makes_sql_find_it",
     r"(sudo )?systemctl start tsfm@\w+": "host/test_weights.py::test_one_start_downloads_and_then_serves",
     r"(sudo )?systemctl restart tsfm@\w+": "host/test_registration.py::test_a_changed_port_is_followed",
+    r"TSFM_FAMILY=\w+ uvicorn --factory tsfm\.http\.asgi:create .*": "http/test_asgi.py",
     r"taos -s SELECT .*FORECAST.*": "tdgpt/test_sql_to_service.py",
 }
 # Subcommands that need weights or a TDgpt: their words are parsed here, and these tests run them.
 COVERED = {
     "pull": "weights/test_download.py",
     "import": "weights/test_importer.py",
-    "verify": "weights/test_recognised.py",
-    "remove": "weights/test_own_names.py",
-    "register": "tdgpt/test_register_command.py",
-    "serve": "weights/test_own_names.py",
+    "verify": "weights/test_recognise.py",
+    "remove": "weights/test_own.py",
+    "register": "cli/commands/test_register.py",
+    "serve": "cli/commands/test_serve.py",
 }
 
 
@@ -88,7 +89,7 @@ def blocks(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     fenced = r"^ *```(?P<language>\w*)\n(?P<fenced>.*?)^ *```\n"
     answer = r"(?:\n```json\n(?P<answer>.*?)^```\n)?"
-    indented = r"(?<=\n\n)(?P<indented>(?: {4}\S.*\n)+)"
+    indented = r"(?<=\n\n)(?P<indented>(?: {4}\S[^\n]*\n)+)"
     found = []
     for match in re.finditer(f"{fenced}{answer}|{indented}", text, re.MULTILINE | re.DOTALL):
         line = text.count("\n", 0, match.start()) + 1
