@@ -223,6 +223,7 @@ def test_tsfm_knows_the_words(command):
     parser.parse_args(list(command.words[1:]))  # exits with 2 where it does not
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [one for one in of("tsfm") if one.words[1] not in COVERED], ids=str)
 def test_tsfm_does_what_the_document_says(command, tmp_path):
     name = command.words[1]
@@ -236,6 +237,7 @@ def test_tsfm_does_what_the_document_says(command, tmp_path):
         assert (tmp_path / command.words[command.words.index("--plot") + 1]).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", of("curl"), ids=str)
 def test_curl_gets_the_answer_that_is_shown(command, ports):
     words = [re.sub(r"^localhost:(\d+)", lambda port: ports[port[1]].url, word) for word in command.words]

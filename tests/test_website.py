@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import HERE
 
+pytestmark = pytest.mark.slow
+
 ROOT = HERE.parent
 CDN = re.compile(r"https?://(?:unpkg\.com|cdn\.|cdnjs\.|fonts\.)[^\"'`)]*")
 
