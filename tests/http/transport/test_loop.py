@@ -82,7 +82,7 @@ def test_between_long_requests_the_loop_looks_for_others(served):
 
 
 def test_what_has_come_is_known_until_it_is_run(served):
-    ingress, none_left = served._arrivals, threading.Event()
+    ingress, none_left = served._ingress, threading.Event()
     ingress.when_none = none_left.set
     ingress.gone()
     assert not none_left.is_set()  # there was nothing
