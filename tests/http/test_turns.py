@@ -5,13 +5,13 @@ import threading
 
 import pytest
 
-from tsfm.engine.ingress import Arrivals
+from tsfm.engine.ingress import Ingress
 from tsfm.http import turns
 
 
 @pytest.fixture
 def ingress():
-    return Arrivals()
+    return Ingress()
 
 
 def test_posts_run_in_their_order_and_the_ingress_is_busy_until_the_last_one(ingress):

@@ -16,7 +16,8 @@ from tsfm.engine.engine import Engine
 from tsfm.errors import ConfigError, TsfmError
 from tsfm.http import auth, lifecycle
 from tsfm.http.app import create_app
-from tsfm.http.transport.listener import Bounds, Listener, listen
+from tsfm.http.transport.listener import Bounds, listen
+from tsfm.http.transport.loop import Listener
 from tsfm.settings import Settings, authority
 from tsfm.system import ports
 from tsfm.system.fdstore import hand_over, take_over

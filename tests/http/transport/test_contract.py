@@ -48,18 +48,15 @@ USES = {
         "Error": "body code reason",
     },
     "listener.py": {
-        "TcpWSGIServer": "active_channels adj channel_class close handle_accept maintenance pull_trigger run socket "
-        "trigger",
-        "HTTPChannel": "handle_close requests total_outbufs_len",
-        "Adjustments": "clear_untrusted_proxy_headers connection_limit host ident inbuf_overflow listen "
+        "Adjustments": "clear_untrusted_proxy_headers connection_limit host ident inbuf_overflow "
         "max_request_body_size max_request_header_size outbuf_overflow port recv_bytes",
-        "trigger": "pull_trigger",
     },
     "loop.py": {
-        "TcpWSGIServer": "active_channels add_task adj trigger",
-        "HTTPChannel": "handle_close requests service will_close",
+        "TcpWSGIServer": "active_channels add_task adj channel_class close handle_accept maintenance pull_trigger run "
+        "socket trigger",
+        "HTTPChannel": "handle_close requests service total_outbufs_len will_close",
         "HTTPRequestParser": "command",
-        "Adjustments": "channel_timeout connection_limit",
+        "Adjustments": "channel_timeout connection_limit listen",
         "trigger": "pull_trigger",
     },
     "parser.py": {
@@ -71,15 +68,10 @@ USES = {
     },
 }
 # Names of our own objects, or of a socket, that some object of waitress has as well.
-OURS = {"listener.py": "body family getsockname sockets", "loop.py": "run sockets", "parser.py": "status"}
+OURS = {"listener.py": "body socket", "loop.py": "family getsockname sockets", "parser.py": "status"}
 
 # file: {callable: the parameters that the file passes or declares}
 SIGNATURES = {
-    "listener.py": {
-        TcpWSGIServer.__init__: "self application map _start _sock dispatcher adj sockinfo bind_socket kw",
-        TcpWSGIServer.maintenance: "self now",
-        wasyncore.close_all: "map ignore_all",
-    },
     "channel.py": {
         HTTPChannel.__init__: "self server sock addr adj map",
         HTTPChannel.received: "self data",
@@ -87,7 +79,12 @@ SIGNATURES = {
         WSGITask.__init__: "self channel request",
         WSGITask.write: "self data",
     },
-    "loop.py": {wasyncore.poll2: "timeout map"},
+    "loop.py": {
+        TcpWSGIServer.__init__: "self application map _start _sock dispatcher adj sockinfo bind_socket kw",
+        TcpWSGIServer.maintenance: "self now",
+        wasyncore.close_all: "map ignore_all",
+        wasyncore.poll2: "timeout map",
+    },
     "parser.py": {HTTPRequestParser.__init__: "self adj", HTTPRequestParser.received: "self data"},
 }
 
@@ -223,34 +220,34 @@ def test_a_client_that_closes_its_side_counts_as_gone(server):
 
 
 def test_the_listener_is_told_of_what_it_overrides(server, monkeypatch):
-    """listener.py: poll2 calls handle_accept for a new client and readable calls maintenance."""
+    """loop.py: poll2 calls handle_accept for a new client and readable calls maintenance."""
     calls = []
     monkeypatch.setattr(type(server), "maintenance", lambda self, now: calls.append("maintenance"))
     monkeypatch.setattr(type(server), "handle_accept", lambda self: calls.append("accept"))
     with socket.create_connection(("127.0.0.1", int(server.effective_port))):
         wasyncore.poll2(5, server.loop.sockets)
-    assert calls == ["maintenance", "accept"], again("listener.py")
+    assert calls == ["maintenance", "accept"], again("loop.py")
 
 
 def test_closing_the_listening_socket_leaves_the_trigger_and_the_connections(server):
-    """listener.py, _last_call and end: wasyncore.dispatcher.close closes one socket, close_all every one."""
+    """loop.py, _last_call and end: wasyncore.dispatcher.close closes one socket, close_all every one."""
     with socket.create_connection(("127.0.0.1", int(server.effective_port))):
         wasyncore.poll2(5, server.loop.sockets)
-        assert len(server.loop.sockets) == 3, again("listener.py")
+        assert len(server.loop.sockets) == 3, again("loop.py")
         wasyncore.dispatcher.close(server)
-        assert len(server.loop.sockets) == 2, again("listener.py")
+        assert len(server.loop.sockets) == 2, again("loop.py")
         wasyncore.close_all(server.loop.sockets, ignore_all=True)
         assert not server.loop.sockets, again("loop.py")
 
 
 def test_what_the_trigger_is_given_runs_on_the_thread_that_polls(server):
-    """listener.py, healthy, drain and end."""
+    """loop.py, healthy, drain and end."""
     threads = []
     other = threading.Thread(target=server.trigger.pull_trigger, args=[lambda: threads.append(threading.get_ident())])
     other.start()
     other.join(10)
     wasyncore.poll2(5, server.loop.sockets)
-    assert threads == [threading.get_ident()], again("listener.py")
+    assert threads == [threading.get_ident()], again("loop.py")
 
 
 def test_the_parser_gives_what_access_and_the_app_are_shown():

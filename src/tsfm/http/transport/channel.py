@@ -19,7 +19,7 @@ from tsfm.http.transport.parser import Parser, Refused
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from tsfm.http.transport.listener import Listener
+    from tsfm.http.transport.loop import Listener
 
 # The sentence for each error that waitress itself finds; for 413 it is the one of ``refusals``.
 SENTENCES = {
