@@ -212,6 +212,8 @@ def test_access_is_checked_before_the_body_is_read(pair, tmp_path, rule):
     assert same(both, *POST, b"", headers={"Content-Length": str(64 << 20)}).status == status
     assert same(both, *POST, GOOD, headers={"Authorization": "Bearer falsch"}).status == status
     assert same(both, "GET", "/metrics").status == status
+    for live in both:
+        assert talk(live, b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n").endswith(b"\r\n\r\n")  # and no body
     assert same(both, "GET", "/healthz").status == 200
     assert same(both, "GET", "//readyz").status == 200
     assert same(both, "GET", "/healthz", b"{}").status == status

@@ -81,7 +81,7 @@ class JsonErrorTask(OneSend, ErrorTask):  # type: ignore[misc]
             self.response_headers.append(("Retry-After", str(error.retry_after_s)))
         self.set_close_on_finish()
         self.content_length = len(body)
-        self.write(body)
+        self.write(b"" if self.request.head_only else body)
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]

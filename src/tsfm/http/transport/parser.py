@@ -39,12 +39,14 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     Attributes:
         began: when its first byte was read, from ``time.monotonic``, in seconds.
         rest: the rest of the app's run, for when the model has answered.
+        head_only: it was refused, and its method was HEAD: the answer has no body.
     """
 
     completed: bool
     error: Error | None
     command = path = ""  # needed even where the request could not be parsed
     rest: Callable[[], WSGIApplication] | None = None
+    head_only = False
 
     def __init__(self, adj: Adjustments, check: Callable[[Parser], None] = lambda request: None) -> None:
         super().__init__(adj)
@@ -75,6 +77,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         """Read no more of it and answer it with the error, ahead of the requests that need the model."""
         self.close()
         self.error, self.completed, self.expect_continue = error, True, False
+        self.head_only = self.command == "HEAD"
         self.command, self.body_bytes_received = "", 0
 
     def _admit(self, check: Callable[[Parser], None]) -> None:
