@@ -47,7 +47,8 @@ HOST = {
     r"(sudo )?systemctl enable --now tsfm@\w+": "host/test_registration.py::test_enabling_a_unit_makes_sql_find_it",
     r"(sudo )?systemctl start tsfm@\w+": "host/test_weights.py::test_one_start_downloads_and_then_serves",
     r"(sudo )?systemctl restart tsfm@\w+": "host/test_registration.py::test_a_changed_port_is_followed",
-    r"TSFM_FAMILY=\w+ uvicorn --factory tsfm\.http\.asgi:create .*": "http/test_asgi.py",
+    r"TSFM_FAMILY=\w+ uvicorn --factory tsfm\.http\.asgi:create --host \S+ --port \d+": "http/test_asgi.py::"
+    "test_both_servers_give_the_same_answer",
     r"taos -s SELECT .*FORECAST.*": "tdgpt/test_sql_to_service.py",
 }
 # Subcommands that need weights or a TDgpt: their words are parsed here, and these tests run them.
