@@ -18,6 +18,8 @@ from conftest import HERE, Live
 
 from tsfm.cli import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = HERE.parent
 PAGES = [
     *(ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md")),

@@ -17,6 +17,8 @@ from tsfm import card, paths
 from tsfm.cli import legacy_scripts
 from tsfm.errors import ConfigError, UsageError
 
+pytestmark = pytest.mark.slow
+
 MASTER = Path(legacy_scripts.__file__).parent / "share" / "server.py"
 BOLT = "amazon/chronos-bolt-tiny"
 SERIES = {"input": [float(i % 12) for i in range(200)], "next_len": 3}

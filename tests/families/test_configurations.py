@@ -21,6 +21,8 @@ from safetensors.torch import save_file
 from tsfm import families
 from tsfm.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Rule:

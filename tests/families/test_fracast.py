@@ -15,6 +15,8 @@ from tsfm.numerics import scaling
 from tsfm.official import load as load_official
 from tsfm.series import Runtime, Series
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(5)
 NINE = [i / 10 for i in range(1, 10)]
 PACKAGED = Path(str(resources.files("fracast") / "weights"))

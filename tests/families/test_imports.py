@@ -13,6 +13,8 @@ import pytest
 
 from tsfm import card
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = card.names(packaged_only=True)
 REFERENCES = {"chronos", "fracast", "momentfm", "sktime", "timesfm", "uni2ts"}
 THEIRS = {"gluonts", "huggingface_hub", "hydra", "lightning", "requests", "transformers", "utilsforecast"}

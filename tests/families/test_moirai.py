@@ -24,6 +24,8 @@ from tsfm.numerics import scaling
 from tsfm.official import load as load_official
 from tsfm.series import Runtime, Series
 
+pytestmark = pytest.mark.slow
+
 FLOAT32 = Runtime(dtype="float32", threads=2)
 LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 # points, horizon, known covariates, past covariates

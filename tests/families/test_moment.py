@@ -16,6 +16,8 @@ from tsfm.families import moment
 from tsfm.numerics import scaling
 from tsfm.series import Runtime, Series
 
+pytestmark = pytest.mark.slow
+
 FLOAT32 = Runtime(dtype="float32")
 
 

@@ -17,6 +17,8 @@ from tsfm.families import tdtsfm
 from tsfm.numerics import scaling
 from tsfm.series import Runtime, Series
 
+pytestmark = pytest.mark.slow
+
 RUNTIME = Runtime(threads=2)
 LEVELS = [0.025, 0.1, 0.5, 0.9, 0.975]
 HIDDEN, INNER, LAYERS = checkpoint.SIZES["tiny"]

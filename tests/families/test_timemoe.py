@@ -17,6 +17,8 @@ from tsfm.families import timemoe
 from tsfm.numerics import scaling
 from tsfm.series import Forecast, Runtime, Series
 
+pytestmark = pytest.mark.slow
+
 FLOAT32 = Runtime(dtype="float32", threads=2)
 LEVELS = [0.025, 0.1, 0.5, 0.9, 0.975]
 

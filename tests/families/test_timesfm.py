@@ -16,6 +16,8 @@ from tsfm.families import timesfm
 from tsfm.numerics import scaling
 from tsfm.series import Runtime, Series
 
+pytestmark = pytest.mark.slow
+
 LEVELS = [0.025, 0.1, 0.25, 0.5, 0.9, 0.975]
 FLOAT32 = Runtime(dtype="float32")
 

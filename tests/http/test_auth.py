@@ -15,6 +15,8 @@ from tsfm import settings
 from tsfm.errors import ConfigError
 from tsfm.http.auth import Access
 
+pytestmark = pytest.mark.slow
+
 BODY = {"input": list(range(12)), "next_len": 1}
 
 

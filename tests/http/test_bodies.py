@@ -17,6 +17,8 @@ from tsfm.engine.admission import Admission, Slot
 from tsfm.errors import BadRequest, DeadlinePassed, OutOfMemory, TooLarge
 from tsfm.http import bodies
 
+pytestmark = pytest.mark.slow
+
 WALK = [3.0, 4.0, 2.0, 5.0, 4.0, 6.0, 5.5, 7.0, 6.0, 8.0, 7.5, 9.0]
 MIB = 1 << 20
 PADDING = b" " * (bodies.LARGE + 1)

@@ -24,6 +24,8 @@ from tsfm import card, settings
 from tsfm.engine import engine
 from tsfm.http import app, openapi
 
+pytestmark = pytest.mark.slow
+
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 # Small, so that what is just within a limit and just beyond it is small too.
 LIMITS = {"max_rows": "40", "max_horizon": "30", "max_covariates": "2"}

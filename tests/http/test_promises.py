@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from tsfm import card
 
+pytestmark = pytest.mark.slow
+
 # The folder of a service and the size of its checkpoint, where a family has several kinds.
 KINDS = {
     "chronos": "tiny",

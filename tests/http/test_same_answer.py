@@ -12,6 +12,8 @@ from tsfm.engine import forecast
 from tsfm.numerics import scaling
 from tsfm.series import Runtime, Series
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(7)
 LENGTHS = (700, 420, 130, 96)
 # bfloat16 rounds differently where a batch has another shape; float32 leaves only the order of sums.

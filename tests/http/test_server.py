@@ -17,6 +17,8 @@ from conftest import HERE, free_port
 
 from tsfm.http import lifecycle, server
 
+pytestmark = pytest.mark.slow
+
 WALK = [3.0, 4.0, 2.0, 5.0, 4.0, 6.0, 5.5, 7.0, 6.0, 8.0, 7.5, 9.0]
 
 

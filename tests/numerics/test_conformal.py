@@ -12,6 +12,8 @@ from bench import causal, goals, made
 from tsfm.numerics import conformal, scaling
 from tsfm.series import Forecast, Series
 
+pytestmark = pytest.mark.slow
+
 LEVELS = [0.25, 0.75, 0.1, 0.9, 0.025, 0.975]
 PROMISED = np.array([0.5, 0.8, 0.95])
 

@@ -18,6 +18,8 @@ from tsfm import card, families, official
 from tsfm.errors import BadRequest, ConfigError
 from tsfm.series import Family, Imputer, Model, Runtime, Series
 
+pytestmark = pytest.mark.slow
+
 LOCKS = HERE.parent / "packaging/locks"
 FLOAT32 = Runtime(dtype="float32", threads=1)
 # TDengine publishes no package for TDtsfm: tests/families/test_tdtsfm.py implements its description a second time.

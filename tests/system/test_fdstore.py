@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import HERE, free_port
 
+pytestmark = pytest.mark.slow
+
 ASK = json.dumps({"input": list(range(20)), "next_len": 1}).encode()
 POST = b"POST /ds_predict HTTP/1.1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(ASK), ASK)
 FD = 3

@@ -26,6 +26,8 @@ from tsfm.weights import hub as hub_module
 from weights.conftest import COMMAND, MODEL, PRELUDE, Box, model
 from weights.hub import REVISION, Fault, Hub
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = "model.safetensors"
 
 

@@ -24,6 +24,8 @@ from tsfm.weights import hub as hub_module
 from weights.conftest import MODEL, SRC, Box, model
 from weights.hub import REVISION, Hub
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 WEIGHTS = "model.safetensors"
 MARK = (

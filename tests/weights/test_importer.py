@@ -15,6 +15,8 @@ import pytest
 from weights.conftest import MODEL, Box, model
 from weights.hub import Hub
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = "model.safetensors"
 
 

@@ -16,6 +16,8 @@ from tsfm.errors import ConfigError
 from tsfm.weights import checkpoints
 from weights.conftest import Box
 
+pytestmark = pytest.mark.slow
+
 CARD = cards.read("chronos")
 
 

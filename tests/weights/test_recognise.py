@@ -19,6 +19,8 @@ from tsfm.cli import main
 from weights.conftest import SRC, Box
 from weights.hub import Hub
 
+pytestmark = pytest.mark.slow
+
 NOBODY = 65534
 Run = Callable[..., tuple[int, str]]
 

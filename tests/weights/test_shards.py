@@ -12,6 +12,8 @@ from tsfm import families
 from tsfm.errors import ConfigError
 from tsfm.series import Series
 
+pytestmark = pytest.mark.slow
+
 
 def answer(family, folder):
     model = families.load(family, folder, official.FLOAT32)

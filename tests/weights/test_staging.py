@@ -12,6 +12,8 @@ from tsfm.weights import manifest
 from weights.conftest import COMMAND, MODEL, Box
 from weights.hub import Hub
 
+pytestmark = pytest.mark.slow
+
 # The command with a record of what it has the kernel put on the disk and name, in order.
 RECORDED = f"""
 import os, sys

@@ -20,6 +20,8 @@ from conftest import HERE, free_port
 
 from tsfm.cli import chart, digits
 
+pytestmark = pytest.mark.slow
+
 ROOT = HERE.parent
 VALUES = [float(i % 7) for i in range(40)]
 PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")

@@ -15,6 +15,8 @@ import pytest
 from checkpoints import chronos
 from conftest import HERE, free_port
 
+pytestmark = pytest.mark.slow
+
 
 class Systemd:
     """The socket on which a service says its state."""

@@ -21,6 +21,8 @@ from waitress.adjustments import Adjustments
 
 from tsfm.http.transport.channel import Parser
 
+pytestmark = pytest.mark.slow
+
 WALK = [3.0, 4.0, 2.0, 5.0, 4.0, 6.0, 5.5, 7.0, 6.0, 8.0, 7.5, 9.0]
 ASK = json.dumps({"input": WALK, "next_len": 3}).encode()
 # 500 is not among them: nothing that a client sends may break the model or us.

@@ -16,6 +16,8 @@ from tsfm.engine.pending import COMES_BACK, Deferred
 from tsfm.http.transport import loop
 from tsfm.http.transport.listener import Bounds, listen
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def running(served):
