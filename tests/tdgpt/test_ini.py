@@ -88,7 +88,8 @@ def test_somebodys_own_url_is_respected_and_told() -> None:
     edit = registered(text, CHRONOS)
     assert edit.text == text
     assert edit.notes == [
-        "taosanode.ini: line 2: chronos = http://10.1.1.1:80/x is kept; to use to use http://127.0.0.1:6038/ds_predict"
+        "taosanode.ini: line 2: chronos = http://10.1.1.1:80/x is kept; to use http://127.0.0.1:6038/ds_predict "
+        "delete that line and run `tsfm register`"
     ]
 
 
