@@ -268,6 +268,6 @@ def test_an_allow_that_shuts_this_host_out_is_told(around: int, host: Host) -> N
     host.settings.write_text(host.settings.read_text() + "host = 0.0.0.0\nallow = 10.1.0.0/16\n")
     (told,) = [row for row in findings(host)["fracast"] if "allow" in row["text"]]
     assert (told["level"], told["remedy"]) == ("warning", "add 127.0.0.1 to allow in tsfm.ini")
-    assert "SQL gets 403, as TDgpt here asks from 127.0.0.1" in told["text"]
+    assert "SQL gets 403, because TDgpt here connects from 127.0.0.1" in told["text"]
     host.settings.write_text(host.settings.read_text().replace("10.1.0.0/16", "127.0.0.0/8 10.1.0.0/16"))
     assert not [row for row in findings(host)["fracast"] if "allow" in row["text"]]
