@@ -17,6 +17,7 @@ import pytest
 from checkpoints import chronos, moment
 from conftest import HERE, Answer, Live, free_port
 
+pytestmark = pytest.mark.slow
 WALK = [3.0, 4.0, 2.0, 5.0, 4.0, 6.0, 5.5, 7.0, 6.0, 8.0, 7.5, 9.0]
 COMPARED = ("content-type", "allow", "retry-after", "content-length")
 LARGE = [*np.sin(np.arange(39_000) / 5).tolist(), 1.0, 2.0]  # in JSON more than the app parses in its own process

@@ -2,7 +2,7 @@
 
 The private operators are ``torch.ops.mkldnn._reorder_linear_weight`` and ``_linear_pointwise`` of torch 2.13
 (aten/src/ATen/native/mkldnn/, MKLDNNConversions.cpp and Linear.cpp); torch's own compiler uses them the same way.
-Without them each call reorders the weight again, which is a tenth of the time of the products here.
+Without them a float32 product of 384 by 3,072 takes 2 to 3 times as long, measured for 16 to 512 rows on one CPU.
 """
 
 from __future__ import annotations
