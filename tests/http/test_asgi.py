@@ -33,16 +33,6 @@ class Uvicorn(Live):
         with log.open("wb") as stderr:
             self.process = subprocess.Popen(command, env=environment, stdout=stderr, stderr=stderr)
 
-    def until_up(self):
-        """It answers, ready or not."""
-        pause = threading.Event()
-        for _ in range(600):
-            with suppress(OSError):
-                self.get("/healthz")
-                return self
-            pause.wait(0.05)
-        raise AssertionError(self.log.read_text())
-
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
