@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import chronos, tdtsfm
-from conftest import Live, free_port
+from conftest import HERE, Live, free_port
 
 from tsfm import card, paths
 from tsfm.cli import legacy_scripts
@@ -19,7 +19,7 @@ from tsfm.errors import ConfigError, UsageError
 
 pytestmark = pytest.mark.slow
 
-MASTER = Path(legacy_scripts.__file__).parent / "share" / "server.py"
+MASTER = HERE.parent / "src/tsfm/share/server.py"
 BOLT = "amazon/chronos-bolt-tiny"
 SERIES = {"input": [float(i % 12) for i in range(200)], "next_len": 3}
 
