@@ -16,7 +16,7 @@ from tsfm.official import load as load_official
 from tsfm.series import Runtime, Series
 
 # The package warns of every horizon beyond one pass.
-pytestmark = pytest.mark.filterwarnings("ignore:We recommend keeping prediction length")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:We recommend keeping prediction length")]
 RNG = np.random.default_rng(3)
 FLOAT32 = Runtime(dtype="float32", threads=1)
 FACTS = card.read("chronos")

@@ -13,6 +13,8 @@ from conftest import HERE
 
 from tsfm.nets import product
 
+pytestmark = pytest.mark.slow
+
 # How a later torch may treat the private operators; run before anything of ours is imported.
 WITHOUT = {
     "gone": "def lookup(self, name): raise AttributeError(name)",

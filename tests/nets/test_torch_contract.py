@@ -23,6 +23,8 @@ from tsfm.errors import OutOfMemory
 from tsfm.series import Series
 from tsfm.system import preload
 
+pytestmark = pytest.mark.slow
+
 WRITTEN_FOR = "2.13.0"
 LIBRARIES = Path(find_spec("torch").submodule_search_locations[0]) / "lib"
 

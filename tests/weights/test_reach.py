@@ -20,7 +20,7 @@ from tsfm.weights import reach
 from weights.conftest import COMMAND, MODEL, Box, model
 from weights.hub import Fault, Hub
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root's rights are what is tried here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="root's rights are what is tried here")]
 NOBODY = 65534
 FOLDER = "chronos-bolt-tiny"
 FILES = ("config.json", "model.safetensors")
