@@ -127,6 +127,9 @@ def test_models_ready_health_and_metrics_tell_what_is_served(naive):
     assert naive.get("/readyz").json == {"status": "ready"}
     assert naive.get("/healthz").json == {"status": "alive"}
     text = naive.get("/metrics").body.decode()
+    (info,) = [line for line in text.splitlines() if line.startswith("tsfm_info{")]
+    assert 'family="naive"' in info
+    assert "state=" not in info  # a label keeps what it was told at the start
     assert 'tsfm_requests_total{status="200"} 1.0' in text
     assert 'tsfm_requests_total{status="400"} 1.0' in text
     assert "tsfm_model_ready 1.0" in text

@@ -80,7 +80,8 @@ class Engine:
             weights = facts.weights(self.card, folder)
             raise ConfigError(f"{weights}: expected weights that answer one request, but {error}") from error
         gc.freeze()  # what is here now stays: looking through all of torch for garbage stopped everything for 85 ms
-        self.metrics.info.info({k: str(v) for k, v in self.describe().items() if isinstance(v, str)})
+        # The state changes later, and the label of a gauge does not.
+        self.metrics.info.info({k: v for k, v in self.describe().items() if isinstance(v, str) and k != "state"})
         self._calibrated = True
 
     def stop_accepting(self) -> None:
