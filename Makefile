@@ -4,16 +4,22 @@ TSFM := .venv/bin/tsfm
 FAMILY ?= fracast
 export HF_HUB_OFFLINE := 1
 
-.PHONY: run test serve check bench soak audit clean
+.PHONY: run test test-fast serve check bench soak docs audit clean
 .DEFAULT_GOAL := test
 
 # Set up, forecast a real series with Fracast through HTTP, print the answer and a chart.
 run: .venv
 	$(TSFM) forecast src/tsfm/share/nino12.csv --family fracast --horizon 24
 
-# All tests that need no root.
+# All tests that need no root, in one process for each CPU; WORKERS=0: in pytest's own process, for a debugger.
+WORKERS ?= auto
+PYTEST := $(PYTHON) -m pytest tests --ignore tests/host --dist loadfile --numprocesses
 test: .venv
-	$(PYTHON) -m pytest tests --ignore tests/host
+	$(PYTEST) $(WORKERS)
+
+# The same without what is marked slow (whole services, the benchmark, long statistics): for each change of the code.
+test-fast: .venv
+	$(PYTEST) $(WORKERS) -m "not slow"
 
 serve: .venv
 	$(TSFM) serve $(FAMILY)
@@ -22,6 +28,7 @@ check: .venv
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
 
 bench: .venv
 	$(PYTHON) -m bench $(ONLY)
@@ -30,6 +37,10 @@ bench: .venv
 MINUTES ?= 10
 soak: .venv
 	$(PYTHON) -m tools.soak --minutes $(MINUTES)
+
+# The documentation as a site in build/site; needs no network.
+docs: .venv
+	$(PYTHON) packaging/website.py build/site
 
 # Known weaknesses of what the packages hold; asks the index's advisory service, so it needs a network.
 audit:

@@ -15,16 +15,12 @@ PARTS = {part.__name__.rpartition(".")[2]: part.run for part in (server, models,
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; none: all")
-    parser.add_argument("--readme", action="store_true", help="run nothing, print the README's table of the last run")
     asked = parser.parse_args()
     chosen = asked.parts or list(PARTS)
     if unknown := sorted(set(chosen) - set(PARTS)):
         parser.error(f"{unknown[0]}: expected one of {', '.join(PARTS)}")
     file = common.BUILD / "bench.json"
     known = json.loads(file.read_text()) if file.exists() else {}
-    if asked.readme:
-        print(goals.readme(known))
-        return 0
     for part in chosen:
         began = time.monotonic()
         print(f"{part} ...", file=sys.stderr, flush=True)

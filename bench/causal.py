@@ -1,4 +1,4 @@
-"""Simple models of known merit, with the intervals that models of points get."""
+"""Simple point forecasts of known quality, with conformal intervals."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from bench import real
 SEASON = 12
 MEMORY = 0.9
 
-# Of a history and a horizon: the past origins, shape (m,), and the forecasts made there, shape (m, horizon).
+# Takes a history and a horizon; returns past origins, shape (m,), and the forecasts from them, shape (m, horizon).
 Past = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
 def repeated(history: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-    """Persistence: the last value, the best forecast of a random walk."""
+    """Persistence: the last value, which is the best forecast of a random walk."""
     return np.arange(len(history)), np.repeat(history[:, None], horizon, axis=1)
 
 
 def decayed(history: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-    """The best forecast of an autoregression about 0 with MEMORY."""
+    """The best forecast of an autoregression around 0 with coefficient MEMORY."""
     return np.arange(len(history)), history[:, None] * MEMORY ** np.arange(1, horizon + 1)
 
 
@@ -34,8 +34,8 @@ def seasonal(history: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]
 def quantiles(
     past: Past, history: np.ndarray, horizon: int, levels: Sequence[float], filled: np.ndarray | None = None
 ) -> np.ndarray:
-    """Of what a model of points forecasts; shape (levels, horizon)."""
-    from tsfm import conformal
+    """Conformal quantiles around the point forecasts of ``past``; shape (levels, horizon)."""
+    from tsfm.numerics import conformal
 
     origins, forecasts = past(history, horizon)
     return conformal.intervals(history, origins, forecasts, forecasts[-1], levels, filled)

@@ -1,4 +1,4 @@
-"""What the parts share: places, series, checkpoints made once, processes, medians."""
+"""Shared by the parts: paths, series, checkpoints, processes, medians."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from statistics import median
 
 import numpy as np
 
-from tsfm.exchange import Broken, Unreachable, exchange
+from tsfm.system.loopback import Broken, Unreachable, exchange
 
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build"
@@ -24,7 +24,7 @@ CONTEXT, HORIZON, THREADS = 512, 48, 2
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of our processes: this tree's code, no network."""
+    """The environment of our processes: the code of this tree, no downloads."""
     places = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests"), str(ROOT)])
     return os.environ | {"PYTHONPATH": places, "HF_HUB_OFFLINE": "1", "TSFM_INI": os.devnull} | more
 
@@ -32,7 +32,7 @@ def environment(**more: str) -> dict[str, str]:
 def checkpoint(family: str, size: str) -> Path:
     """A random checkpoint of a real size in the official format, under build/checkpoints.
 
-    Made once, and again when its maker is newer: numbers of weights that nobody can make any more mean nothing.
+    It is made once, and again if its maker is newer: results for weights that cannot be reproduced mean nothing.
     """
     folder = BUILD / "checkpoints" / f"{family}-{size}"
     maker_file = ROOT / "tests" / "checkpoints" / f"{family}.py"
@@ -48,7 +48,7 @@ def checkpoint(family: str, size: str) -> Path:
 
 
 def waves(lengths: Sequence[int], seed: int = 0) -> list[np.ndarray]:
-    """Noisy daily waves, one for each length: their values do not matter for speed."""
+    """Noisy daily waves, one for each length; their values do not affect speed."""
     source = np.random.default_rng(seed)
     return [
         10 + source.uniform(1, 5) * np.sin(2 * np.pi * np.arange(n) / 24) + source.normal(0, 0.3, n) for n in lengths
@@ -61,7 +61,7 @@ def free_port() -> int:
 
 
 def serve(family: str, *options: str, env: dict[str, str] | None = None) -> tuple[subprocess.Popen, int]:
-    """`tsfm serve` on a free port, its log in build/bench.log; not yet ready."""
+    """Start `tsfm serve` on a free port, with its log in build/bench.log; does not wait until it is ready."""
     port = free_port()
     command = [sys.executable, "-m", "tsfm", "serve", family, "--port", str(port), *options]
     with (BUILD / "bench.log").open("ab") as stderr:
@@ -69,10 +69,10 @@ def serve(family: str, *options: str, env: dict[str, str] | None = None) -> tupl
 
 
 def until_ready(process: subprocess.Popen, port: int, limit_s: float = 180) -> None:
-    """Wait until GET /readyz says 200.
+    """Wait until GET /readyz returns 200.
 
     Raises:
-        RuntimeError: the process ended, or is not ready in time.
+        RuntimeError: the process ended, or was not ready in time.
     """
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline and process.poll() is None:
@@ -84,10 +84,10 @@ def until_ready(process: subprocess.Popen, port: int, limit_s: float = 180) -> N
 
 
 def ratio(over: Sequence[float], under: Sequence[float]) -> float:
-    """The median of the quotients of measurements that were made side by side."""
+    """The median ratio of pairs of measurements taken side by side."""
     return median(a / b for a, b in zip(over, under, strict=True))
 
 
 def rounded(value: float) -> float:
-    """Four significant digits: more would be noise."""
+    """Round to four significant digits: more would be noise."""
     return float(f"{value:.4g}")

@@ -1,4 +1,4 @@
-"""What each key must reach, and the tables that are made of it."""
+"""The goal of each key, and the tables of results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Goal:
-    """A key (a pattern for those that come once a family) and the least or the most that it may be."""
+    """A key (a pattern if there is one for each family) with its lower or upper bound."""
 
     key: str
     meaning: str
@@ -26,7 +26,7 @@ class Goal:
 
 
 def _coverage(names: str, level: float, within: float, of: str) -> Goal:
-    """A goal for the keys ``coverage_<names>``: ``level`` of the points inside, give or take ``within``."""
+    """A goal for the keys ``coverage_<names>``: a share ``level`` of the points inside, plus or minus ``within``."""
     meaning = f"share of points inside the {level:.0%} interval, {of}"
     return Goal(f"coverage_{names}", meaning, round(level - within, 3), round(level + within, 3))
 
@@ -64,17 +64,17 @@ GOALS = [
 
 
 def of(key: str) -> Goal | None:
-    """The goal of a key; None for the medians and counts beside them."""
+    """The goal of a key; None for medians and counts, which have no goal."""
     return next((goal for goal in GOALS if re.fullmatch(goal.key, key)), None)
 
 
 def lacking(known: Mapping[str, float]) -> list[str]:
-    """Goals that no key speaks of."""
+    """Goals without a measured key."""
     return [goal.key for goal in GOALS if not any(re.fullmatch(goal.key, key) for key in known)]
 
 
 def table(known: Mapping[str, float]) -> str:
-    """Every key: those with a goal first, in the goals' order, with a mark."""
+    """A table of all keys: first those with a goal, in the goals' order, marked met or MISSED."""
     rows = []
     for goal in GOALS:
         for key, value in known.items():
@@ -87,15 +87,3 @@ def table(known: Mapping[str, float]) -> str:
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip()
         for row in rows
     )
-
-
-def readme(known: Mapping[str, float]) -> str:
-    """The README's short table, in Markdown: how many times as fast, a column for each key."""
-    goals = [goal for goal in GOALS if goal.least is not None and goal.most is None and goal.key in known]
-    rows = [
-        ["`make bench`", *(f"`{goal.key}`" for goal in goals)],
-        ["---"] * (1 + len(goals)),
-        ["measured", *(f"{known[goal.key]:.2g}" for goal in goals)],
-        ["at least", *(f"{goal.least:g}" for goal in goals)],
-    ]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

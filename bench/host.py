@@ -1,6 +1,7 @@
-"""A served family in a process of its own that also measures the bare model, on the thread that serves.
+"""A service in its own process that also measures the bare model, on the thread that serves.
 
-``python -m bench.host FAMILY FOLDER PORT``: then each line on stdin asks for a measurement, a line of JSON answers.
+``python -m bench.host FAMILY FOLDER PORT``: each line on stdin requests a measurement, each line of JSON on stdout
+is a result.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from bench import common
 
 @dataclass(frozen=True)
 class Bare:
-    """Stands in the queue as a request does, and measures the bare model when its turn has come."""
+    """Queued like a request; measures the bare model when it runs."""
 
     model: object
     lengths: tuple[int, ...]
@@ -29,11 +30,11 @@ class Bare:
     repeats: int
 
     def run(self, batch: Sequence[object]) -> list[object]:
-        from tsfm import cpus
-        from tsfm.scaling import standardise
+        from tsfm.nets import threads
+        from tsfm.numerics.scaling import standardise
         from tsfm.series import Series
 
-        cpus.use(common.THREADS)  # whatever the service takes for a single job, as this is one
+        threads.use(common.THREADS)  # all CPUs, whatever the service uses for a single job
         waves = common.waves(sorted(self.lengths))
         prepared = [standardise(Series(wave), False, self.model.max_context)[0] for wave in waves]
         batches = [prepared[i : i + self.batch] for i in range(0, len(prepared), self.batch)]
@@ -49,11 +50,12 @@ class Bare:
 def main(family: str, folder: str, port: str) -> None:
     import numpy as np
 
-    from tsfm import families, logs, preload, settings
+    from tsfm import families, logs, settings
+    from tsfm.system import preload
 
-    preload.begin()  # as `tsfm serve` does, before anything else is imported
-    from tsfm import server
-    from tsfm.jobs import Job
+    preload.begin()  # as in `tsfm serve`, before other imports
+    from tsfm.engine.work import WorkItem
+    from tsfm.http import server
     from tsfm.series import Series
 
     logs.set_up("warning")
@@ -62,11 +64,11 @@ def main(family: str, folder: str, port: str) -> None:
 
     def orders() -> None:
         try:
-            for line in sys.stdin:  # it ends when the benchmark does, however that ends
+            for line in sys.stdin:  # stdin closes when the benchmark ends, for whatever reason
                 order = json.loads(line)
-                service = process._service
-                bare = Bare(service._loaded(), tuple(order["lengths"]), order["batch"], order["repeats"])
-                print(json.dumps(service._batcher.submit(Job(Series(np.zeros(1)), bare)).result()), flush=True)
+                engine = process._engine
+                bare = Bare(engine._loaded(), tuple(order["lengths"]), order["batch"], order["repeats"])
+                print(json.dumps(engine._scheduler.submit(WorkItem(Series(np.zeros(1)), bare)).result()), flush=True)
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -75,7 +77,7 @@ def main(family: str, folder: str, port: str) -> None:
 
 
 class Host:
-    """The other end of ``main``."""
+    """The benchmark's side of ``main``: starts the process and requests measurements."""
 
     def __init__(self, family: str, folder: Path) -> None:
         self.port = common.free_port()
@@ -85,7 +87,7 @@ class Host:
         common.until_ready(self._process, self.port)
 
     def bare(self, lengths: Sequence[int], batch: int, repeats: int = 1) -> list[float]:
-        """Seconds of each repetition over all the lengths, in bare batches sorted by length."""
+        """Seconds of each repetition over all lengths, in bare batches sorted by length."""
         order = {"lengths": list(lengths), "batch": batch, "repeats": repeats}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()

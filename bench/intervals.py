@@ -1,4 +1,4 @@
-"""Do intervals hold what they promise? Share of points inside them, at three levels."""
+"""Coverage of the intervals: the share of points inside them, at three levels."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ RANDOM = {"timemoe": "50M", "tdtsfm": "v1"}
 
 
 def run(origins: int = ORIGINS, keys: Sequence[str] = tuple(RANDOM), repeats: int = made.REPEATS) -> dict[str, float]:
-    """Mean over series: Fracast as it is, conformal intervals around persistence and around random weights.
+    """Mean coverage over series: of Fracast, and of conformal intervals around persistence and random weights.
 
-    A model without any skill cannot cover a trend, so those with random weights meet stationary series.
+    A model without skill cannot cover a trend, so models with random weights are measured on stationary series.
     """
     from tsfm import families
     from tsfm.series import Runtime
@@ -34,7 +34,7 @@ def run(origins: int = ORIGINS, keys: Sequence[str] = tuple(RANDOM), repeats: in
 
 def coverage(name: str, model: object, series: Sequence[real.Real], origins: int) -> dict[str, float]:
     """``coverage_<name>_<level>`` of a family's intervals over rolling origins."""
-    from tsfm import scaling
+    from tsfm.numerics import scaling
     from tsfm.series import Series
 
     tails = [(1 - level) / 2 for level in LEVELS]

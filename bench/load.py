@@ -1,6 +1,6 @@
-"""A load generator that costs next to nothing: one process, one thread, keep-alive sockets, prebuilt requests.
+"""A cheap load generator: one process, one thread, keep-alive sockets, prebuilt requests.
 
-It shares the CPUs with the service, so whatever it does itself would be counted against the service.
+It shares the CPUs with the service, so its own work would count against the service.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
-PATIENCE_S = 30.0  # no answer for so long: the service hangs, which is a failure and not a number
+PATIENCE_S = 30.0  # no answer within this time: the service hangs, which is a failure and not a measurement
 
 
 @dataclass
 class Client:
-    """One connection that asks again as soon as it is answered, or, as a prober, every ``every_s``."""
+    """One connection that sends the next request after each answer, or, as a prober, every ``every_s`` seconds."""
 
     port: int
     requests: Sequence[bytes]
@@ -42,7 +42,7 @@ class Client:
         self.sent += 1
 
     def take(self) -> bool:
-        """Read what came; True when the answer is complete."""
+        """Read received bytes; True if the answer is complete."""
         chunk = self.socket.recv(1 << 18)
         if not chunk:
             raise ConnectionError("the service closed the connection")
@@ -77,16 +77,16 @@ def run(
     """Keep the service busy and measure.
 
     Args:
-        seconds: how long, at most.
-        probe_s: GET this often beside the POSTs; 0: never.
-        count: end after so many answers; None: when the time is up.
+        seconds: longest duration.
+        probe_s: seconds between GETs that run beside the POSTs; 0: none.
+        count: stop after this many answers; None: after ``seconds``.
 
     Returns:
-        ``rate`` (answers per second within the time), ``rate_to_the_last`` (the same until all were answered, for
-        what is too slow for its time), ``latencies_s`` of the POSTs and ``probes_s`` of the GETs.
+        ``rate`` (answers per second within the duration), ``rate_to_the_last`` (the same until the last answer, for
+        services that are too slow for the duration), ``latencies_s`` of the POSTs and ``probes_s`` of the GETs.
     """
     selector = selectors.DefaultSelector()
-    # Each client begins elsewhere in the list, so that no two ask the same at once.
+    # Each client starts at another point of the list, so that no two send the same request at once.
     turns = [i * len(requests) // clients for i in range(clients)]
     busy = [Client(port, [*requests[turn:], *requests[:turn]], selector) for turn in turns]
     probers = [Client(port, [get("/ds_predict")], selector, probe_s)] if probe_s else []
@@ -134,7 +134,7 @@ def get(path: str) -> bytes:
 
 
 class Generator:
-    """``run`` in a process of its own."""
+    """``run`` in its own process."""
 
     def __init__(self) -> None:
         context = get_context("spawn")

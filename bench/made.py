@@ -1,6 +1,6 @@
-"""Intervals on made series, whose right answer is known: short ones, gaps, and a variance that changed.
+"""Coverage on synthetic series: short ones, gaps, and a change of variance.
 
-Of several kinds of series, a key holds the one whose coverage is furthest from what is promised.
+If a key covers several kinds of series, its value is the coverage furthest from the nominal level.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def seasons(source: np.random.Generator, points: int) -> np.ndarray:
 
 
 def short(repeats: int) -> dict[str, float]:
-    """``coverage_short_<points>_<lead>``: of the 0.95 interval around the best forecast of each kind."""
+    """``coverage_short_<points>_<lead>``: coverage of the 0.95 interval around the best forecast of each kind."""
     kinds: list[tuple[Make, causal.Past]] = [
         (walk, causal.repeated),
         (autoregression, causal.decayed),
@@ -70,7 +70,7 @@ def short(repeats: int) -> dict[str, float]:
 
 
 def gaps(repeats: int) -> dict[str, float]:
-    """``coverage_gap_<where>_<level>`` around persistence, of what a family's caller is answered."""
+    """``coverage_gap_<where>_<level>``: coverage around persistence, through ``scaling.forecast`` as for a request."""
     found = {}
     for where, missing in (("middle", MISSING), ("end", slice(POINTS - NEWEST_MISSING, POINTS))):
         shares = []
@@ -83,7 +83,7 @@ def gaps(repeats: int) -> dict[str, float]:
 
 
 def variance(repeats: int) -> dict[str, float]:
-    """``coverage_variance_x4`` and ``_d4``: 0.8 around persistence, the last fifth of the history 4 times as loud."""
+    """``coverage_variance_x4``, ``_d4``: 0.8 around persistence, 4 or 1/4 times the deviation in the last fifth."""
     found = {}
     for name, factor in (("x4", 4.0), ("d4", 0.25)):
         loudness = np.where(np.arange(POINTS + AHEAD) < POINTS * 4 // 5, 1.0, factor)
@@ -97,8 +97,8 @@ def variance(repeats: int) -> dict[str, float]:
 
 
 def _answered(all_values: list[np.ndarray], missing: slice) -> tuple[float, float]:
-    """Shares of the points after POINTS inside the intervals of 0.5 and 0.8, through the whole way of a request."""
-    from tsfm import scaling
+    """Shares of the points after POINTS inside the 0.5 and 0.8 intervals, through ``scaling.forecast``."""
+    from tsfm.numerics import scaling
     from tsfm.series import Series
 
     known = np.stack(all_values)[:, :POINTS].copy()

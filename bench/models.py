@@ -1,4 +1,4 @@
-"""Each family's adapter against its official code: same weights, same series, same process, in turns.
+"""Each family compared with the package of its maker: same weights, same series, same process, in turns.
 
 ``python -m bench.models KEY SIZE SECONDS`` measures one family in this process and prints JSON.
 """
@@ -12,10 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench import common, official
+from bench import common
+
+if TYPE_CHECKING:
+    from tsfm.series import Model
 
 # key: family, size of its checkpoint, batch sizes, seconds for each of them
 CASES: dict[str, tuple[str, str, tuple[int, ...], float]] = {
@@ -32,14 +36,14 @@ LEVELS = (0.1, 0.9)
 
 
 def run(keys: Sequence[str] = tuple(CASES), size: str | None = None, budget_s: float | None = None) -> dict[str, float]:
-    """One process for each family: neither memory nor threads of one can hurt another."""
-    from tsfm import preload
+    """Measure each family in its own process, so that memory and threads of one do not affect another."""
+    from tsfm.system import preload
 
-    environment = common.environment(**preload.TORCH)  # as the service has it, for both sides
+    environment = common.environment(**preload.TORCH)  # as the service sets it, for both sides
     found: dict[str, float] = {}
     for key in keys:
         family, usual, _, seconds = CASES[key]
-        chosen = usual and (size or usual)  # no size: the weights are in the package
+        chosen = usual and (size or usual)  # no size: the package contains the weights
         if chosen:
             common.checkpoint(family, chosen)
         arguments = [key, chosen, str(seconds if budget_s is None else budget_s)]
@@ -51,9 +55,15 @@ def run(keys: Sequence[str] = tuple(CASES), size: str | None = None, budget_s: f
 
 def measure(key: str, size: str, budget_s: float) -> dict[str, float]:
     """Speed and drift of one family."""
+    from tsfm import families, official
+    from tsfm.series import Runtime
+
     family, _, batches, _ = CASES[key]
     folder = common.checkpoint(family, size) if size else None
-    ours, exact, theirs = _ours(family, folder, "auto"), _ours(family, folder, "float32"), official.load(family, folder)
+    served, float32 = (Runtime(threads=common.THREADS, dtype=dtype) for dtype in ("auto", "float32"))
+    ours = _call(families.load(family, folder, served))
+    exact = _call(families.load(family, folder, float32))
+    theirs = _call(official.load(family, folder, float32))
     found: dict[str, float] = {}
     for count in batches:
         batch = np.stack([(w - w.mean()) / w.std() for w in common.waves([common.CONTEXT] * count)]).astype(np.float32)
@@ -62,8 +72,8 @@ def measure(key: str, size: str, budget_s: float) -> dict[str, float]:
         found[f"{key}_ms_b{count}"] = median(fast) * 1000
         found[f"{key}_official_ms_b{count}"] = median(slow) * 1000
     if family == "moirai":
-        # Sampled answers have no one reference: ours in float32 with the same random numbers stands for it, and
-        # the mean for the largest, since a median of random weights jumps between the atoms of their mixture.
+        # Sampled answers have no exact reference: our float32 with the same random numbers replaces it, and the mean
+        # replaces the maximum, because a median of random weights jumps between the atoms of their mixture.
         return found | {f"{key}_quality_drift": float(np.abs(ours(batch) - exact(batch)).mean())}
     reference = theirs(batch)
     found[f"{key}_quality_drift"] = float(np.abs(ours(batch) - reference).max())
@@ -72,11 +82,11 @@ def measure(key: str, size: str, budget_s: float) -> dict[str, float]:
 
 
 def _turns(slow: Callable[[], object], fast: Callable[[], object], budget_s: float) -> tuple[list[float], list[float]]:
-    """Seconds of both, taken in turns; the first of each warms up and does not count."""
+    """Seconds of both, in turns; the first run of each is a warm-up and does not count."""
     times: tuple[list[float], list[float]] = ([], [])
     fast()
     first = _seconds(slow)
-    if first > LONG_S:  # warming up is nothing beside that
+    if first > LONG_S:  # the warm-up is negligible then
         times[0].append(first)
         times[1].append(_seconds(fast))
     end = time.monotonic() + budget_s
@@ -92,16 +102,19 @@ def _seconds(act: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _ours(family: str, folder: object, dtype: str) -> Callable[[np.ndarray], np.ndarray]:
-    from tsfm import families
-    from tsfm.series import Runtime, Series
+def _call(model: Model) -> Callable[[np.ndarray], np.ndarray]:
+    """A model as a function of a batch, shape (b, CONTEXT), that gives shape (b, HORIZON)."""
+    from tsfm.series import Series
 
-    model = families.load(family, folder, Runtime(threads=common.THREADS, dtype=dtype))
-    # What has no quantiles is asked for what its official code gives, the points alone.
-    levels = LEVELS if model.capabilities.native_quantiles else ()
+    levels = (
+        LEVELS if model.capabilities.native_quantiles else ()
+    )  # the official code of the others predicts points only
 
     def impute(batch: np.ndarray) -> np.ndarray:
-        return np.stack(model.impute([Series(row) for row in official.with_gap(batch)]))[:, -common.HORIZON :]
+        """Impute the last HORIZON points, which is as much work as to forecast them."""
+        gapped = batch.copy()
+        gapped[:, -common.HORIZON :] = np.nan
+        return np.stack(model.impute([Series(row) for row in gapped]))[:, -common.HORIZON :]
 
     def forecast(batch: np.ndarray) -> np.ndarray:
         answers = model.forecast([Series(row) for row in batch], common.HORIZON, levels)

@@ -1,6 +1,6 @@
-"""A plain server as model repositories show it: Flask's own server, one forward for each request.
+"""A plain server as in the examples of model repositories: Flask's own server, one forward pass for each request.
 
-``python -m bench.plain FOLDER PORT`` serves a Chronos-Bolt checkpoint. What ours is compared with.
+``python -m bench.plain FOLDER PORT`` serves a Chronos-Bolt checkpoint. It is the baseline for our server.
 """
 
 from __future__ import annotations

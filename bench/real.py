@@ -1,4 +1,4 @@
-"""The wide set of real series (data/README.md), halved, and rolling origins over them; made series without trend."""
+"""The wide set of real series (data/README.md), its two halves, rolling origins, and synthetic stationary series."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Real:
 
     @property
     def horizon(self) -> int:
-        """How far ahead it is forecast: less where there is little."""
+        """Steps to forecast: fewer for a short series."""
         return 24 if len(self.values) >= 200 else 12 if len(self.values) >= 80 else 6
 
     def origins(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Pairs of context (at most CONTEXT points) and what came after it."""
+        """Pairs of context (at most CONTEXT points) and the true values after it."""
         first = min(CONTEXT, len(self.values) // 2)
         for at in np.unique(np.linspace(first, len(self.values) - self.horizon, count).astype(int)):
             yield self.values[max(0, at - CONTEXT) : at], self.values[at : at + self.horizon]
 
 
 def series() -> list[Real]:
-    """All of the wide set, by name: trends, seasons, levels, returns and counts, 36 to 17,000 points."""
+    """All series of the wide set, sorted by name: trends, seasons, levels, returns and counts, 36 to 17,000 points."""
     found = []
     with np.load(DATA) as stored:
         for key in sorted(stored.files):
@@ -43,17 +43,17 @@ def series() -> list[Real]:
 
 
 def choosing() -> list[Real]:
-    """The half that constants of ``tsfm.residuals`` and ``tsfm.localscale`` are chosen on."""
+    """The half for choosing the constants of ``tsfm.numerics.residuals`` and ``tsfm.numerics.localscale``."""
     return series()[::2]
 
 
 def reporting() -> list[Real]:
-    """The other half, which coverage is reported on."""
+    """The other half, for reporting coverage."""
     return series()[1::2]
 
 
 def stationary(points: int = 2000) -> list[Real]:
-    """Made series without trend, on which even a model without skill can know its error."""
+    """Synthetic series without trend, where even a model without skill can estimate its errors."""
     source = np.random.default_rng(0)
     noise = source.normal(size=points)
     swinging = np.zeros(points)

@@ -1,4 +1,4 @@
-"""The server around the model: Chronos-Bolt-tiny with random weights over HTTP against the bare model."""
+"""The server's overhead: Chronos-Bolt-tiny with random weights over HTTP, compared with the bare model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROBE_S = 0.05
 
 
 def run(rounds: int = ROUNDS, seconds: float = SECONDS, size: str = "bolt-tiny") -> dict[str, float]:
-    """Everything is measured in turns, so that whatever else the machine does strikes all alike."""
+    """Measure everything in turns, so that other load on the machine affects all alike."""
     folder = common.checkpoint("chronos", size)
     host, plain, load = Host("chronos", folder), Plain(folder), Generator()
     try:
@@ -65,17 +65,17 @@ def _round(host: Host, plain: Plain, load: Generator, seconds: float) -> dict[st
 
 
 def _bare_sets(host: Host, lengths: list[int]) -> float:
-    """Seconds for all lengths when each 32 of them, as many as there are clients, are sorted into batches of 8."""
+    """Seconds for all lengths, 32 at a time (the number of clients), each 32 sorted into batches of 8."""
     return sum(host.bare(lengths[at : at + CLIENTS], 8)[0] for at in range(0, len(lengths), CLIENTS))
 
 
 def mixed_lengths(count: int = 128) -> list[int]:
-    """From 64 to 2048 points, log-uniform."""
+    """Lengths from 64 to 2048 points, log-uniform."""
     return [int(n) for n in np.exp(np.random.default_rng(1).uniform(np.log(64), np.log(2048), count))]
 
 
 def requests(lengths: list[int]) -> list[bytes]:
-    """One POST for each length, full float precision."""
+    """One POST for each length, with full float precision."""
     return [
         post("/ds_predict", {"input": wave.tolist(), "next_len": common.HORIZON, "conf_interval": 0.8})
         for wave in common.waves(lengths)

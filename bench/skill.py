@@ -1,4 +1,4 @@
-"""Does the embedded default know more than the season? Fracast against seasonal naive on all of the wide set."""
+"""Skill of the embedded default: Fracast compared with seasonal naive on all series of the wide set."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ ORIGINS = 12
 
 
 def run(origins: int = ORIGINS) -> dict[str, float]:
-    """MASE (mean absolute error over that of the season's naive forecast in the context), mean over series."""
-    from tsfm import families, scaling
+    """MASE (mean absolute error divided by that of the seasonal naive forecast in the context), mean over series."""
+    from tsfm import families
+    from tsfm.numerics import scaling
     from tsfm.series import Runtime, Series
 
     model = families.load("fracast", None, Runtime(threads=common.THREADS))
     ours, naive = [], []
     for one in real.series():
-        # A context that repeats itself tells no scale to measure errors by.
+        # A context that repeats exactly has a scale of 0, so it is left out.
         cases = [(context, after) for context, after in one.origins(origins) if _season_error(context, one.season)]
         answers = scaling.forecast(model, [Series(context) for context, _ in cases], one.horizon, ())
         scales = [_season_error(context, one.season) for context, _ in cases]
@@ -39,7 +40,7 @@ def run(origins: int = ORIGINS) -> dict[str, float]:
 
 
 def _known(context: np.ndarray, season: int) -> int:
-    """The season where two of them are known, else 1: then the last value is repeated."""
+    """The season if the context has at least two, else 1, which repeats the last value."""
     return season if 2 * season <= len(context) else 1
 
 

@@ -1,4 +1,4 @@
-"""Start and memory: what the service adds to importing torch and loading the model."""
+"""Start time and memory: the service compared with only importing torch and loading the model."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(
     many: int = 10_000,
     busy_s: float = BUSY_S,
 ) -> dict[str, float]:
-    """All families' starts, then what one service does over time."""
+    """The starts of all families, then idle CPU and memory of one service over time."""
     found = _imports(turns or 5)
     torch_mib = _rss_mib(_output(MEMORY))
     for family in keys:
@@ -69,7 +69,7 @@ def _family(family: str, size: str, turns: int, torch_mib: float, busy_s: float)
             began = time.perf_counter()
             with _served(family, folder) as (process, port):
                 ready.append(time.perf_counter() - began)
-                load.run(port, 4, 120, _requests(family), count=24)  # so that memory is what serving takes
+                load.run(port, 4, 120, _requests(family), count=24)  # so that the memory is that of serving
                 memory.append(_rss_mib(Path(f"/proc/{process.pid}/status").read_text()))
                 if len(ready) == turns:
                     busy = load.run(port, BUSY_CLIENTS, busy_s, _requests(family))
@@ -88,10 +88,10 @@ def _family(family: str, size: str, turns: int, torch_mib: float, busy_s: float)
 
 
 def _imports(turns: int) -> dict[str, float]:
-    """The default family's process against ``import torch``, until all is imported that serving needs."""
+    """Seconds to import all that serving the default family needs, compared with ``import torch``."""
     ours, bare = [], []
     for _ in range(turns):
-        for code, kept in (("import torch", bare), ("import tsfm.server, tsfm.families.fracast", ours)):
+        for code, kept in (("import torch", bare), ("import tsfm.http.server, tsfm.families.fracast", ours)):
             began = time.perf_counter()
             _output(code)
             kept.append(time.perf_counter() - began)
@@ -103,7 +103,7 @@ def _imports(turns: int) -> dict[str, float]:
 
 
 def _over_time(idle_s: float, many: int) -> dict[str, float]:
-    """Idle CPU, and memory after many requests of all lengths and horizons, some of them wrong."""
+    """Idle CPU, and memory after many requests of all lengths and horizons, some of them invalid."""
     asked = _mixture()
     folder = common.checkpoint("chronos", "bolt-tiny")
     with closing(Generator()) as load, _served("chronos", folder) as (process, port):
@@ -134,7 +134,7 @@ def _mixture() -> list[bytes]:
 
 @contextmanager
 def _served(family: str, folder: Path | None) -> Iterator[tuple[subprocess.Popen, int]]:
-    """A service that has said READY=1, as systemd would hear it."""
+    """A running service that has sent READY=1 to its notify socket, as to systemd."""
     with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.bind(f"{place}/notify")
         channel.settimeout(180)
@@ -152,7 +152,7 @@ def _served(family: str, folder: Path | None) -> Iterator[tuple[subprocess.Popen
 
 
 def _requests(family: str) -> list[bytes]:
-    """Eight of the usual length; to fill, a gap of 12 points in the middle of each."""
+    """Eight requests of the usual length; for imputation, each with a gap of 12 points in the middle."""
     if family != "moment":
         return requests([common.CONTEXT] * 8)
     rows = {"ts": _holed(common.CONTEXT - 12), "precision": "s", "freq": "1S"}
@@ -166,9 +166,9 @@ def _holed(rows: int) -> list[int]:
 
 def _output(code: str, *arguments: str) -> str:
     command = [sys.executable, "-c", code, *arguments]
-    from tsfm import preload
+    from tsfm.system import preload
 
-    environment = common.environment(**preload.TORCH)  # as the service has it
+    environment = common.environment(**preload.TORCH)  # as the service sets it
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return ended.stdout
 

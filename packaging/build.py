@@ -24,6 +24,7 @@ from string import Template
 
 import sbom
 import venvs
+import website
 
 ROOT = venvs.HERE.parent
 SOURCE = ROOT / "src" / "tsfm"
@@ -39,6 +40,7 @@ OUT = Path(os.environ.get("OUT") or ROOT / "dist").resolve()
 MAINTAINER = "taos-tsfm maintainers <maintainers@taos-tsfm.invalid>"
 # What "apt install taos-tsfm" brings: the families that need no large packages of their own.
 SMALL = ("fracast", "timemoe", "tdtsfm")
+SITE = Path("/usr/share/doc/taos-tsfm/html")
 RPM_ONLY = ("posttrans",)  # scripts that dpkg does not have
 LICENCES = "https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/"
 
@@ -73,6 +75,7 @@ def packages() -> list[Package]:
         ),
         Package("taos-tsfm", "meta", "Time-series foundation models for TDengine", families=small),
         Package("taos-tsfm-all", "meta", "Time-series foundation models for TDengine, all", families=tuple(families)),
+        Package("taos-tsfm-doc", "doc", "Time-series foundation models for TDengine, documentation"),
     ]
 
 
@@ -85,6 +88,8 @@ def main(arguments: Sequence[str]) -> int:
     shutil.rmtree(STAGE, ignore_errors=True)
     stage_core()
     for package in wanted:
+        if package.part == "doc":
+            website.build(STAGE / "html")
         stage_documents(package)
     date(STAGE)
     OUT.mkdir(parents=True, exist_ok=True)
@@ -149,10 +154,20 @@ def rpm_documents(package: Package) -> list[str]:
     folders = {STAGE / "doc" / package.name: f"/usr/share/doc/{package.name}"}
     if package.part == "core":
         folders |= {path: f"/usr/share/man/{path.name}" for path in sorted((STAGE / "man").iterdir())}
-    return [
+    if package.part == "doc":
+        site = STAGE / "html"
+        below = [site, *sorted(path for path in site.rglob("*") if path.is_dir())]
+        folders |= {path: str(SITE / path.relative_to(site)) for path in below}
+    directories = [
+        f"{{dst: {target}, type: dir, packager: rpm, file_info: {{mode: 0755}}}}"
+        for folder, target in folders.items()
+        if folder.is_relative_to(STAGE / "html")
+    ]
+    return directories + [
         f"{{src: {path}, dst: {target}/{path.name}, type: doc, packager: rpm}}"
         for folder, target in folders.items()
         for path in sorted(folder.iterdir())
+        if path.is_file()
     ]
 
 
@@ -192,7 +207,8 @@ def stage_documents(package: Package) -> None:
     folder = STAGE / "doc" / package.name
     folder.mkdir(parents=True)
     (folder / "copyright").write_text(copyright_file(package))
-    (folder / "sbom.cdx.json").write_text(sbom.bill(package.name, VERSION, *package.trees.values()))
+    scripts = (ROOT / "docs/assets/LICENSES.txt").read_text() if package.part == "doc" else ""
+    (folder / "sbom.cdx.json").write_text(sbom.bill(package.name, VERSION, *package.trees.values(), licences=scripts))
     changelog(folder, package.name, VERSION)
     if package.part == "core":
         for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
@@ -221,6 +237,10 @@ def copyright_file(package: Package) -> str:
     lines = [f"Format: {LICENCES}", "Upstream-Name: taos-tsfm", ""]
     lines += ["Files: *", "Copyright: 2026 The taos-tsfm authors", "License: Apache-2.0"]
     lines += [" On Debian systems the full text is in /usr/share/common-licenses/Apache-2.0.", ""]
+    if package.part == "doc":
+        lines += ["Files: usr/share/doc/taos-tsfm/html/assets/*", "Copyright: their authors", "License: Expat"]
+        lines += [f" {line}".rstrip() or " ." for line in (STAGE / "html/assets/LICENSES.txt").read_text().splitlines()]
+        lines.append("")
     metadata = [path for tree in package.trees.values() for path in sorted(tree.rglob("*.dist-info/METADATA"))]
     if metadata:
         lines += ["Comment:", " The environments hold these Python distributions; where they bring their licences'"]
@@ -245,6 +265,8 @@ def date(folder: Path) -> None:
 
 
 def installed_size(package: Package) -> int:
+    if package.part == "doc":
+        return venvs.size(STAGE / "html")
     if package.part == "core":
         return sum(venvs.size(STAGE / name) for name in ("lib", "share", "units"))
     return sum(map(venvs.size, package.trees.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 from tsfm import card, settings  # noqa: E402  the path comes first
-from tsfm.registration import database  # noqa: E402
+from tsfm.tdgpt import database  # noqa: E402
 
 
 def families() -> str:
@@ -27,6 +28,58 @@ def families() -> str:
             f"| {', '.join(can) or c.task} | {c.licence} |"
         )
     return "\n".join(rows)
+
+
+# What a licence of weights allows: (in English, in Chinese). A licence that is not here stops the build of the table.
+COMMERCIAL = {
+    "Apache-2.0": ("yes", "可以"),
+    "MIT": ("yes", "可以"),
+    "CC-BY-NC-4.0": ("**no**", "**不可以**"),
+    "comes with TDgpt under TDengine's licence, AGPL-3.0": ("as AGPL-3.0 allows", "须遵守 AGPL-3.0"),
+}
+SHORT = {"comes with TDgpt under TDengine's licence, AGPL-3.0": "AGPL-3.0"}
+HEADS = (
+    "| model | key in SQL | parameters | licence | commercial use | what it does | memory, MiB | series/s |",
+    "| 模型 | SQL 中的名称 | 参数量 | 许可证 | 商业使用 | 功能 | 内存（MiB） | 每秒序列数 |",
+)
+ABILITIES = (("forecasts", "预测"), ("fills gaps", "填补"), (", covariates", "，支持协变量"))
+
+
+def choose(language: int = 0) -> str:
+    """One short row a family, to choose by: the card's facts and what was measured; 0 is English, 1 Chinese."""
+    measured = json.loads((ROOT / "docs/measured.json").read_text(encoding="utf-8"))["families"]
+    rows = [HEADS[language], "|---|---|---|---|---|---|---|---|"]
+    for name in card.names(packaged_only=True):
+        c = card.read(name)
+        counts = [w.parameters for w in c.checkpoints] or [measured[name]["parameters"]]
+        sizes = " – ".join(dict.fromkeys(_parameters(count) for count in (min(counts), max(counts))))
+        can = ABILITIES[c.task == "imputation"][language]
+        if any(ability.endswith("_covariates") for w in c.checkpoints for ability in w.capabilities):
+            can += ABILITIES[2][language]
+        cells = [name, f"`{c.keys[0]}`", sizes, SHORT.get(c.licence, c.licence), COMMERCIAL[c.licence][language], can]
+        cells += [f"{measured[name]['memory_mib']:,}", f"{measured[name]['series_per_s']:g}"]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def measured() -> str:
+    """What was measured of each family, for docs/measurements.md."""
+    facts = json.loads((ROOT / "docs/measured.json").read_text(encoding="utf-8"))
+    rows = [
+        "| family | weights | deb, kB | weights, MiB | READY, s | resident, MiB | memory under load, MiB | series/s |"
+    ]
+    rows.append("|---|---|---|---|---|---|---|---|")
+    for name in card.names(packaged_only=True):
+        one = facts["families"][name]
+        values = (
+            one[key] for key in ("deb_kb", "weights_mib", "ready_s", "resident_mib", "memory_mib", "series_per_s")
+        )
+        rows.append(f"| {name} | {one['weights']} | {' | '.join(f'{value:,}' for value in values)} |")
+    return "\n".join([*rows, "", f"`{facts['command']}`; the last two columns: {facts['load']}."])
+
+
+def choose_in_chinese() -> str:
+    return choose(1)
 
 
 def keys(table: dict[str, settings.Key] = settings.KEYS) -> str:
@@ -55,8 +108,11 @@ def manual_access() -> str:
 
 # (file, first mark, last mark, what stands between them)
 PLACES = [
-    ("README.md", "<!-- families -->", "<!-- /families -->", families),
-    ("README.md", "<!-- settings -->", "<!-- /settings -->", keys),
+    ("README.md", "<!-- choose -->", "<!-- /choose -->", choose),
+    ("README.zh-CN.md", "<!-- choose -->", "<!-- /choose -->", choose_in_chinese),
+    ("docs/families.md", "<!-- families -->", "<!-- /families -->", families),
+    ("docs/settings.md", "<!-- settings -->", "<!-- /settings -->", keys),
+    ("docs/measurements.md", "<!-- measured -->", "<!-- /measured -->", measured),
     ("docs/registration.md", "<!-- tdengine -->", "<!-- /tdengine -->", access),
     ("man/tsfm.ini.5", '.\\" settings', '.\\" /settings', manual),
     ("man/tsfm.ini.5", '.\\" tdengine', '.\\" /tdengine', manual_access),
@@ -85,7 +141,9 @@ def _size(count: int) -> str:
 
 
 def _parameters(count: int) -> str:
-    return f"{count / 1e6:.0f} M" if count >= 1e7 else f"{count / 1e6:.1f} M"
+    return (
+        f"{count / 1e6:.0f} M" if count >= 1e7 else f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e6:.2f} M"
+    )
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ import venvs
 from tsfm import families, settings
 from tsfm.card import Card, Checkpoint
 from tsfm.errors import TsfmError
-from tsfm.store import carry, identify, manifest
-from tsfm.store.manifest import Manifest
+from tsfm.weights import identify, importer, manifest
+from tsfm.weights.manifest import Manifest
 
 
 def main(words: Sequence[str]) -> int:
@@ -30,12 +30,12 @@ def main(words: Sequence[str]) -> int:
         sys.exit("usage: make model-package FAMILY=... FROM=DIR [CHECKPOINT=...]")
     family, path, *name = words
     families.find(family)
-    with carry.sources(Path(path)) as found:
+    with importer.sources(Path(path)) as found:
         for source in found:
             card, checkpoint = identify.identify(source, family, name[0] if name else None, None)
             venvs.BUILD.mkdir(exist_ok=True)
             with tempfile.TemporaryDirectory(dir=venvs.BUILD, prefix="weights-") as stage:
-                folder = carry.take_in(source, card, checkpoint, f"{stage}/in")
+                folder = importer.take_in(source, card, checkpoint, f"{stage}/in")
                 package(card, checkpoint, folder, Path(stage))
     return 0
 

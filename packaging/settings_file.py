@@ -11,7 +11,7 @@ FILE = ROOT / "etc" / "tsfm.ini"
 sys.path.insert(0, str(ROOT / "src"))
 
 from tsfm import card, settings  # noqa: E402  (found by the line above)
-from tsfm.registration import database  # noqa: E402
+from tsfm.tdgpt import database  # noqa: E402
 
 HEAD = """\
 # Settings of the services tsfm@FAMILY. A line here holds for all families when it stands in [DEFAULT], and for

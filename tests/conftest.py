@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +21,22 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tsfm.official import load as load_official
+from tsfm.series import Model, Runtime
+
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]  # checkpoints/<family>.py and bench are shared by tests and benchmarks
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Idle OpenMP threads that spin take the CPUs from whatever else runs; set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# pytest-xdist runs one process a CPU: each of them, and what it starts, computes on one thread.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+if WORKERS > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["TSFM_INI"] = "/nonexistent/tsfm.ini"  # never the settings of the host that runs the tests
+
+pytest_plugins = ["tdgpt.host"]  # a host of our own, for the registration and for the commands about it
 
 # The machine may be busy: how long an example takes says nothing of the code.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -104,8 +116,15 @@ class Live:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    """A port that nobody else takes before it is used.
+
+    It lies below the ephemeral ports, which any connection on this host may take at any time, and each process of
+    pytest-xdist has its own share.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_000 // WORKERS) * WORKERS + WORKER
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +133,13 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("checkpoint")
     request.module.checkpoint.make(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def official(request: pytest.FixtureRequest, folder: Path) -> Model:
+    """The package of the checkpoint's maker, with the checkpoint in ``folder``."""
+    family = request.module.checkpoint.__name__.rpartition(".")[2]
+    return load_official(family, folder, Runtime(dtype="float32"))
 
 
 @pytest.fixture

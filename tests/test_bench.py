@@ -6,6 +6,8 @@ import re
 import pytest
 from bench import common, goals, intervals, models, real, server, skill, start
 
+pytestmark = pytest.mark.slow
+
 
 def with_goals(found):
     return {key for key in found if goals.of(key)}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tsfm import card, install, settings
-from tsfm.commands import serve
+from tsfm import card, paths, settings
+from tsfm.cli.commands import serve
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ROOT / "packaging" / "locks"
@@ -60,9 +60,7 @@ def test_every_environment_lies_where_the_command_looks_for_it() -> None:
     program = "import sys, venvs; print([venvs.place(name) for name in sys.argv[1:]])"
     command = [sys.executable, "-c", program, "runtime", "cli", "fracast"]
     said = subprocess.run(command, cwd=ROOT / "packaging", check=True, capture_output=True, text=True).stdout
-    assert said.strip() == str(
-        [str(path) for path in (install.RUNTIME, install.COMMAND_LINE, install.VENVS / "fracast")]
-    )
+    assert said.strip() == str([str(path) for path in (paths.RUNTIME, paths.COMMAND_LINE, paths.VENVS / "fracast")])
 
 
 def test_the_shipped_settings_file_explains_every_key_and_sets_none() -> None:

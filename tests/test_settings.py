@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tsfm import inifile, settings
 from tsfm.errors import ConfigError
-from tsfm.registration import database
+from tsfm.tdgpt import database
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""Write series.npz, the wide set of real series, from packages that ship their data. Run: python bench/data/make.py
+"""Write series.npz, the wide set of real series, from packages that contain data. Run: python bench/data/make.py
 
 The packages are large and nothing else needs them, so they are installed into a temporary folder and only the series
-are kept. README.md beside this file names their licences.
+are kept. README.md in this folder lists their licences.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ import numpy as np
 import pandas as pd
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = ("arch==8.0.0", "bokeh-sampledata==2026.1", "pmdarima==2.1.1", "vega-datasets==0.9.0")  # and the lock's own
+PACKAGES = (
+    "arch==8.0.0",
+    "bokeh-sampledata==2026.1",
+    "pmdarima==2.1.1",
+    "vega-datasets==0.9.0",
+)  # and those of the lock
 LONGEST = 17_000
 
 Found = Iterator[tuple[str, int, np.ndarray]]  # name, points in a season, values
@@ -34,7 +39,7 @@ def main() -> None:
 
 
 def _plain(values: np.ndarray) -> np.ndarray:
-    """The newest LONGEST points, as small as they can be stored."""
+    """The newest LONGEST points, in the smallest type that holds them."""
     values = np.asarray(values, np.float64)[-LONGEST:]
     whole = values.astype(np.int32)
     return whole if (whole == values).all() else values.astype(np.float32)

@@ -2,6 +2,6 @@
 
 import sys
 
-from tsfm.cli import main
+from tsfm.cli.main import main
 
 sys.exit(main())

@@ -58,7 +58,7 @@ class Card:
 
     Attributes:
         keys: TDgpt's names for it in SQL; the first one is registered.
-        task: "forecast" or "imputation".
+        task: the name of a task in ``engine/tasks.py``.
         paths: HTTP paths that take the task's POST; the first one is registered.
         checkpoints: in index order; the first is the default. Empty: weights come with the package.
         requirements: pins of its environment, beyond the runtime's.

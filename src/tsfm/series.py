@@ -41,6 +41,11 @@ class Series:
         """Numbers of past and future covariates: only series of one schema share a batch."""
         return len(self.past_covariates), len(self.future_covariates)
 
+    @property
+    def points(self) -> int:
+        """Points of the context in all its rows: target and covariates."""
+        return len(self) * (1 + sum(self.schema))
+
     def newest(self, points: int) -> Series:
         """The same series with at most ``points`` points of context, the newest ones."""
         return self.between(max(0, len(self) - points), len(self))
@@ -107,7 +112,7 @@ class Runtime:
 class Model(Protocol):
     """One loaded model; called from several threads at once, so it keeps nothing from call to call.
 
-    Targets arrive centred and scaled to unit spread (``tsfm.scaling``), in float32, never constant, and no longer
+    Targets arrive centred and scaled to unit spread (``numerics.scaling``), in float32, never constant, and no longer
     than the model can look at. They begin with an observed point. For families without ``missing_values`` they also
     end with one and hold no NaN: inner gaps are interpolated, a gap at the end is a part of the horizon.
     """

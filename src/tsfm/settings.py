@@ -18,7 +18,7 @@ from tsfm.errors import ConfigError
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 DEFAULT_FILE = Path("/etc/taos/tsfm.ini")
 DATABASE = "tdengine"
-"""The section that says where the database is; ``tsfm.registration.database`` knows its keys."""
+"""The section that says where the database is; ``tsfm.tdgpt.database`` knows its keys."""
 MODEL_ROOT = Path("/var/lib/taos/taosanode/model")
 MIRROR = "https://hf-mirror.com"
 
@@ -113,7 +113,7 @@ def _network(word: str) -> IPNetwork:
 
 
 def device(value: str) -> str:
-    """A processor by torch's name. Whether it exists is known where torch is: ``tsfm.devices``."""
+    """A processor by torch's name. Whether it exists is known where torch is: ``tsfm.system.devices``."""
     if not re.fullmatch("cpu|cuda(:(0|[1-9][0-9]?))?", value):
         raise ValueError(f"expected cpu, cuda or cuda:N in small letters, got {value!r}")
     return value
@@ -138,37 +138,57 @@ def _has_comment(value: str) -> bool:
 
 
 KEYS: dict[str, Key] = {
-    "host": Key(address, "127.0.0.1", "address to listen on; 0.0.0.0 lets other hosts in"),
-    "port": Key(whole(1, 65535), "", "port to listen on; empty: the family's own"),
-    "model_folder": Key(absolute, "", f"where the weights lie; empty: {MODEL_ROOT}/FAMILY"),
-    "checkpoint": Key(text, "", "which weights: a name or an index from `tsfm list`; empty: the first that is there"),
-    "mirror": Key(hub_address, "no", "where weights come from: no, yes (hf-mirror.com) or an address"),
-    "device": Key(device, "cpu", "where the model computes: cpu, cuda or cuda:N"),
-    "dtype": Key(one_of("auto", "float32", "bfloat16"), "auto", "arithmetic; auto: the fastest that this CPU has"),
-    "threads": Key(whole(0, 1024), "0", "CPU threads of the model; 0: as many as CPUs that it may use"),
-    "min_rows": Key(whole(1, 40_000), "10", "fewest points of input in one request"),
-    "max_rows": Key(whole(1, 10_000_000), "40000", "most points of input in one request"),
-    "max_horizon": Key(whole(1, 1024), "1024", "most steps to forecast in one request"),
-    "max_covariates": Key(whole(0, 1000), "64", "most covariates in one request, past and future together"),
-    "max_body_mib": Key(whole(1, 1024), "32", "largest request body, MiB"),
-    "queue": Key(whole(1, 1000), "64", "requests that may wait or run at once; more get 429"),
-    "queue_mib": Key(whole(1, 4096), "128", "bodies of waiting requests together, MiB; more get 429"),
+    "host": Key(address, "127.0.0.1", "IP address to listen on; 0.0.0.0 accepts other hosts"),
+    "port": Key(whole(1, 65535), "", "port to listen on; empty: the family's default port"),
+    "model_folder": Key(absolute, "", f"folder that holds the weights; empty: {MODEL_ROOT}/FAMILY"),
+    "checkpoint": Key(
+        text, "", "checkpoint to serve: a name or an index from `tsfm list`; empty: the first one that is complete"
+    ),
+    "mirror": Key(
+        hub_address,
+        "no",
+        "hub to download weights from: no (huggingface.co), yes (hf-mirror.com) or an address",
+    ),
+    "device": Key(device, "cpu", "device that runs the model: cpu, cuda or cuda:N"),
+    "dtype": Key(
+        one_of("auto", "float32", "bfloat16"),
+        "auto",
+        "number format of the arithmetic: auto, float32 or bfloat16; auto: the fastest one on this CPU",
+    ),
+    "threads": Key(whole(0, 1024), "0", "CPU threads for the model; 0: one for each CPU that the service may use"),
+    "min_rows": Key(whole(1, 40_000), "10", "minimum number of input points in a request"),
+    "max_rows": Key(whole(1, 10_000_000), "40000", "maximum number of input points in a request"),
+    "max_horizon": Key(whole(1, 1024), "1024", "maximum number of forecast steps in a request"),
+    "max_covariates": Key(whole(0, 1000), "64", "maximum number of covariates in a request, past and future together"),
+    "max_body_mib": Key(whole(1, 1024), "32", "maximum size of a request body, MiB"),
+    "queue": Key(whole(1, 1000), "64", "maximum number of requests that wait or run; further ones get 429"),
+    "queue_mib": Key(
+        whole(1, 4096), "128", "maximum size of all request bodies in memory, MiB; further requests get 429"
+    ),
     "deadline_s": Key(
         whole(1, 3600),
         "60",
-        "seconds until a request gets 504; SQL's timeout where that is longer",
+        "seconds after which a request gets 504; raise it if SQL queries use a longer timeout",
     ),
     "stall_s": Key(
         whole(1, 3600),
         "120",
-        "seconds until a running batch counts as hung: the watchdog restarts; above deadline_s",
+        "seconds after which a running batch counts as hung and the service is restarted; must exceed deadline_s",
     ),
-    "register": Key(one_of("auto", "yes", "no"), "auto", "whether SQL lists it; auto: while tsfm@FAMILY is enabled"),
+    "register": Key(
+        one_of("auto", "yes", "no"),
+        "auto",
+        "whether SQL lists the family: auto, yes or no; auto: while its unit is enabled",
+    ),
     "allow": Key(
-        networks, "", "networks that may ask, such as 127.0.0.0/8 10.1.0.0/16; empty: all that reach the port"
+        networks, "", "networks of clients that may connect, such as 127.0.0.0/8 10.1.0.0/16; empty: all networks"
     ),
-    "token_file": Key(absolute, "", "file with a bearer token that every request must bring; empty: none"),
-    "log_level": Key(one_of("debug", "info", "warning", "error"), "info", "least level that is logged"),
+    "token_file": Key(absolute, "", "file with a bearer token that every request must carry; empty: no token"),
+    "log_level": Key(
+        one_of("debug", "info", "warning", "error"),
+        "info",
+        "lowest level that is logged: debug, info, warning or error",
+    ),
 }
 
 

@@ -1,6 +1,6 @@
 """Random Chronos-Bolt and Chronos-2 checkpoints in the official format: config.json, model.safetensors.
 
-Needs torch and safetensors only, so a checkpoint can be made where the official package is absent.
+Needs only torch and safetensors, so a checkpoint can be made without the official package.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _layout(size: str) -> tuple[dict[str, object], Shapes]:
 
 
 def _values(name: str, shape: tuple[int, ...], d_kv: int, source: torch.Generator) -> torch.Tensor:
-    """T5's own initialisation: every layer keeps the variance, attention is neither flat nor sharp."""
+    """T5's initialisation: every layer keeps the variance, and attention is neither flat nor sharp."""
     if name.endswith("layer_norm.weight"):
         return 1 + 0.1 * torch.randn(shape, generator=source)
     if len(shape) == 1:
@@ -55,7 +55,7 @@ def _values(name: str, shape: tuple[int, ...], d_kv: int, source: torch.Generato
     if ".q." in name:
         spread *= d_kv**-0.5
     if name.startswith("output_patch_embedding"):
-        spread /= 2  # answers about as wide as the context
+        spread /= 2  # the forecast is about as wide as the context
     return spread * torch.randn(shape, generator=source)
 
 

@@ -1,4 +1,4 @@
-"""Moirai checkpoints with random weights, laid out as on the hub: config.json and model.safetensors."""
+"""Moirai checkpoints with random weights, in the hub's format: config.json and model.safetensors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-# width, width of a feed-forward, layers, experts (0: a Moirai-2)
+# width, feed-forward width, layers, experts (0: a Moirai-2)
 SIZES = {
     "tiny": (128, 32, 2, 32),
     "tiny2": (128, 64, 2, 0),
@@ -21,7 +21,7 @@ PARAMETERS = ("0.df", "0.loc", "0.scale", "1.loc", "2.total_count", "2.logits", 
 
 
 def make(folder: Path, size: str = "tiny") -> None:
-    """Write a checkpoint of one of SIZES; the same size gives the same numbers."""
+    """Write a checkpoint of one of SIZES; equal sizes give equal weights."""
     width, inner, layers, experts = SIZES[size]
     common = {"d_model": width, "d_ff": inner, "num_layers": layers, "max_seq_len": 512}
     common |= {"attn_dropout_p": 0.0, "dropout_p": 0.0, "scaling": True}

@@ -1,4 +1,4 @@
-"""MOMENT-1 checkpoints with random weights, laid out as on the hub: config.json and model.safetensors."""
+"""MOMENT-1 checkpoints with random weights, in the hub's format: config.json and model.safetensors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATCH, POSITIONS = 8, 5000
 
 
 def make(folder: Path, size: str = "tiny") -> None:
-    """Write a checkpoint of one of SIZES; the same size gives the same numbers."""
+    """Write a checkpoint of one of SIZES; equal sizes give equal weights."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(_config(size), indent=2), encoding="utf-8")
     generator = torch.Generator().manual_seed(0)
@@ -37,7 +37,7 @@ def _values(name: str, shape: tuple[int, ...], head: int, generator: torch.Gener
         return 1 + 0.1 * noise
     if len(shape) == 1:
         return 0.1 * noise
-    # As T5 begins: its attention is not scaled by the heads' width, so queries are; the rest keeps unit variance.
+    # T5's initialisation: attention is not scaled by the width of a head, so queries are; the rest has unit variance.
     return noise * shape[-1] ** -0.5 * (head**-0.5 if ".q." in name else 1)
 
 

@@ -1,8 +1,8 @@
-"""The makers' packages as they read a configuration: their keys, checkpoints that they build, and their answers.
+"""How the makers' packages read a configuration: their keys, the tensors that they build, and their answers.
 
-One class a family. ``config`` is a small configuration, ``state`` the tensors of the official class built from any,
-``theirs`` and ``ours`` the numbers that both give for one folder, ``keys`` the names that the official class knows in
-each section of config.json ("" is the file's own).
+One class for each official configuration. ``config`` is a small one, ``state`` returns the tensors of the official
+class for any configuration, ``theirs`` and ``ours`` are the answers of both for one folder, and ``keys`` are the keys
+that the official class knows in each section of config.json ("": the top level).
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ import torch
 from checkpoints import chronos, moirai, moment, timemoe, timesfm
 
 from tsfm import families
+from tsfm.nets.moirai import MoiraiMoE as MoiraiNet
+from tsfm.nets.moirai_mixture import Mixture
+from tsfm.nets.moirai_patches import patches
+from tsfm.official import load as load_official
+from tsfm.official.moirai import classes
 from tsfm.series import Runtime, Series
 
 FLOAT32 = Runtime(dtype="float32", threads=1)
@@ -45,7 +50,7 @@ def wave(points: int = 150, gap: int = 0) -> np.ndarray:
 
 
 def filled(state: State, head: int = 1) -> State:
-    """Random values of unit gain, so that every layer matters and a wrong one is noticed."""
+    """Random values of unit gain: every layer affects the answer, so a test notices a wrong layer."""
     draw = torch.Generator().manual_seed(0)
 
     def random(name: str, like: torch.Tensor) -> torch.Tensor:
@@ -61,9 +66,24 @@ def filled(state: State, head: int = 1) -> State:
     return {name: random(name, tensor).contiguous() for name, tensor in sorted(state.items())}
 
 
-def forecast(family: str, folder: Path, levels: list[float], horizon: int) -> np.ndarray:
-    (answer,) = families.load(family, folder, FLOAT32).forecast([Series(wave())], horizon, levels)
-    return answer.quantiles if levels else answer.median
+class Quantiled:
+    """A family whose package returns quantiles; they are sorted before the comparison."""
+
+    family: ClassVar[str]
+    points: ClassVar[int] = 150
+
+    def theirs(self, folder: Path) -> np.ndarray:
+        package = load_official(self.family, folder, FLOAT32)
+        return np.sort(package.quantiles([Series(wave(self.points))], 70)[0], axis=0)
+
+    def ours(self, folder: Path) -> np.ndarray:
+        loaded = families.load(self.family, folder, FLOAT32)
+        newest = Series(wave(self.points)).newest(loaded.max_context)
+        (answer,) = loaded.forecast([newest], 70, self.levels(loaded))
+        return answer.quantiles
+
+    def levels(self, loaded: object) -> list[float]:
+        return loaded._net.sizes.quantiles
 
 
 def transformers_keys() -> set[str]:
@@ -76,12 +96,12 @@ IGNORED = {"self", "kwargs"}
 
 
 def own_keys(cls: type) -> set[str]:
-    """What a class of transformers adds to ``PretrainedConfig``, the other names of its keys included."""
+    """The keys that a class of transformers adds to ``PretrainedConfig``, including their other names."""
     known = set(vars(cls())) | set(inspect.signature(cls.__init__).parameters) | set(cls.attribute_map)
     return known - transformers_keys() - IGNORED
 
 
-class Bolt:
+class Bolt(Quantiled):
     family = "chronos"
     config: ClassVar[Json] = chronos._layout("tiny")[0] | {"num_decoder_layers": 2}
 
@@ -97,19 +117,6 @@ class Bolt:
 
         tensors = ChronosBoltModelForForecasting(T5Config(**config)).state_dict()
         return filled({name: tensor for name, tensor in tensors.items() if "embed_tokens" not in name}, 8)
-
-    def theirs(self, folder: Path) -> np.ndarray:
-        from chronos import BaseChronosPipeline
-
-        pipeline = BaseChronosPipeline.from_pretrained(str(folder))
-        answer = pipeline.predict([torch.from_numpy(wave())], prediction_length=70)
-        return np.sort(np.asarray(answer[0]).reshape(-1, 70), axis=0)
-
-    def ours(self, folder: Path) -> np.ndarray:
-        loaded = families.load(self.family, folder, FLOAT32)
-        newest = Series(wave()).newest(loaded.max_context)
-        (answer,) = loaded.forecast([newest], 70, loaded._net.sizes.quantiles)
-        return answer.quantiles
 
 
 class Two(Bolt):
@@ -143,21 +150,11 @@ class TimeMoe:
 
         return filled(TimeMoeForPrediction(TimeMoeConfig(**config)).state_dict())
 
-    @torch.no_grad()
     def theirs(self, folder: Path) -> np.ndarray:
-        from sktime.libs.timemoe.timemoe import TimeMoeForPrediction
-
-        model = TimeMoeForPrediction.from_pretrained(folder).float().eval()
-        context = torch.from_numpy(wave())[None]
-        mean, deviation = context.mean(-1, keepdim=True), context.std(-1, keepdim=True)
-        seen = ((context - mean) / deviation)[..., None]
-        while (left := 43 + context.shape[1] - seen.shape[1]) > 0:
-            out = model(seen, use_cache=False, max_horizon_length=left, return_dict=True).logits
-            seen = torch.cat([seen, out[:, -1].reshape(1, -1, 1)], 1)
-        return (seen[0, context.shape[1] :, 0] * deviation[0] + mean[0]).numpy()[:43]
+        return load_official(self.family, folder, FLOAT32).forecast([Series(wave())], 43, [])[0].median
 
     def ours(self, folder: Path) -> np.ndarray:
-        return forecast(self.family, folder, [], 43)
+        return families.load(self.family, folder, FLOAT32).forecast([Series(wave())], 43, [])[0].median
 
 
 class Moment:
@@ -170,30 +167,20 @@ class Moment:
 
         text = inspect.getsource(source.MOMENT)
         named = set(re.findall(r'config\.getattr\(\s*"(\w+)"', text)) | set(re.findall(r"config\.(\w+)\b(?!\()", text))
-        kwargs = {"model_kwargs", "model_name"}  # of the pipeline, and what published configurations have beside
+        kwargs = {"model_kwargs", "model_name"}  # of the pipeline, and of published configurations
         return {"": named - {"from_namespace", "getattr"} | kwargs, "t5_config": own_keys(T5Config)}
 
-    def _pipeline(self, config: Json) -> torch.nn.Module:
+    def state(self, config: Json) -> State:
         from momentfm import MOMENTPipeline
 
         pipeline = MOMENTPipeline(dict(config), model_kwargs={"task_name": "reconstruction"})
         pipeline.init()
-        return pipeline.eval()
+        return filled(pipeline.state_dict(), 16)
 
-    def state(self, config: Json) -> State:
-        return filled(self._pipeline(config).state_dict(), 16)
-
-    @torch.no_grad()
     def theirs(self, folder: Path) -> np.ndarray:
-        from momentfm import MOMENTPipeline
-
-        pipeline = MOMENTPipeline.from_pretrained(str(folder), model_kwargs={"task_name": "reconstruction"})
-        pipeline.init()
-        target = wave(pipeline.eval().seq_len, 17)
-        holes = np.isnan(target)
-        parts = (np.where(holes, 0, target), ~holes, np.ones(len(target)))
-        values, mask, inside = (torch.tensor(part, dtype=torch.float32)[None] for part in parts)
-        return pipeline(x_enc=values[:, None], mask=mask, input_mask=inside).reconstruction[0, 0].numpy()[holes]
+        package = load_official(self.family, folder, FLOAT32)
+        target = wave(package.max_context, 17)
+        return package.reconstruct([Series(target)])[0][np.isnan(target)]
 
     def ours(self, folder: Path) -> np.ndarray:
         loaded = families.load(self.family, folder, FLOAT32)
@@ -201,24 +188,16 @@ class Moment:
         return loaded.impute([Series(target)])[0][np.isnan(target)]
 
 
-class Moirai2:
+class Moirai2(Quantiled):
     family = "moirai"
+    points = 144
     config: ClassVar[Json] = {
         **{"d_model": 128, "d_ff": 64, "num_layers": 2, "max_seq_len": 512, "attn_dropout_p": 0.0, "dropout_p": 0.0},
         **{"scaling": True, "num_predict_token": 4, "patch_size": 16, "quantile_levels": moirai.LEVELS},
     }
 
     def module(self) -> type:
-        import jaxtyping
-
-        class PyTree:  # the real one needs jax, and only annotations use it
-            def __class_getitem__(cls, item: object) -> object:
-                return cls
-
-        jaxtyping.PyTree = PyTree
-        from uni2ts.model.moirai2 import Moirai2Module
-
-        return Moirai2Module
+        return classes().second_module
 
     def keys(self) -> dict[str, set[str]]:
         return {"": set(inspect.signature(self.module().__init__).parameters) - IGNORED}
@@ -226,29 +205,12 @@ class Moirai2:
     def state(self, config: Json) -> State:
         return filled(self.module()(**config).state_dict())
 
-    @torch.no_grad()
-    def theirs(self, folder: Path) -> np.ndarray:
-        from uni2ts.model.moirai2 import Moirai2Forecast
-
-        module = self.module().from_pretrained(folder, strict=True)
-        sizes = {"prediction_length": 70, "context_length": 144, "target_dim": 1}
-        whole = Moirai2Forecast(module=module, **sizes, feat_dynamic_real_dim=0, past_feat_dynamic_real_dim=0).eval()
-        return np.sort(whole(**self.inputs())[0].numpy(), axis=0)
-
-    def inputs(self) -> dict[str, torch.Tensor]:
-        target = torch.from_numpy(wave(144))[None, :, None]
-        observed = torch.ones_like(target, dtype=torch.bool)
-        padded = torch.zeros(target.shape[:2], dtype=torch.bool)
-        return {"past_target": target, "past_observed_target": observed, "past_is_pad": padded}
-
-    def ours(self, folder: Path) -> np.ndarray:
-        loaded = families.load(self.family, folder, FLOAT32)
-        (answer,) = loaded.forecast([Series(wave(144))], 70, loaded.net.levels)
-        return answer.quantiles
+    def levels(self, loaded: object) -> list[float]:
+        return loaded.net.levels
 
 
 class MoiraiMoE(Moirai2):
-    """Compared by the distribution of the next patch: draws are random on both sides."""
+    """Compared by the distribution of the next patch, because both sides draw random samples."""
 
     config: ClassVar[Json] = {
         **{"d_model": 128, "d_ff": 32, "num_layers": 2, "max_seq_len": 512, "attn_dropout_p": 0.0, "dropout_p": 0.0},
@@ -256,10 +218,7 @@ class MoiraiMoE(Moirai2):
     }
 
     def module(self) -> type:
-        super().module()
-        from uni2ts.model.moirai_moe import MoiraiMoEModule
-
-        return MoiraiMoEModule
+        return classes().moe_module
 
     def keys(self) -> dict[str, set[str]]:
         own = super().keys()
@@ -275,38 +234,24 @@ class MoiraiMoE(Moirai2):
         decoded = config | {"distr_output": decode_distr_output(config["distr_output"])}
         return filled(module(**decoded).state_dict())
 
-    @torch.no_grad()
     def theirs(self, folder: Path) -> np.ndarray:
-        from uni2ts.model.moirai_moe import MoiraiMoEForecast
-
-        module = self.module().from_pretrained(folder, strict=True)
-        sizes = {"prediction_length": 16, "context_length": 144, "target_dim": 1, "patch_size": 16}
-        whole = MoiraiMoEForecast(module=module, **sizes, feat_dynamic_real_dim=0, past_feat_dynamic_real_dim=0).eval()
-        target, observed, *ids, predicted = whole._convert(16, **self.inputs())
-        made = whole.module(target, observed, *ids, predicted, torch.full(target.shape[:2], 16))
-        base = made.base_dist
-        t, narrow, counts, log = base.components
-        parts = [*base.weights.probs.unbind(-1), t.df, t.loc, t.scale, narrow.loc, narrow.scale]
-        parts += [counts.total_count, counts.logits, log.loc, log.scale]
-        return torch.stack([torch.as_tensor(part).expand(t.df.shape)[:, 8] for part in parts]).numpy()
+        package = load_official(self.family, folder, FLOAT32)
+        return torch.stack(package.mixture([Series(wave(self.points))], 16)).numpy()
 
     @torch.no_grad()
     def ours(self, folder: Path) -> np.ndarray:
-        from tsfm.nets.moirai_patches import patches
-
         net = families.load(self.family, folder, FLOAT32).net
-        tokens = patches([Series(wave(144))], 16, "cpu")
-        mixture, _, _ = net.given(tokens, torch.empty(1, 1, 0))
-        parts = [
-            *mixture.shares.unbind(-1),
-            *mixture.t,
-            *mixture.narrow,
-            torch.full_like(mixture.t[0], net.head.narrow),
-        ]
-        return torch.stack([part[:, 0] for part in (*parts, *mixture.counts, *mixture.log)]).numpy()
+        mixture, _, _ = net.given(patches([Series(wave(self.points))], 16, "cpu"), torch.empty(1, 1, 0))
+        return torch.stack([part[:, 0] for part in mixture_parts(net, mixture)]).numpy()
 
 
-class Fracast:
+def mixture_parts(net: MoiraiNet, mixture: Mixture) -> list[torch.Tensor]:
+    """In the order of the official adapter's ``mixture``."""
+    narrow = [*mixture.narrow, torch.full_like(mixture.t[0], net.head.narrow)]
+    return [*mixture.shares.unbind(-1), *mixture.t, *narrow, *mixture.counts, *mixture.log]
+
+
+class Fracast(Quantiled):
     family = "fracast"
 
     @property
@@ -337,18 +282,6 @@ class Fracast:
             for key, value in part.state_dict().items()
         }
         return filled(both)
-
-    def theirs(self, folder: Path) -> np.ndarray:
-        from fracast.inference import FracastModel
-
-        model = FracastModel.from_pretrained(folder, weights="fp32")
-        return np.sort(model._forecast_rows(wave()[None], 70)[0].T, axis=0)
-
-    def ours(self, folder: Path) -> np.ndarray:
-        loaded = families.load(self.family, folder, FLOAT32)
-        newest = Series(wave()).newest(loaded.max_context)
-        (answer,) = loaded.forecast([newest], 70, loaded._net.sizes.quantiles)
-        return answer.quantiles
 
 
 class TimesFm:

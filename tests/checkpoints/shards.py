@@ -1,4 +1,4 @@
-"""A checkpoint's safetensors cut into shards, as transformers saves large models."""
+"""Split a checkpoint's safetensors into shards, as transformers saves large models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 
 def cut(folder: Path, count: int = 3) -> dict[str, str]:
-    """Replace the folder's model.safetensors by shards and their index; returns which tensor is in which."""
+    """Replace the folder's model.safetensors by shards and an index; return the shard of each tensor."""
     tensors = load_file(folder / "model.safetensors")
     placed = {name: f"model-{at % count + 1:05}-of-{count:05}.safetensors" for at, name in enumerate(sorted(tensors))}
     for file in set(placed.values()):

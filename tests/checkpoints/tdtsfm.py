@@ -1,4 +1,4 @@
-"""TDtsfm checkpoints with random weights: the state dict taos.pth as TDgpt brings it."""
+"""TDtsfm checkpoints with random weights: the state dict taos.pth, as TDgpt contains it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ SIZES = {"tiny": (32, 48, 2), "v1": (1024, 2048, 8)}  # hidden, feed-forward, la
 
 
 def make(folder: Path, size: str = "tiny") -> None:
-    """Write a checkpoint of one of SIZES; the same size gives the same numbers."""
+    """Write a checkpoint of one of SIZES; equal sizes give equal weights."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(weights(*SIZES[size]), folder / "taos.pth")
 
 
 def weights(hidden: int, inner: int, layers: int) -> dict[str, torch.Tensor]:
-    """The state dict by its official names."""
+    """The state dict with its official names."""
     generator = torch.Generator().manual_seed(0)
     state: dict[str, torch.Tensor] = {}
 

@@ -1,4 +1,4 @@
-"""Time-MoE checkpoints with random weights, laid out as on the hub: config.json and model.safetensors."""
+"""Time-MoE checkpoints with random weights, in the hub's format: config.json and model.safetensors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZES = {
 
 
 def make(folder: Path, size: str = "tiny") -> None:
-    """Write a checkpoint of one of SIZES; the same size gives the same numbers."""
+    """Write a checkpoint of one of SIZES; equal sizes give equal weights."""
     config = _config(size)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=2))
@@ -62,8 +62,8 @@ def _weights(config: dict[str, object]) -> dict[str, torch.Tensor]:
     width = inner // config["num_experts_per_tok"]
 
     def random(*shape: int) -> torch.Tensor:
-        # Small: unit gain, so that every layer matters to the answer and a wrong one is noticed.
-        # Real sizes: as the official code starts its training.
+        # Small sizes: unit gain, so that every layer affects the answer and a test notices a wrong layer.
+        # Real sizes: the initialisation of the official code.
         gain = shape[-1] ** -0.5 if hidden < 100 else config["initializer_range"]
         return (torch.randn(*shape, generator=generator) * gain).to(dtype)
 

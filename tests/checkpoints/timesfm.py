@@ -1,4 +1,4 @@
-"""TimesFM 2.0 checkpoints with random weights, laid out as on the hub: torch_model.ckpt, a plain state dict."""
+"""TimesFM 2.0 checkpoints with random weights, in the hub's format: torch_model.ckpt, a plain state dict."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ PATCH, HORIZON, HEADS_OUT = 32, 128, 10
 
 
 def make(folder: Path, size: str = "tiny") -> None:
-    """Write a checkpoint of one of SIZES; the same size gives the same numbers."""
+    """Write a checkpoint of one of SIZES; equal sizes give equal weights."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(0)
-    branch = (2 * SIZES[size][1]) ** -0.5  # so that the sum over the layers keeps its spread, as trained ones do
+    branch = (2 * SIZES[size][1]) ** -0.5  # keeps the spread of the sum over the layers, as in trained weights
     state = {name: _values(name, shape, branch, generator) for name, shape in shapes(*SIZES[size])}
     torch.save(state, folder / "torch_model.ckpt")
 
@@ -27,7 +27,7 @@ def _values(name: str, shape: tuple[int, ...], branch: float, generator: torch.G
         return 1 + 0.1 * noise
     if len(shape) == 1:
         return 0.1 * noise
-    # Unit gain, so that every layer matters to the answer and a wrong one is noticed.
+    # Unit gain: every layer affects the answer, so a test notices a wrong layer.
     gain = branch if name.endswith(("o_proj.weight", "down_proj.weight")) else 1
     return noise * gain / shape[-1] ** 0.5
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -10,10 +9,14 @@ import torch
 from checkpoints import chronos as maker
 from safetensors.torch import load_file, save_file
 
-from tsfm import card, families, scaling
+from tsfm import card, families
 from tsfm.errors import ConfigError
+from tsfm.numerics import scaling
+from tsfm.official import load as load_official
 from tsfm.series import Runtime, Series
 
+# The package warns of every horizon beyond one pass.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:We recommend keeping prediction length")]
 RNG = np.random.default_rng(3)
 FLOAT32 = Runtime(dtype="float32", threads=1)
 FACTS = card.read("chronos")
@@ -34,9 +37,7 @@ def ours(folders):
 
 @pytest.fixture(scope="module")
 def official(folders):
-    from chronos import BaseChronosPipeline
-
-    return {size: BaseChronosPipeline.from_pretrained(str(folder)) for size, folder in folders.items()}
+    return {size: load_official("chronos", folder, FLOAT32) for size, folder in folders.items()}
 
 
 def walk(length, gap=0):
@@ -52,12 +53,9 @@ def with_covariates(length, horizon, past, future, gap=0):
     return Series(walk(length, gap), *(stack.astype(np.float32) for stack in stacks))
 
 
-def quantiles_of(pipeline, inputs, horizon):
+def quantiles_of(package, batch, horizon):
     """Shape (series, quantiles, horizon), in order."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # upstream warns of every horizon beyond one pass
-        answers = pipeline.predict(inputs, prediction_length=horizon)
-    return np.sort(np.stack([np.asarray(answer).reshape(-1, horizon) for answer in answers]), axis=1)
+    return np.sort(package.quantiles(batch, horizon), axis=1)
 
 
 @pytest.mark.parametrize(
@@ -65,9 +63,9 @@ def quantiles_of(pipeline, inputs, horizon):
     [(10, 0, 1), (16, 3, 64), (100, 40, 48), (300, 1, 65), (512, 200, 200), (511, 0, 1024)],
 )
 def test_bolt_gives_the_official_quantiles(ours, official, length, gap, horizon):
-    batch = [walk(length, gap) for _ in range(3)]
-    expected = quantiles_of(official["tiny"], [torch.from_numpy(values) for values in batch], horizon)
-    answers = ours["tiny"].forecast([Series(values) for values in batch], horizon, maker.NINE)
+    batch = [Series(walk(length, gap)) for _ in range(3)]
+    expected = quantiles_of(official["tiny"], batch, horizon)
+    answers = ours["tiny"].forecast(batch, horizon, maker.NINE)
     np.testing.assert_allclose([answer.quantiles for answer in answers], expected, atol=1e-5)
     np.testing.assert_allclose([answer.median for answer in answers], expected[:, 4], atol=1e-5)
 
@@ -76,20 +74,9 @@ def test_bolt_gives_the_official_quantiles(ours, official, length, gap, horizon)
 @pytest.mark.parametrize(("length", "gap", "horizon"), [(10, 0, 5), (100, 40, 48), (512, 7, 200)])
 def test_chronos_2_gives_the_official_quantiles(ours, official, past, future, length, gap, horizon):
     batch = [with_covariates(length, horizon, past, future, gap) for _ in range(2)]
-    inputs = [as_upstream_wants_it(series) for series in batch]
-    expected = quantiles_of(official["tiny2"], inputs, horizon)
+    expected = quantiles_of(official["tiny2"], batch, horizon)
     answers = ours["tiny2"].forecast(batch, horizon, maker.TWENTY_ONE)
     np.testing.assert_allclose([answer.quantiles for answer in answers], expected, atol=1e-4)
-
-
-def as_upstream_wants_it(series):
-    known = {f"k{i}": row for i, row in enumerate(series.future_covariates)}
-    past = {f"p{i}": row for i, row in enumerate(series.past_covariates)}
-    return {
-        "target": series.target,
-        "past_covariates": past | {name: row[: len(series)] for name, row in known.items()},
-        "future_covariates": {name: row[len(series) :] for name, row in known.items()},
-    }
 
 
 GAPS = {
@@ -107,8 +94,7 @@ GAPS = {
 def test_gaps_of_the_target_are_masked_as_the_official_code_does(ours, official, size, gap, horizon):
     values = 7 + 3 * walk(200)
     values[GAPS[gap]] = np.nan
-    inputs = [torch.from_numpy(values)] if size == "tiny" else [{"target": values}]
-    expected = quantiles_of(official[size], inputs, horizon)[0]
+    expected = quantiles_of(official[size], [Series(values)], horizon)[0]
     levels = maker.NINE if size == "tiny" else maker.TWENTY_ONE
     (answer,) = scaling.forecast(ours[size], [Series(values)], horizon, levels)
     assert_equal(answer.quantiles, expected)
@@ -163,7 +149,7 @@ def test_covariates_with_gaps_and_changes_give_the_official_quantiles(ours, offi
     for name, row in covariate_cases(200, horizon):
         row = row.astype(np.float32)
         for series in (Series(target, future_covariates=row[None]), Series(target, past_covariates=row[None, :200])):
-            expected = quantiles_of(official["tiny2"], [as_upstream_wants_it(series)], horizon)[0]
+            expected = quantiles_of(official["tiny2"], [series], horizon)[0]
             (answer,) = scaling.forecast(ours["tiny2"], [series], horizon, maker.TWENTY_ONE)
             assert_equal(answer.quantiles, expected, name)
 

@@ -1,8 +1,8 @@
 """Every key of every official configuration, and what a family does about it.
 
-``read``: with any of these values, the numbers are the official ones, or both refuse.
-``only``: refused with any of these values, by file and key; the official code would answer otherwise.
-``nothing``: changes no answer; the official numbers stay what they are.
+``read``: for each of these values, our numbers are the official ones, or both sides refuse.
+``only``: each of these values is refused, with file and key; the official code would give another answer.
+``nothing``: the key changes no answer, neither ours nor the official one.
 
 A key that is new in an official class is in no table, and its test fails.
 """
@@ -20,6 +20,8 @@ from safetensors.torch import save_file
 
 from tsfm import families
 from tsfm.errors import ConfigError
+
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ TRANSFORMERS = {
     "transformers_version": nothing("5.0.0"),
     "_name_or_path": nothing("plant"),
     **dict.fromkeys(
-        # What generating text, classifying it, and the form of the answer need.
+        # Keys for text generation, classification and the format of the answer.
         names("""_attn_implementation_internal _commit_hash _output_attentions add_cross_attention bad_words_ids
         begin_suppress_tokens bos_token_id chunk_size_feed_forward cross_attention_hidden_size decoder_start_token_id
         diversity_penalty do_sample early_stopping encoder_no_repeat_ngram_size eos_token_id
@@ -305,8 +307,8 @@ TABLES = {
             "initializer_range": nothing(0.5),
             "is_encoder_decoder": nothing(True),
         },
-        # Nothing of these is stored with the weights. What follows from the shape of a tensor is read from it, 1.0
-        # is known by its depth (test_timesfm.py), and of the rest the values of 2.0 are computed with.
+        # None of these is stored with the weights. Sizes are read from the shapes of the tensors, 1.0 is recognised by
+        # its depth (test_timesfm.py), and for the rest the values of 2.0 are used.
         "package": dict.fromkeys(
             names("""num_layers num_heads num_kv_heads hidden_size intermediate_size head_dim rms_norm_eps patch_len
             horizon_len quantiles pad_val tolerance dtype use_positional_embedding context_len input_patch_len
@@ -315,7 +317,7 @@ TABLES = {
         ),
     },
 }
-# Keys that no official class names: those that moved, and what lies in the file beside.
+# Keys that no official class has: keys that moved, and other keys of published files.
 BESIDE = {"rope_parameters", "rope_scaling", "quantization_config", "torch_dtype", "chronos_pipeline_class"}
 BESIDE |= {"time", "more", "t5_config", "pruned_heads", "model_type", "rope_theta", "attn_implementation"}
 
@@ -431,7 +433,7 @@ def test_keys_that_change_nothing_change_nothing(base, tmp_path, cls):
     _, state, before = base(cls)
     with official.quiet():
         ours = one.ours(laid(tmp_path / "ours", config, state, one.family))
-        # uni2ts leaves its attention's dropout on when it forecasts: with one, its answers are random.
+        # uni2ts keeps the dropout of its attention on when it forecasts, which makes its answers random.
         config |= {"attn_dropout_p": 0.0} if "attn_dropout_p" in config else {}
         theirs = one.theirs(laid(tmp_path / "theirs", config, state, one.family))
     np.testing.assert_array_equal(ours, before)

@@ -12,13 +12,19 @@ import pytest
 import torch
 from checkpoints import chronos as other_checkpoint
 from checkpoints import moirai as checkpoint
+from checkpoints.official import mixture_parts
 
-from tsfm import card, parse, scaling
+from tsfm import card
+from tsfm.engine import forecast
 from tsfm.errors import BadRequest, ConfigError
 from tsfm.families import moirai
 from tsfm.nets.moirai_mixture import NOISE, Mixture
 from tsfm.nets.moirai_patches import patches
+from tsfm.numerics import scaling
+from tsfm.official import load as load_official
 from tsfm.series import Runtime, Series
+
+pytestmark = pytest.mark.slow
 
 FLOAT32 = Runtime(dtype="float32", threads=2)
 LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
@@ -51,30 +57,7 @@ def family(request: pytest.FixtureRequest) -> moirai.Sampled | moirai.Quantiled:
 
 @pytest.fixture(scope="module")
 def official(folders: dict[str, Path]):
-    """A maker of uni2ts's own forecasters from the same folders."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import jaxtyping
-
-        class PyTree:  # the real one needs jax, and only annotations use it
-            def __class_getitem__(cls, item: object) -> object:
-                return cls
-
-        jaxtyping.PyTree = PyTree
-        from uni2ts.model.moirai2 import Moirai2Forecast, Moirai2Module
-        from uni2ts.model.moirai_moe import MoiraiMoEForecast, MoiraiMoEModule
-
-    moe = MoiraiMoEModule.from_pretrained(folders["tiny"], strict=True)
-    two = Moirai2Module.from_pretrained(folders["tiny2"], strict=True)
-
-    def make(size: str, points: int, horizon: int, known: int, past: int) -> torch.nn.Module:
-        sizes = {"prediction_length": horizon, "context_length": points, "target_dim": 1}
-        sizes |= {"feat_dynamic_real_dim": known, "past_feat_dynamic_real_dim": past}
-        if size == "tiny2":
-            return Moirai2Forecast(module=two, **sizes).eval()
-        return MoiraiMoEForecast(module=moe, patch_size=16, **sizes).eval()
-
-    return make
+    return {size: load_official("moirai", folder, FLOAT32) for size, folder in folders.items()}
 
 
 def random_series(points: int, horizon: int, known: int = 0, past: int = 0, seed: int = 0) -> Series:
@@ -88,38 +71,10 @@ def random_series(points: int, horizon: int, known: int = 0, past: int = 0, seed
     return Series(target, rows(past, points), rows(known, points + horizon))
 
 
-def as_official(batch: list[Series]) -> dict[str, torch.Tensor]:
-    def stacked(rows: list[np.ndarray]) -> torch.Tensor:
-        return torch.from_numpy(np.stack(rows)).mT.contiguous()
-
-    target = stacked([series.target[None] for series in batch])
-    inputs = {"past_target": target, "past_is_pad": torch.zeros(target.shape[:2], dtype=torch.bool)}
-    inputs["past_observed_target"] = torch.ones_like(target, dtype=torch.bool)
-    if len(batch[0].future_covariates):
-        rows = inputs["feat_dynamic_real"] = stacked([series.future_covariates for series in batch])
-        inputs["observed_feat_dynamic_real"] = torch.ones_like(rows, dtype=torch.bool)
-    if len(batch[0].past_covariates):
-        rows = inputs["past_feat_dynamic_real"] = stacked([series.past_covariates for series in batch])
-        inputs["past_observed_feat_dynamic_real"] = torch.ones_like(rows, dtype=torch.bool)
-    return inputs
-
-
-def mixture_parts(mixture: Mixture) -> list[torch.Tensor]:
-    return [*mixture.shares.unbind(-1), *mixture.t, *mixture.narrow, *mixture.counts, *mixture.log]
-
-
-def official_parts(distribution: torch.distributions.Distribution, token: int) -> list[torch.Tensor]:
-    base = distribution.base_dist
-    t, narrow, counts, log = base.components
-    parts = [*base.weights.probs.unbind(-1), t.df, t.loc, t.scale, narrow.loc]
-    return [part[:, token] for part in (*parts, counts.total_count, counts.logits, log.loc, log.scale)]
-
-
 @pytest.mark.parametrize(("points", "horizon", "known", "past"), SHAPES)
 def test_moirai2_equals_the_official_forecast(official, quantiled, points, horizon, known, past):
     batch = [random_series(points, horizon, known, past, seed) for seed in range(2)]
-    with torch.no_grad():
-        wanted = official("tiny2", points, horizon, known, past)(**as_official(batch)).numpy()
+    wanted = official["tiny2"].quantiles(batch, horizon)
     for answer, rows in zip(quantiled.forecast(batch, horizon, LEVELS), wanted, strict=True):
         np.testing.assert_allclose(answer.quantiles, np.sort(rows, axis=0), atol=2e-5)
 
@@ -131,21 +86,16 @@ def test_the_distribution_behind_given_paths_equals_the_official_one(
 ):
     """With the paths marked as predicted, uni2ts leaves them out of its scale, as it does in training."""
     batch = [random_series(points, horizon, known, past, seed) for seed in range(2)]
-    reference = official("tiny", points, horizon, known, past)
-    target, observed, *ids, predicted = reference._convert(16, **as_official(batch))
-    steps, first = -(-horizon // 16), -(-points // 16)
+    steps = -(-horizon // 16)
     paths = torch.randn(2, 3, steps * 16, generator=torch.Generator().manual_seed(1))
     net, tokens = sampled.net, patches(batch, horizon, "cpu")
     with torch.inference_mode():
         ours = exact_steps(net, tokens, paths, steps) if exact else frozen_steps(net, tokens, paths, steps)
     for path in range(3):
-        target[:, first : first + steps] = paths[:, path].view(2, steps, 16)
         for step in range(steps):
-            if exact:
-                predicted[:, first : first + steps] = torch.arange(steps) >= step
-            with torch.no_grad():
-                wanted = reference.module(target, observed, *ids, predicted, torch.full(target.shape[:2], 16))
-            for part, other in zip(mixture_parts(ours[step]), official_parts(wanted, first - 1 + step), strict=True):
+            counted = step if exact else 0
+            wanted = official["tiny"].mixture(batch, horizon, future=paths[:, path], step=step, observed=counted)
+            for part, other in zip(mixture_parts(net, ours[step]), wanted, strict=True):
                 mine = part[:, min(path, part.shape[1] - 1)]
                 torch.testing.assert_close(mine, other, atol=2e-5, rtol=2e-5)
 
@@ -170,11 +120,8 @@ def test_quantiles_agree_with_the_official_samples(official, folders, exact, mon
     family = moirai.load(folders["tiny"], FLOAT32)
     horizon = 40 if exact else 16  # the scale of a second patch is the only thing in which they differ
     series = random_series(96, horizon)
-    reference = official("tiny", 96, horizon, 0, 0)
-    reference.hparams.num_samples = 2000
     torch.manual_seed(0)
-    with torch.no_grad():
-        samples = reference(**as_official([series]))[0].numpy()
+    (samples,) = official["tiny"].samples([series], horizon, 2000)
     (answer,) = family.forecast([series], horizon, LEVELS)
     # The share of official samples below a quantile is its level, up to 0.02 (one standard deviation of
     # 1,000 paths against 2,000) and up to the atoms of the mixture: 0.002 to either side.
@@ -283,40 +230,18 @@ GAPS = {
 }
 
 
-def with_gaps_as_official(reference: torch.nn.Module, series: Series) -> dict[str, torch.Tensor]:
-    """What uni2ts's own transformation makes of a series with gaps: filled, and where the gaps are."""
-    entry = {"target": series.target.copy(), "feat_dynamic_real": series.future_covariates.copy()}
-    entry["past_feat_dynamic_real"] = series.past_covariates.copy()
-    with np.errstate(invalid="ignore"):
-        (made,) = reference.get_default_transform()([entry], is_train=False)
-    names = {"target": "past_target", "observed_target": "past_observed_target"}
-    past, known = series.schema
-    kept = ["target", "observed_target"]
-    kept += ["feat_dynamic_real", "observed_feat_dynamic_real"] * bool(known)
-    kept += ["past_feat_dynamic_real", "past_observed_feat_dynamic_real"] * bool(past)
-    inputs = {names.get(name, name): torch.from_numpy(np.ascontiguousarray(made[name].T))[None] for name in kept}
-    return inputs | {"past_is_pad": torch.zeros(1, len(series), dtype=torch.bool)}
-
-
 def assert_equals_the_official(official, family, series: Series, horizon: int, name: str) -> None:
     """The quantiles of Moirai-2, the distribution of Moirai-MoE behind the context."""
-    past, known = series.schema
-    size = "tiny" if isinstance(family, moirai.Sampled) else "tiny2"
-    reference = official(size, len(series), horizon, known, past)
-    inputs = with_gaps_as_official(reference, series)
-    if size == "tiny2":
-        with torch.no_grad():
-            wanted = np.sort(reference(**inputs)[0].numpy(), axis=0)
+    if isinstance(family, moirai.Quantiled):
+        wanted = np.sort(official["tiny2"].quantiles([series], horizon)[0], axis=0)
         (answer,) = family.forecast([series], horizon, LEVELS)
         np.testing.assert_allclose(answer.quantiles, wanted, atol=3e-5, err_msg=name)
         return
-    target, *ids = reference._convert(16, **inputs)
     tokens = patches([series], horizon, "cpu")
-    with torch.no_grad():
-        wanted = reference.module(target, *ids, torch.full(target.shape[:2], 16))
+    with torch.inference_mode():
         mine = family.net.given(tokens, tokens.values.new_empty(1, 1, 0))[0]
-    newest = -(-len(series) // 16) - 1
-    for part, other in zip(mixture_parts(mine), official_parts(wanted, newest), strict=True):
+    wanted = official["tiny"].mixture([series], horizon)
+    for part, other in zip(mixture_parts(family.net, mine), wanted, strict=True):
         torch.testing.assert_close(part[:, 0], other, atol=3e-5, rtol=3e-5, msg=lambda words: f"{name}: {words}")
 
 
@@ -381,9 +306,9 @@ def test_covariates_make_the_context_shorter_so_that_all_fits(family):
     ],
 )
 def test_too_many_covariates_are_refused_in_words(family, horizon, known, past, words):
-    asked = parse.ForecastRequest(random_series(200, horizon, known, past), horizon, 0.9)
+    asked = forecast.ForecastRequest(random_series(200, horizon, known, past), horizon, 0.9)
     with pytest.raises(BadRequest) as caught:
-        parse.check_fit(scaling.fitted(asked.series, family, horizon), asked, family, "moirai")
+        forecast.check_fit(scaling.fitted(asked.series, family, horizon), asked, family, "moirai")
     assert str(caught.value) == (
         f"covariates: {words}; at least 128 are needed: send fewer covariates or a smaller next_len"
     )
@@ -392,9 +317,9 @@ def test_too_many_covariates_are_refused_in_words(family, horizon, known, past, 
 def test_newest_points_that_are_missing_beyond_what_the_covariates_leave_are_refused_in_words(family):
     series = random_series(2000, 24, 0, 15)
     series.target[-700:] = np.nan
-    asked = parse.ForecastRequest(series, 24, 0.9)
+    asked = forecast.ForecastRequest(series, 24, 0.9)
     with pytest.raises(BadRequest, match="moirai needs at least 1 observed points among the newest 496, got 0"):
-        parse.check_fit(scaling.fitted(series, family, 24), asked, family, "moirai")
+        forecast.check_fit(scaling.fitted(series, family, 24), asked, family, "moirai")
 
 
 @pytest.mark.parametrize("horizon", [1, 16, 17, 64, 1024])
@@ -427,7 +352,7 @@ def test_bfloat16_stays_near_float32(folders, family):
     none = tokens.values.new_empty(3, 1, 0)
     with torch.inference_mode():
         mixtures = [net.given(tokens, none)[0] for net in (fast.net, family.net)]
-    for a, b in zip(*map(mixture_parts, mixtures), strict=True):
+    for a, b in zip(*(mixture_parts(family.net, mixture) for mixture in mixtures), strict=True):
         assert (a - b).abs().max() < 0.02
 
 

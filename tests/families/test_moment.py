@@ -8,11 +8,15 @@ import torch
 from checkpoints import moment as checkpoint
 from safetensors.torch import load_file, save_file
 
-from tsfm import imputation, scaling, settings
+from tsfm import settings
 from tsfm.card import read
+from tsfm.engine import imputation
 from tsfm.errors import ConfigError, ModelFailed
 from tsfm.families import moment
+from tsfm.numerics import scaling
 from tsfm.series import Runtime, Series
+
+pytestmark = pytest.mark.slow
 
 FLOAT32 = Runtime(dtype="float32")
 
@@ -20,28 +24,6 @@ FLOAT32 = Runtime(dtype="float32")
 @pytest.fixture(scope="module")
 def model(folder):
     return moment.load(folder, FLOAT32)
-
-
-@pytest.fixture(scope="module")
-def official(folder):
-    from momentfm import MOMENTPipeline
-
-    pipeline = MOMENTPipeline.from_pretrained(str(folder), model_kwargs={"task_name": "reconstruction"})
-    pipeline.init()
-    return pipeline.eval()
-
-
-def upstream(official, target):
-    """The official reconstruction of one window of up to 512 points, padded in front as upstream does it."""
-    padding = 512 - len(target)
-    holes = np.isnan(target)
-    values = np.concatenate([np.zeros(padding), np.where(holes, 0, target)])
-    mask = np.concatenate([np.ones(padding), ~holes])
-    inside = np.concatenate([np.zeros(padding), np.ones(len(target))])
-    values, mask, inside = (torch.tensor(part, dtype=torch.float32)[None] for part in (values, mask, inside))
-    with torch.no_grad():
-        answer = official(x_enc=values[:, None], mask=mask, input_mask=inside)
-    return answer.reconstruction[0, 0].numpy()[padding:]
 
 
 def series(points, *gaps, seed=0):
@@ -75,7 +57,7 @@ def impute(model, one):
 def test_holes_are_filled_as_the_official_pipeline_does(model, official, points, gaps):
     one = series(points, *gaps)
     holes = np.isnan(one.target)
-    expected = upstream(official, one.target)[holes]
+    expected = official.reconstruct([one])[0][holes]
     tolerance = 1e-4 * np.abs(expected).max()
     np.testing.assert_allclose(impute(model, one)[holes], expected, rtol=0, atol=tolerance)
 
@@ -83,7 +65,7 @@ def test_holes_are_filled_as_the_official_pipeline_does(model, official, points,
 def test_a_window_of_a_long_series_is_filled_as_the_official_pipeline_does(model, official):
     one = series(3000, (1000, 1032))
     (window,) = moment.plan(np.isnan(one.target), 512, 8)
-    expected = upstream(official, one.target[window.start : window.stop])
+    (expected,) = official.reconstruct([one.between(window.start, window.stop)])
     inside = slice(1000 - window.start, 1032 - window.start)
     np.testing.assert_allclose(impute(model, one)[1000:1032], expected[inside], rtol=0, atol=1e-4)
 
@@ -154,9 +136,9 @@ def test_a_request_comes_back_with_its_own_points_and_the_models_in_the_holes(mo
     kept[[5, 300, 301, 302, 900]] = False
     kept[600:700] = False
     body = {"input": values[kept].tolist(), "ts": times[kept].tolist(), "precision": "s", "freq": "5T"}
-    asked = imputation.parse(body, settings.read("moment", {}))
+    asked = imputation.read(body, settings.read("moment", {}))
     (filled,) = scaling.impute(model, [asked.series])
-    answer = imputation.answer(asked, filled)
+    answer = imputation.finish(asked, filled)
     np.testing.assert_array_equal(answer["ts"], times)
     np.testing.assert_array_equal(answer["mask"], ~kept)
     assert answer["target"][kept].tobytes() == values[kept].tobytes()

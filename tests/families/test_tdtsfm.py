@@ -12,10 +12,12 @@ import torch
 from checkpoints import tdtsfm as checkpoint
 from torch import Tensor, nn
 
-from tsfm import scaling
 from tsfm.errors import ConfigError
 from tsfm.families import tdtsfm
+from tsfm.numerics import scaling
 from tsfm.series import Runtime, Series
+
+pytestmark = pytest.mark.slow
 
 RUNTIME = Runtime(threads=2)
 LEVELS = [0.025, 0.1, 0.5, 0.9, 0.975]

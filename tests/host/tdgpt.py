@@ -9,7 +9,7 @@ from host.conftest import Host
 from host.container import until
 
 ANODE = Path(__file__).parents[1] / "anode"
-SAMPLES = Path(__file__).parents[1] / "registration/samples"
+SAMPLES = Path(__file__).parents[1] / "tdgpt/samples"
 TREE = "/usr/local/taos/taosanode"
 G2, G4 = "/etc/taos/taosanode.ini", "/etc/taos/taosanode.config.py"
 UNIT = """\

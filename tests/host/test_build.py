@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from host.conftest import ROOT
 
-BUILT = ["taos-tsfm-core", "taos-tsfm-fracast", "taos-tsfm"]
+BUILT = ["taos-tsfm-core", "taos-tsfm-fracast", "taos-tsfm", "taos-tsfm-doc"]
 
 
 def build(source: Path, kind: str, cache: Path) -> dict[str, str]:
@@ -28,7 +28,7 @@ def test_two_builds_in_two_folders_are_the_same_bytes(tmp_path: Path, kind: str)
     first, second = tmp_path / "here", tmp_path / "somewhere-else"
     for part in ("src", "packaging", "etc", "man", "docs"):
         shutil.copytree(ROOT / part, first / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("README.md", "CHANGELOG.md", "pyproject.toml"):
+    for file in ("README.md", "CHANGELOG.md", "pyproject.toml", "mkdocs.yml"):
         shutil.copy(ROOT / file, first)
     shutil.copytree(first, second)
     builds = [build(folder, kind, tmp_path / f"cache-{folder.name}") for folder in (first, second)]

@@ -202,7 +202,7 @@ def test_a_port_in_use_is_told_with_the_process_that_holds_it(host: Host) -> Non
     pid = host.show("squatter", "MainPID")
     host.out("systemctl stop squatter")
     assert f"port {PORT} is in use" in said
-    assert f"port {PORT} is held by pid {pid} (python3 -m http.server" in said
+    assert f"port {PORT} is in use by pid {pid} (python3 -m http.server" in said
 
 
 def test_an_unknown_family_is_told_with_those_there_are(host: Host) -> None:

@@ -27,7 +27,7 @@ def apt(host: Host, words: str) -> str:
 def documented(command: str) -> str:
     """The arguments that the document gives to this command, with the older version's number."""
     lines = (ROOT / "docs/operations.md").read_text().splitlines()
-    (found,) = (line.strip() for line in lines if line.startswith(f"      {command} "))
+    (found,) = (line for line in lines if line.startswith(f"{command} "))
     return re.sub(r"\d+\.\d+\.\d+-1", f"{OLDER}-1", found.removeprefix(command))
 
 

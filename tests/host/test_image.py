@@ -7,10 +7,18 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import pytest
 from host.container import CACHE, base
 
+BY_NAME = "apt-get -q update && apt-get -q -y install taos-tsfm-core taos-tsfm-doc"
+FROM_FILES = (
+    "rm /etc/apt/sources.list.d/tsfm.list && "
+    "apt-get -q -y install /srv/v1/taos-tsfm-core_*.deb /srv/v1/taos-tsfm-doc_*.deb"
+)
 
-def test_the_packages_install_and_go_where_no_systemd_runs(repositories: Path) -> None:
+
+@pytest.mark.parametrize("install", [BY_NAME, FROM_FILES], ids=["by-name", "from-files"])
+def test_the_packages_install_and_go_where_no_systemd_runs(repositories: Path, install: str) -> None:
     folder = Path(tempfile.mkdtemp(dir=CACHE, prefix="image-"))
     root = folder / "root"
     subprocess.run(["cp", "-a", "--reflink=auto", str(base()), str(root)], check=True)
@@ -18,12 +26,13 @@ def test_the_packages_install_and_go_where_no_systemd_runs(repositories: Path) -
     # Without --boot the command is all that runs.
     enter = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--pipe"]
     enter += ["--directory", str(root), f"--bind-ro={repositories / 'v1'}:/srv/v1", "--resolv-conf=off"]
-    steps = "apt-get -q update && apt-get -q -y install taos-tsfm-core && tsfm list && dpkg --audit"
+    steps = f"{install} && tsfm list && dpkg --audit && test -s /usr/share/doc/taos-tsfm/html/index.html"
     try:
-        for script in (steps, "apt-get -q -y purge taos-tsfm-core"):
+        for script in (steps, "apt-get -q -y purge taos-tsfm-core taos-tsfm-doc"):
             command = [*enter, "env", "DEBIAN_FRONTEND=noninteractive", "sh", "-ec", script]
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
             assert done.returncode == 0, done.stdout + done.stderr
+        assert not (root / "usr/share/doc/taos-tsfm").exists()
         assert "tsfm:" in (root / "etc/passwd").read_text()
         assert not (root / "etc/taos").exists()
         assert list((root / "etc/systemd/system").rglob("tsfm*")) == []

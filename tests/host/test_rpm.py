@@ -62,6 +62,14 @@ def test_dnf_installs_it_by_name_and_starts_nothing(host: Host) -> None:
     )
 
 
+def test_dnf_installs_a_package_from_its_file(host: Host) -> None:
+    dnf(host, "install /srv/v1/taos-tsfm-doc-*.noarch.rpm")
+    page = "/usr/share/doc/taos-tsfm/html/index.html"
+    assert host.out(f"rpm --query --file {page}").startswith("taos-tsfm-doc-")
+    dnf(host, "remove taos-tsfm-doc")
+    assert host.run(f"test -e {page}", check=False).returncode == 1
+
+
 def test_it_starts_and_forecasts(host: Host) -> None:
     host.out("systemctl enable --now tsfm@fracast")
     assert len(host.ask("fracast")["output"]) == 24

@@ -1,4 +1,4 @@
-"""A hub on loopback, and `tsfm` as a process that knows no other."""
+"""A hub on loopback, and `tsfm` as a process that uses only this hub."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from weights.hub import Hub
 SRC = str(Path(__file__).parents[2] / "src")
 MODEL = "amazon/chronos-bolt-tiny"
 FAMILIES = Path(SRC) / "tsfm" / "families"
-# The command, but with the waits between attempts made short, and with the cards of $TSFM_TEST_FAMILIES.
+# The command with short waits between attempts and with the cards of $TSFM_TEST_FAMILIES.
 PRELUDE = (
-    "import os, pathlib, sys; from tsfm import card; from tsfm.store import patience;"
+    "import os, pathlib, sys; from tsfm import card; from tsfm.weights import patience;"
     "card.FOLDER = pathlib.Path(os.environ['TSFM_TEST_FAMILIES']); patience.WAITS_S = (0.05,) * 3;"
     "patience.LATER_WAITS_S = (0.05,) * 7;"
 )
-COMMAND = f"{PRELUDE} from tsfm import cli; sys.exit(cli.main())"
+COMMAND = f"{PRELUDE} from tsfm.cli.main import main; sys.exit(main())"
 
 
 def safetensors(size: int, seed: int = 0) -> bytes:
@@ -34,7 +34,7 @@ def safetensors(size: int, seed: int = 0) -> bytes:
 
 
 def model(size: int = 3_000_000, seed: int = 0) -> dict[str, bytes]:
-    """The files of a Chronos checkpoint, and one that is not needed."""
+    """The files of a Chronos checkpoint, and one that serving does not need."""
     return {
         "config.json": json.dumps({"seed": seed}).encode(),
         "model.safetensors": safetensors(size, seed),
@@ -43,7 +43,7 @@ def model(size: int = 3_000_000, seed: int = 0) -> dict[str, bytes]:
 
 
 def unpinned(folder: Path) -> None:
-    """The families' files with cards that pin nothing: the hub on loopback cannot have the real bytes."""
+    """The families' files with cards without pins: the hub on loopback does not have the real bytes."""
     folder.mkdir()
     for path in FAMILIES.glob("*.py"):
         text = re.sub(r'^ +"(revision": ".*"|sha256": \{[^}]*\}),\n', "", path.read_text(), flags=re.MULTILINE)
@@ -66,7 +66,7 @@ class Box:
         self.env |= {"TSFM_TEST_FAMILIES": str(self.families)}
 
     def pin(self, revision: str, sha256: dict[str, str], name: str = MODEL) -> None:
-        """Have the card pin a commit of a checkpoint, and hashes of its files."""
+        """Pin a commit of a checkpoint and hashes of its files in the card."""
         path = self.families / "chronos.py"
         pins = f'"name": "{name}",\n            "revision": {revision!r},\n            "sha256": {sha256!r},'
         path.write_text(path.read_text().replace(f'"name": "{name}",', pins))

@@ -1,9 +1,9 @@
-"""A small model hub on loopback, as the official client sees one; standard library only.
+"""A small model hub on loopback that speaks the official client's protocol; standard library only.
 
-Big files are answered by a redirect to a second address (another host, as a CDN is) with their
-SHA-256 as the linked etag; small ones are answered directly, with the hash of their git blob.
-Faults are put into ``Hub.faults`` by file name. As a program it serves a folder of
-OWNER/NAME/FILE, for tests of the units: ``python3 hub.py FOLDER PORT [BYTES_PER_S]``.
+Requests for big files are redirected to a second address (another host, like a CDN) with the SHA-256 as
+the linked etag; small files are sent directly, with their git blob hash. Tests set faults in
+``Hub.faults`` by file name. As a program it serves a folder of OWNER/NAME/FILE, for tests of the units:
+``python3 hub.py FOLDER PORT [BYTES_PER_S]``.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _BLOCK = 64 * 1024
 
 @dataclass
 class Fault:
-    """What goes wrong with one file.
+    """A fault of one file.
 
     Attributes:
-        status, headers: answer HEAD requests for it with this, ``times`` times.
-        cut_after: break the connection off after so many bytes of an answer, ``times`` times.
+        status, headers: the response to HEAD requests for the file, ``times`` times.
+        cut_after: close the connection after this many bytes of a response, ``times`` times.
         times: how often; None: always.
         content: bytes to send instead of the right ones (of the same length).
-        bytes_per_s: how fast it is sent.
-        at_half: called once when half of it has been sent.
-        declared: the size that the hub states.
+        bytes_per_s: the speed of sending.
+        at_half: called once when half of the file has been sent.
+        declared: the size in the hub's headers.
     """
 
     status: int = 200
@@ -55,7 +55,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked: ``span`` is the Range header and ``token`` the Authorization, empty when absent."""
+    """A received request: ``span`` is the Range header and ``token`` the Authorization header; empty: absent."""
 
     method: str
     path: str
@@ -65,15 +65,15 @@ class Request:
 
 
 class Hub:
-    """The hub, running from construction to ``close``; ``big`` names the files that are in LFS."""
+    """The hub, running from construction to ``close``; ``big`` are the names of the files in LFS."""
 
     def __init__(self, port: int = 0, big: tuple[str, ...] = (".safetensors", ".pth", ".ckpt")) -> None:
         self.models: dict[str, dict[str, bytes]] = {}
         self.faults: dict[str, Fault] = {}
         self.requests: list[Request] = []
         self.sent = 0
-        self.commit = ""  # what it says everything is of; empty: what was asked for, REVISION for a name
-        self.xet = False  # as the public hub does: offer its own protocol for big files, which needs a package
+        self.commit = ""  # the commit in its headers; empty: the requested one, or REVISION for a branch or tag
+        self.xet = False  # offer the public hub's own protocol for big files, which needs a package
         self._big = big
         self._servers = [self._serve("127.0.0.1", port), self._serve("127.0.0.2", 0)]
 

@@ -11,6 +11,8 @@ import pytest
 
 from weights.conftest import MODEL, model
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tsfm.exchange import Broken, Unreachable, exchange
+from tsfm.system.loopback import Broken, Unreachable, exchange
 
 ROOT = Path(__file__).resolve().parents[2]
 # Small bounds, so that they are met.

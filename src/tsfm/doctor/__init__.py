@@ -1,1 +1,1 @@
-"""What ``tsfm doctor`` looks at: TDgpt, each installed family, and the host. Nothing is changed."""
+"""The checks of ``tsfm doctor``: TDgpt, each installed family, and the host. They change nothing."""

@@ -1,4 +1,4 @@
-"""Each installed family: its unit, its port, its weights."""
+"""Checks each installed family: its unit, its port, its weights."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from tsfm import card, checkpoints, ports, settings
+from tsfm import card, settings
 from tsfm.doctor import finding
 from tsfm.doctor.finding import Finding
 from tsfm.doctor.units import Unit
 from tsfm.errors import ConfigError
-from tsfm.registration.endpoints import Endpoint
-from tsfm.registration.listed import is_listed
+from tsfm.system import ports
+from tsfm.tdgpt.endpoints import Endpoint
+from tsfm.tdgpt.listed import is_listed
+from tsfm.weights import checkpoints
 
 
 def unit_name(family: str) -> str:
@@ -23,7 +25,7 @@ def unit_name(family: str) -> str:
 
 
 def check(endpoints: Sequence[Endpoint], units: dict[str, Unit] | None) -> Iterator[Finding]:
-    """One line for a family in order; one for each thing that is wrong with it otherwise."""
+    """One finding for a family without problems, else one for each problem."""
     shared = Counter(endpoint.port for endpoint in endpoints)
     for endpoint in endpoints:
         unit = (units or {}).get(unit_name(endpoint.family))
@@ -47,7 +49,7 @@ def _state(endpoint: Endpoint, unit: Unit | None) -> Iterator[Finding]:
     elif unit.active == "active":
         yield _ready(endpoint, name, unit)
     elif unit.enabled:
-        yield finding.broken(family, f"{name} is enabled but does not run", f"run: systemctl start {name}")
+        yield finding.broken(family, f"{name} is enabled but is not running", f"run: systemctl start {name}")
     else:
         yield finding.note(family, "installed, not enabled", f"to use it: systemctl enable --now {name}")
 
@@ -74,13 +76,13 @@ def _port(endpoint: Endpoint, unit: Unit | None) -> Iterator[Finding]:
         return
     found = re.match(r"pid (\d+) \(", holder)
     ours = f"tsfm serve {endpoint.family}" in holder or (unit and found and int(found.group(1)) == unit.pid)
-    # Without root the process behind our own unit cannot be seen either.
+    # Without root even the process of our own unit is hidden.
     hidden = found is None and unit and unit.active == "active"
     if not (ours or hidden):
         yield finding.broken(
             endpoint.family,
-            f"port {endpoint.port} is held by {holder}",
-            f"stop that, or set another port in [{endpoint.family}] of tsfm.ini",
+            f"port {endpoint.port} is in use by {holder}",
+            f"stop it, or set another port in [{endpoint.family}] of tsfm.ini",
         )
 
 
@@ -99,15 +101,15 @@ def _weights(endpoint: Endpoint, unit: Unit | None) -> Iterator[Finding]:
 
 def _token(endpoint: Endpoint) -> Iterator[Finding]:
     if settings.read(endpoint.family, {}).token_file:
-        text = "asks for a token, which TDgpt cannot send: SQL gets 401"
-        yield finding.warning(endpoint.family, text, "take token_file out of tsfm.ini and use allow instead")
+        text = "requires a token, which TDgpt cannot send: SQL gets 401"
+        yield finding.warning(endpoint.family, text, "remove token_file from tsfm.ini and use allow instead")
 
 
 def _allow(endpoint: Endpoint) -> Iterator[Finding]:
-    # Who connects to an address of its own host does so from that address.
+    # A client that connects to an address of its own host uses that address as its source.
     networks = settings.read(endpoint.family, {}).allow
     if networks and not any(ipaddress.ip_address(endpoint.host) in network for network in networks):
-        text = f"allow shuts this host out: SQL gets 403, as TDgpt here asks from {endpoint.host}"
+        text = f"allow excludes this host: SQL gets 403, because TDgpt here connects from {endpoint.host}"
         yield finding.warning(endpoint.family, text, f"add {endpoint.host} to allow in tsfm.ini")
 
 

@@ -10,15 +10,15 @@ class Level(StrEnum):
     OK = "ok"
     NOTE = "note"  # worth knowing, nothing to do
     WARNING = "warning"  # works, but not as it could
-    BROKEN = "broken"  # does not work until it is mended
+    BROKEN = "broken"  # does not work until somebody repairs it
 
 
 @dataclass(frozen=True)
 class Finding:
     """Attributes:
-    about: what was looked at, "TDgpt" or a family's name.
-    text: what was found.
-    remedy: what to do about it; empty when there is nothing to do.
+    about: the subject of the check, "TDgpt" or a family's name.
+    text: the result of the check.
+    remedy: the next step; empty when there is nothing to do.
     """
 
     level: Level

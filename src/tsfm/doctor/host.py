@@ -1,4 +1,4 @@
-"""The host: versions, what its CPU can do and what torch uses of it, memory."""
+"""Checks the host: versions, instruction sets of the CPU and those that torch uses, memory."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tsfm import __version__, card, install
+from tsfm import __version__, card, paths
 from tsfm.doctor import finding
 from tsfm.doctor.families import unit_name
 from tsfm.doctor.finding import Finding
 from tsfm.doctor.units import Unit
-from tsfm.registration.endpoints import Endpoint
+from tsfm.tdgpt.endpoints import Endpoint
 
 PROC = Path("/proc")
 _FLAGS = {"avx2": "AVX2", "avx512f": "AVX512", "avx512_bf16": "bf16", "amx_bf16": "AMX"}
@@ -20,10 +20,10 @@ _ASK = "import torch; print(torch.__version__, torch.backends.cpu.get_cpu_capabi
 
 
 class Torch:
-    """Asking the packaged torch about itself: started early, as the import takes seconds."""
+    """Asks the packaged torch for its version and kernels; started early, because the import takes seconds."""
 
     def __init__(self) -> None:
-        python = install.RUNTIME / "bin/python"
+        python = paths.RUNTIME / "bin/python"
         self._process = None
         if python.exists():
             self._process = subprocess.Popen(
@@ -35,7 +35,7 @@ class Torch:
             )
 
     def answer(self) -> tuple[str, str] | None:
-        """(version, kernels); None where there is no packaged torch, or where it does not run."""
+        """(version, kernels); None if there is no packaged torch or it does not run."""
         if self._process is None:
             return None
         try:
@@ -66,7 +66,7 @@ def _cpu(kernels: str | None) -> Finding:
     if kernels is None:
         return finding.ok("CPU", text)
     if "AVX512" in has and "AVX512" not in kernels.upper():
-        remedy = "look for ATEN_CPU_CAPABILITY in the environment"
+        remedy = "check ATEN_CPU_CAPABILITY in the environment"
         return finding.warning("CPU", f"{text}, but torch uses {kernels} kernels", remedy)
     return finding.ok("CPU", f"{text}; torch uses {kernels} kernels")
 
@@ -77,7 +77,7 @@ def _memory(endpoints: Sequence[Endpoint], units: dict[str, Unit] | None) -> Fin
     available = facts.get("MemAvailable", facts.get("MemFree", 0)) // 1024
     known = units or {}
     states = [(e, known.get(unit_name(e.family))) for e in endpoints]
-    # What runs has its memory already.
+    # A running service already has its memory.
     starting = [e for e, unit in states if unit is None or (unit.enabled and unit.active != "active")]
     needed = sum(card.read(endpoint.family).memory_mib for endpoint in starting)
     whose = "the installed families need" if units is None else "enabled families still to start need"

@@ -1,4 +1,4 @@
-"""The way from SQL to us: TDgpt, what is registered there, its anode, and the database."""
+"""Checks the path from SQL to our services: TDgpt, the registration, its anode, and the database."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from tsfm.doctor import finding
 from tsfm.doctor.finding import Finding
 from tsfm.doctor.units import Unit
 from tsfm.errors import ConfigError
-from tsfm.registration import anode, database, step
-from tsfm.registration.bounded import Deadline
-from tsfm.registration.endpoints import Endpoint
-from tsfm.registration.tdgpt import UNIT, Tdgpt
+from tsfm.system.subprocesses import Deadline
+from tsfm.tdgpt import anode, database, reconcile
+from tsfm.tdgpt.endpoints import Endpoint
+from tsfm.tdgpt.host import UNIT, Tdgpt
 
 PATH_UNIT = "tsfm-register.path"
 
 
 def check(found: Tdgpt | None, endpoints: Sequence[Endpoint], units: dict[str, Unit] | None) -> Iterator[Finding]:
-    """TDgpt first; without it there is nothing more to ask."""
+    """TDgpt first; without it nothing else can be checked."""
     if found is None:
         yield finding.note("TDgpt", "not on this host", "once it is installed run: tsfm register")
         return
@@ -31,12 +31,12 @@ def check(found: Tdgpt | None, endpoints: Sequence[Endpoint], units: dict[str, U
 
 
 def _registration() -> Iterator[Finding]:
-    outcome = step.register(dry=True)
+    outcome = reconcile.register(dry=True)
     for line in outcome.refused:
-        yield finding.broken("registration", line, "mend the file, then run: tsfm register")
+        yield finding.broken("registration", line, "correct the file, then run: tsfm register")
     if outcome.done:
         more = f", and {len(outcome.done) - 1} more" if len(outcome.done) > 1 else ""
-        yield finding.broken("registration", f"out of step: {outcome.done[0]}{more}", "run: tsfm register")
+        yield finding.broken("registration", f"not up to date: {outcome.done[0]}{more}", "run: tsfm register")
     for line in outcome.clashes:
         what, _, remedy = line.partition("; ")
         yield finding.broken("registration", what, remedy)
@@ -44,7 +44,7 @@ def _registration() -> Iterator[Finding]:
         what, _, remedy = line.partition("; ")
         yield finding.warning("registration", what, remedy)
     if not (outcome.refused or outcome.done or outcome.notes or outcome.clashes):
-        yield finding.ok("registration", "in step with tsfm.ini")
+        yield finding.ok("registration", "agrees with tsfm.ini")
 
 
 def _anode(found: Tdgpt, endpoints: Sequence[Endpoint], units: dict[str, Unit] | None) -> Iterator[Finding]:
@@ -58,10 +58,8 @@ def _anode(found: Tdgpt, endpoints: Sequence[Endpoint], units: dict[str, Unit] |
         yield finding.broken("anode", f"{state}{error}", error.remedy)
         return
     wanted = {endpoint.key: endpoint.task for endpoint in endpoints}
-    # TDgpt's name for the imputation is its own, whatever the key of the URL.
-    missing = [
-        k for k, task in wanted.items() if k not in names and (task == "forecast" or f"{k}-imputation" not in names)
-    ]
+    # TDgpt may list a model under its task too: moment is listed as moment-imputation.
+    missing = [k for k, task in wanted.items() if k not in names and f"{k}-{task}" not in names]
     if missing:
         yield finding.broken("anode", f"{where} does not list {', '.join(missing)}", remedy)
     else:
@@ -73,7 +71,7 @@ def _database() -> Iterator[Finding]:
         access = database.read()
         count = database.rest(access, "show anodes", Deadline.after(3))
     except ConfigError as error:
-        yield finding.broken("database", str(error), f"mend [{database.SECTION}] of tsfm.ini, or run as root")
+        yield finding.broken("database", str(error), f"correct [{database.SECTION}] of tsfm.ini, or run as root")
     except database.Trouble as error:
         yield finding.warning("database", str(error), f"after changes run: {database.LATER}")
     else:
@@ -85,5 +83,5 @@ def _database() -> Iterator[Finding]:
 
 def _watch(unit: Unit | None) -> Finding:
     if unit and unit.active == "active":
-        return finding.ok(PATH_UNIT, "watches for TDgpt's upgrades")
+        return finding.ok(PATH_UNIT, "watches for upgrades of TDgpt")
     return finding.broken(PATH_UNIT, "does not watch for TDgpt's upgrades", f"run: systemctl enable --now {PATH_UNIT}")

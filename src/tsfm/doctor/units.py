@@ -1,4 +1,4 @@
-"""The states of our units, as systemd tells them."""
+"""Reads the states of our units from systemd."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tsfm import install
-from tsfm.registration.bounded import Deadline, NotInTime, run
+from tsfm import paths
+from tsfm.system.subprocesses import Deadline, NotInTime, run
 
 _PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,StatusText,Result"
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit's state; the words are systemd's."""
+    """A unit's state, in systemd's own words."""
 
     loaded: bool
     active: str
@@ -26,9 +26,9 @@ class Unit:
 
 
 def show(names: Sequence[str]) -> dict[str, Unit] | None:
-    """The units' states by name; None where systemd does not run."""
+    """The units' states, by name; None if systemd does not run."""
     systemctl = shutil.which("systemctl")
-    if systemctl is None or not (install.ROOT / "run/systemd/system").is_dir():
+    if systemctl is None or not (paths.ROOT / "run/systemd/system").is_dir():
         return None
     try:
         _, said = run([systemctl, "show", "--property", _PROPERTIES, *names], Deadline.after(5))

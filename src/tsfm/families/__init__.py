@@ -1,8 +1,8 @@
-"""One file per model family; its name is the name everywhere.
+"""One file per model family; the file's name is the family's name everywhere.
 
 ``families/timemoe.py`` gives ``tsfm serve timemoe``, the unit ``tsfm@timemoe``, the package
-``taos-tsfm-timemoe`` and its own environment. There is no list to keep: what is in this
-folder is what can be served.
+``taos-tsfm-timemoe`` and its own environment. There is no other list: every file in this
+folder can be served.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsfm import card, install
+from tsfm import card, paths
 from tsfm.errors import ConfigError, TryLater, TsfmError
+from tsfm.nets import threads
 
-if TYPE_CHECKING:  # the commands that only look a family up run where there is no numpy
+if TYPE_CHECKING:  # commands that only look up a family need no numpy
     from tsfm.series import Model, Runtime
 
 
@@ -25,27 +26,28 @@ def find(name: str) -> card.Card:
     """The card of the family ``name``.
 
     Raises:
-        ConfigError: no such family; the message lists what there is.
+        ConfigError: no such family; the message lists the known ones.
     """
-    # The name may come from a unit's instance: never let it walk out of the folder.
+    # The name may come from a unit's instance: it must not lead out of the folder.
     if not re.fullmatch(r"[a-z][a-z0-9]*", name) or name not in card.names():
         raise ConfigError(f"family: expected one of {', '.join(card.names(packaged_only=True))}, got {name!r}")
     return card.read(name)
 
 
 def load(name: str, folder: Path | None, runtime: Runtime) -> Model:
-    """Import the family's module and load the checkpoint in ``folder`` (None: the one it brings).
+    """Import the family's module and load the checkpoint in ``folder`` (None: the weights in its package).
 
     Raises:
-        ConfigError: the family's packages are not installed here, or the folder does not hold
-            what it must; the message says what was expected and what was found.
+        ConfigError: the family's packages are not installed, or the folder does not hold its checkpoint;
+            the message says what was expected and what was found.
         TryLater: the family's packages are being unpacked.
     """
     find(name)
     try:
-        # Some model packages print at import or while loading; stdout is not ours to fill.
+        # Some model packages print during import or load; stdout is reserved for the command's own output.
         with contextlib.redirect_stdout(sys.stderr):
             module = importlib.import_module(f"tsfm.families.{name}")
+            threads.use(runtime.threads)  # of this thread: weights are laid out anew while they are loaded
             model: Model = module.load(folder, runtime)
     except ImportError as error:
         raise lacking(name, error) from error
@@ -53,11 +55,11 @@ def load(name: str, folder: Path | None, runtime: Runtime) -> Model:
 
 
 def lacking(name: str, error: ImportError) -> TsfmError:
-    """What to say when a Python package that the family needs cannot be imported.
+    """The error to raise when a Python package that the family needs cannot be imported.
 
-    With the family's environment installed it is there in part: while packages are being unpacked, or for good.
+    If the family's environment exists, it is incomplete: packages are being unpacked, or the installation is broken.
     """
-    if install.is_there(name):
+    if paths.is_there(name):
         return TryLater(
             f"family {name}: its environment is incomplete ({error}): its packages are being installed; "
             f"if nothing installs them, reinstall taos-tsfm-runtime and taos-tsfm-{name}"

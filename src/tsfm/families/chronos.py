@@ -1,12 +1,12 @@
-"""Chronos-Bolt and Chronos-2: patch transformers that answer quantiles; Chronos-2 takes covariates.
+"""Chronos-Bolt and Chronos-2: patch transformers that predict quantiles; Chronos-2 takes covariates.
 
-Which of the two a folder holds is read from its config.json, never from a name. The networks are our
+The config.json of a folder decides which of the two it holds, never its name. The networks are our
 own (``tsfm.nets.bolt``, ``tsfm.nets.chronos2``) and read the official weights by name; the tests compare
-them number by number with chronos-forecasting 2.3.2, and that package need not be installed to serve:
-importing it takes seconds and brings transformers and pandas, 235 MB, for the same numbers.
+them number by number with chronos-forecasting 2.3.2. Serving does not need that package, which takes seconds
+to import and brings transformers and pandas, 235 MB, for the same numbers.
 
-Beyond the horizon of one pass both do as their official pipelines: every quantile is fed back as a path
-of its own, and the paths' quantiles are reduced to quantiles again.
+Beyond the horizon of one pass both follow their official pipelines: every quantile is fed back as its own
+path, and the quantiles of all paths are reduced to quantiles again.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsfm import cpus, quantiles
-from tsfm.configuration import Config
 from tsfm.errors import ConfigError
 from tsfm.nets.bolt import Bolt, BoltSizes
 from tsfm.nets.chronos2 import UNROLLED, Chronos2, Chronos2Sizes
+from tsfm.numerics import quantiles
 from tsfm.series import Capabilities, Family, FloatArray, Forecast, Runtime, Series
-from tsfm.weights import State, arithmetic, read_weights
+from tsfm.weights.configuration import Config
+from tsfm.weights.reader import State, arithmetic, read_weights
 
 CARD = {
     "summary": "Chronos-Bolt and Chronos-2: patch transformers with native quantiles",
@@ -35,7 +35,7 @@ CARD = {
     "paths": ["/ds_predict"],
     "port": 6038,
     "memory_mib": 320,
-    # Commits and hashes as public projects that know nothing of one another state them: a search for one finds them.
+    # Commits and hashes are those that independent public projects state; a search for one finds them.
     "checkpoints": [
         {
             "name": "amazon/chronos-bolt-tiny",
@@ -115,12 +115,12 @@ CARD = {
 
 BOLT, CHRONOS_2 = "ChronosBoltPipeline", "Chronos2Pipeline"
 BATCH_POINTS = 32 * 512
-# Hidden states of more points than this leave the cache, and memory grows for nothing.
+# Hidden states of more points do not fit the CPU's cache: more memory for no gain in speed.
 POINTS_AT_ONCE = 65536
 
 
 def load(folder: Path | None, runtime: Runtime) -> Family:
-    """The checkpoint in ``folder`` (config.json, model.safetensors).
+    """Load the checkpoint in ``folder`` (config.json, model.safetensors).
 
     Raises:
         ConfigError: the folder holds something else.
@@ -129,7 +129,6 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
         raise ConfigError("chronos: expected a folder with a checkpoint, found that none is named")
     config = Config.read(folder)
     sizes = BoltSizes.read(config) if _kind(config) == BOLT else Chronos2Sizes.read(config)
-    cpus.use(runtime.threads)
     dtype, path = arithmetic(runtime)
     state = read_weights(folder)
     _drop_copies(state, sizes.width)
@@ -160,7 +159,7 @@ def _kind(config: Config) -> str:
 
 
 def _drop_copies(state: State, width: int) -> None:
-    """Older writers store the shared token embedding under these names too; upstream ties all three."""
+    """Drop the copies of the shared token embedding that older writers store; upstream ties all three."""
     for stack in ("encoder", "decoder"):
         if (name := f"{stack}.embed_tokens.weight") in state:
             state.take_copy(name, "shared.weight", (2, width))
@@ -177,7 +176,7 @@ class ChronosBolt:
         self._net = net
         self._device = device
         self.max_context = net.sizes.context
-        # A single token decodes: in bfloat16 that would save little time and cost half of the accuracy.
+        # The decoder runs on a single token: bfloat16 would save little time there and cost half of the accuracy.
         self.path = f"{path} in the encoder, float32 in the decoder" if path.startswith("bf") else path
 
     def context_for(self, horizon: int, schema: tuple[int, int]) -> int:
@@ -194,7 +193,7 @@ class ChronosBolt:
 
 
 class ChronosTwo:
-    """A loaded Chronos-2; each series is a group with its covariates, and no group sees another."""
+    """A loaded Chronos-2; each series forms a group with its covariates, and attention stays within a group."""
 
     min_context = min_room = 1
     batch_points = BATCH_POINTS
@@ -232,15 +231,15 @@ class ChronosTwo:
 
 
 def _known_past(series: Series) -> FloatArray:
-    """Target, past covariates, and the past of those whose future is known: shape (group, n)."""
+    """Target, past covariates and the past of future covariates: shape (group, n)."""
     rows = [series.target, *series.past_covariates, *(row[: len(series)] for row in series.future_covariates)]
     return np.stack(rows)
 
 
 def _padded(blocks: Sequence[FloatArray]) -> Tensor:
-    """Blocks of rows below one another, ends aligned, the rest NaN: shape (rows, longest), float32.
+    """Stack the rows of all blocks, aligned at the end, padded with NaN: shape (rows, longest), float32.
 
-    What is missing on the left is not seen by any attention, so a batch answers as each series alone.
+    Attention masks the padding on the left, so each series of a batch gets the answer it gets alone.
     """
     longest = max(block.shape[1] for block in blocks)
     context = np.full((sum(map(len, blocks)), longest), np.nan, np.float32)
@@ -256,7 +255,7 @@ def _parts(rows: Tensor, size: int) -> list[Tensor]:
 
 
 def _at_once(points: int) -> int:
-    """How many of these to compute at a time, each of so many points."""
+    """The number of rows of ``points`` points each to compute at a time."""
     return max(1, POINTS_AT_ONCE // points)
 
 

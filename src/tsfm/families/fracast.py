@@ -1,8 +1,8 @@
-"""Fracast-0, the embedded default: 85,001 parameters of convolutions, the weights in its own package.
+"""Fracast-0, the embedded default: a convolutional network of 85,001 parameters; its package holds the weights.
 
-Answers the nine quantiles of ``fracast`` 0.1.0, number for number (``tsfm.nets.fracast``). Beyond 48
-steps it does as ``FracastModel._forecast_rows``: the median is appended, the window moves on and is
-normalised anew. It always computes in float32: there is nothing to gain at this size.
+Returns the nine quantiles of ``fracast`` 0.1.0, number for number (``tsfm.nets.fracast``). Beyond 48
+steps it follows ``FracastModel._forecast_rows``: the median is appended, the window moves forward and is
+normalised again. It always computes in float32: bfloat16 gains nothing at this size.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsfm import cpus, quantiles
-from tsfm.configuration import Config
 from tsfm.nets.fracast import FracastNet, Sizes
+from tsfm.numerics import quantiles
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
-from tsfm.weights import read_weights
+from tsfm.weights.configuration import Config
+from tsfm.weights.reader import read_weights
 
 CARD = {
     "summary": "Fracast-0: embedded default, needs no download",
@@ -35,23 +35,22 @@ CARD = {
 
 
 def load(folder: Path | None, runtime: Runtime) -> Fracast:
-    """The model in ``folder`` (config.json, model.safetensors), or the one in the package.
+    """Load the model in ``folder`` (config.json, model.safetensors), or the one in the package.
 
     Raises:
         ConfigError: the folder holds something else.
     """
-    cpus.use(runtime.threads)
     folder = folder or _packaged()
     sizes = Sizes.read(Config.read(folder))
     state = read_weights(folder)
-    # The weights are too small to map; own memory keeps the arithmetic aligned.
+    # The weights are too small for mapping; a copy is aligned in memory.
     net = FracastNet(sizes, lambda name, shape: state.take(name, shape).to(runtime.device, torch.float32, copy=True))
     state.finish()
     return Fracast(net, runtime.device)
 
 
 def _packaged() -> Path:
-    # Found, not imported: the package would bring torch's compiler, pandas and seconds of imports.
+    # Located without an import: the package would load torch's compiler and pandas, which takes seconds.
     found = find_spec("fracast")
     if not found or not found.submodule_search_locations:
         raise ModuleNotFoundError("No module named 'fracast'", name="fracast")
@@ -59,7 +58,7 @@ def _packaged() -> Path:
 
 
 class Fracast:
-    """One loaded model; gaps are masked, as in its training."""
+    """A loaded model; gaps are masked, as in its training."""
 
     min_context = min_room = 8
     capabilities = Capabilities(native_quantiles=True, missing_values=True)
@@ -82,7 +81,7 @@ class Fracast:
         return quantiles.forecasts(self._net.sizes.quantiles, answers, levels)
 
     def _steps(self, window: FloatArray, horizon: int) -> FloatArray:
-        """Block after block: shape (B, W) to (B, horizon, Q)."""
+        """Forecast block after block: shape (B, W) to (B, horizon, Q)."""
         middle = self._net.sizes.quantiles.index(0.5)
         blocks = [self._block(window)]
         while sum(block.shape[1] for block in blocks) < horizon:
@@ -92,7 +91,7 @@ class Fracast:
         return np.concatenate(blocks, axis=1)[:, :horizon]
 
     def _block(self, window: FloatArray) -> FloatArray:
-        """One native horizon, normalised as ``FracastModel._predict_rows`` does."""
+        """Forecast one native horizon, normalised as in ``FracastModel._predict_rows``."""
         observed = np.isfinite(window)
         low = np.nanmin(window, axis=1, keepdims=True).astype(np.float64)
         span = np.maximum(np.nanmax(window, axis=1, keepdims=True) - low, 1e-5)

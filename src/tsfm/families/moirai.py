@@ -1,21 +1,21 @@
-"""Moirai-MoE and Moirai-2: patch transformers that take covariates; samples or quantiles.
+"""Moirai-MoE and Moirai-2: patch transformers with covariates; the first predicts samples, the second quantiles.
 
-Which of the two a folder holds is read from its config.json. The networks are ours
-(``tsfm.nets.moirai``) and read the official tensor names, so nothing of uni2ts is needed to serve.
+The config.json of a folder decides which of the two it holds. The networks are our own
+(``tsfm.nets.moirai``) and read the official tensor names, so serving does not need uni2ts.
 
-Moirai-MoE draws 100 paths, as uni2ts does, and from the distribution that each path gives for its
-next patch ten values, of which one carries the path on: quantiles come from 1,000 draws, which
-steadies the tails. The context's scale stays for all steps, as in training; uni2ts's forecast makes
-it again from its own samples at every step. TSFM_MOIRAI_EXACT=1 in the environment does as uni2ts
-does, many times slower; docs/measurements.md has the difference. The random numbers follow from the
-series itself: the same request gets the same answer, whatever else is in its batch, up to rounding; that is 6e-3
-of the spread in bfloat16 (docs/numerics.md).
+Moirai-MoE samples 100 paths, as uni2ts does. From the distribution of each path's next patch it draws
+ten values, and one of them continues the path: quantiles come from 1,000 draws, which makes the tails
+more stable. The scale of the context is kept for all steps, as in training; uni2ts's forecast computes
+it again from its own samples at every step. TSFM_MOIRAI_EXACT=1 in the environment does the same as uni2ts,
+many times slower; docs/decisions/0007-moirai-frozen-scale.md has the difference. The series is the seed of
+the random numbers: the same request gets the same answer in any batch, up to rounding, which is 6e-3 of the
+spread in bfloat16 (docs/numerics.md).
 
-Context, covariates and horizon share the 512 patches of 16 points that the model was trained on. What
-does not fit is cut from the context's old end; a request that would leave less than 128 points is refused.
+Context, covariates and horizon share the 512 patches of 16 points that the model was trained on. The oldest points
+of the context are cut so that the rest fits; a request that leaves less than 128 points of context is refused.
 
-Gaps of the target hold the mean of what was before them, gaps of a covariate the mean of its past, and both count in
-no scale. Moirai-2 is told where they are; Moirai-MoE has no input for that.
+A gap of the target is filled with the mean of the points before it, a gap of a covariate with the mean of its past;
+neither counts in a scale. Moirai-2 has an input that marks gaps; Moirai-MoE has none.
 """
 
 from __future__ import annotations
@@ -29,16 +29,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsfm import cpus
-from tsfm.configuration import Config
 from tsfm.errors import ConfigError
 from tsfm.nets.moirai import Moirai2, MoiraiMoE
 from tsfm.nets.moirai_encoder import HEAD, THETA, Sizes
 from tsfm.nets.moirai_mixture import narrow_scale
 from tsfm.nets.moirai_patches import PATCH, patches
-from tsfm.quantiles import at_levels
+from tsfm.numerics.quantiles import at_levels
 from tsfm.series import Capabilities, Family, FloatArray, Forecast, Runtime, Series
-from tsfm.weights import arithmetic, read_weights
+from tsfm.weights.configuration import Config
+from tsfm.weights.reader import arithmetic, read_weights
 
 CARD = {
     "summary": "Moirai-MoE and Moirai-2: patch transformers with covariates and native intervals",
@@ -49,7 +48,7 @@ CARD = {
     "paths": ["/ds_predict"],
     "port": 6039,
     "memory_mib": 1000,
-    # Commits and hashes as public projects that know nothing of one another state them: a search for one finds them.
+    # Commits and hashes are those that independent public projects state; a search for one finds them.
     "checkpoints": [
         {
             "name": "Salesforce/moirai-moe-1.0-R-small",
@@ -92,13 +91,13 @@ CARD = {
     ],
 }
 
-MAX_CONTEXT = 4096  # 256 patches: with the longest horizon's 64 well inside the 512 of training
+MAX_CONTEXT = 4096  # 256 patches: together with the 64 of the longest horizon well within the 512 of training
 LEAST_CONTEXT = 128
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # uni2ts's default for Moirai2Module
 
 
 def load(folder: Path | None, runtime: Runtime) -> Family:
-    """The checkpoint in ``folder`` (config.json, model.safetensors).
+    """Load the checkpoint in ``folder`` (config.json, model.safetensors).
 
     Raises:
         ConfigError: the folder holds something else.
@@ -107,14 +106,13 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
         raise ConfigError("moirai: expected a folder with a checkpoint, got none")
     config = Config.read(folder)
     experts = "distr_output" in config
-    # Moirai 1.0 and 1.1 have a distribution too, but no width of experts.
+    # Moirai 1.0 and 1.1 have a distribution too, but no d_ff.
     if "d_ff" not in config or not (experts or "patch_size" in config):
         key = next((key for key in ("model_type", "architectures") if config.get(key)), "d_ff")
         raise config.refused(key, "the configuration of Moirai-MoE or Moirai-2")
     sizes = _sizes(config, experts)
     longest = config.whole("max_seq_len")
     dtype, path = arithmetic(runtime)
-    cpus.use(runtime.threads)
     state = read_weights(folder)
     family: Sampled | Quantiled
     if experts:
@@ -129,7 +127,7 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
 
 
 class _Patched:
-    """What both have in common: how much they can look at."""
+    """Base of both: limits of context, horizon and covariates."""
 
     min_context = 1
     min_room = LEAST_CONTEXT
@@ -149,7 +147,7 @@ class _Patched:
 
 
 class Sampled(_Patched):
-    """Moirai-MoE: quantiles of draws."""
+    """A loaded Moirai-MoE: quantiles of samples."""
 
     def __init__(self, net: MoiraiMoE, longest: int, path: str, exact: bool) -> None:
         super().__init__(longest, path)
@@ -165,7 +163,7 @@ class Sampled(_Patched):
 
 
 class Quantiled(_Patched):
-    """Moirai-2: its own nine quantiles."""
+    """A loaded Moirai-2: the nine quantiles of its head."""
 
     capabilities = replace(_Patched.capabilities, covariate_gaps=True)
 
@@ -183,7 +181,7 @@ class Quantiled(_Patched):
 
 
 def _seed(target: FloatArray) -> int:
-    """From the series itself, so coarsely that a change of unit does not change it by its rounding."""
+    """A seed from the series, rounded coarsely so that rounding after a change of unit does not change it."""
     coarse = np.round(np.nan_to_num(np.asarray(target, np.float64), nan=99.0) * 16).astype(np.int32)
     return zlib.crc32(coarse.tobytes())
 
@@ -194,7 +192,7 @@ def _of_draws(draws: FloatArray, levels: Sequence[float]) -> Forecast:
 
 
 def _sizes(config: Config, experts: bool) -> Sizes:
-    """What ``MoiraiMoEModule`` and ``Moirai2Module`` take."""
+    """The sizes that ``MoiraiMoEModule`` and ``Moirai2Module`` take."""
     width = config.whole("d_model")
     if width % HEAD:
         raise config.refused("d_model", f"a multiple of {HEAD}")
@@ -202,7 +200,7 @@ def _sizes(config: Config, experts: bool) -> Sizes:
     if config.get(key) != value:
         raise config.refused(key, f"{value}")
     config.only({"scaling": True})
-    # Not in any official configuration, and fixed in the network: who says otherwise has another one.
+    # No official configuration has this key, and the network fixes its value: another value means another network.
     if config.rope_theta() != THETA:
         raise config.refused("rope_theta", f"{THETA}")
     return Sizes(width, config.whole("d_ff"), config.whole("num_layers"), experts)

@@ -1,19 +1,19 @@
-"""MOMENT-1: fills the gaps of a series by reconstruction; it does not forecast.
+"""MOMENT-1 fills the gaps of a series by reconstruction; it does not forecast.
 
-Our own forward over the tensors of the official checkpoints, compared number by number with ``MOMENTPipeline`` of
-momentfm 0.1.4 in the tests. Neither momentfm nor transformers is needed for serving: they would bring 149 MB and
-seconds of imports for the 100 lines of a T5 encoder.
+The network is our own and reads the official tensors; the tests compare it number by number with ``MOMENTPipeline``
+of momentfm 0.1.4. Serving needs neither momentfm nor transformers, which would bring 149 MB and seconds of imports
+for the 100 lines of a T5 encoder.
 
 What the numbers mean:
 
-* The model sees windows of 512 points in patches of 8. **A patch with any missing point is hidden from it
-  whole**, as upstream does; known points are never changed.
-* Each window is normalised by the known points in it. ``tsfm.gaps`` says which windows a long series gets and how
-  gaps longer than half a window are filled from their ends.
-* A series shorter than a window is padded in front and the padding is not attended to, nor is a first patch that
-  is partly padding.
-* Where a window holds no patch without a missing point (every second point missing, say), the model would see
-  nothing at all: its gaps are interpolated linearly between known points, ends held.
+* The model sees windows of 512 points in patches of 8. **A patch with any missing point is masked as a whole**, as
+  upstream does; known points are never changed.
+* Each window is normalised by its known points. ``numerics.gaps`` chooses the windows of a long series and fills gaps
+  longer than half a window from their ends.
+* A series shorter than a window is padded in front. Attention masks the padding, and a first patch that is partly
+  padding.
+* In a window where every patch has a missing point (for example every second point is missing), the model would see
+  nothing: its gaps are interpolated linearly between known points, and the ends repeat the nearest known point.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from tsfm import cpus, scaling
-from tsfm.configuration import Config
 from tsfm.errors import ConfigError, ModelFailed
-from tsfm.gaps import Window, plan
 from tsfm.nets.moment import Encoder, Sizes
 from tsfm.nets.t5 import T5Sizes
+from tsfm.numerics import scaling
+from tsfm.numerics.gaps import Window, plan
 from tsfm.series import Capabilities, FloatArray, Runtime, Series
-from tsfm.weights import arithmetic, read_weights
+from tsfm.weights.configuration import Config
+from tsfm.weights.reader import arithmetic, read_weights
 
 CARD = {
     "summary": "MOMENT-1: fills gaps by reconstructing masked patches",
@@ -44,7 +44,7 @@ CARD = {
     "paths": ["/imputation"],
     "port": 6078,
     "memory_mib": 350,
-    # Commits and hashes as public projects that know nothing of one another state them: a search for one finds them.
+    # Commits and hashes are those that independent public projects state; a search for one finds them.
     "checkpoints": [
         {
             "name": "AutonLab/MOMENT-1-small",
@@ -86,9 +86,9 @@ CARD = {
     ],
 }
 
-Pieces = list[tuple[int, FloatArray]]  # where each begins in the series, and its values
+Pieces = list[tuple[int, FloatArray]]  # the start of each in the series, and its values
 
-# The official pipeline computes otherwise with other values.
+# With other values the official pipeline computes something else.
 ONLY: dict[str, object] = {
     "task_name": "reconstruction",
     "transformer_type": "encoder_only",
@@ -100,14 +100,13 @@ TOGETHER = 16  # windows in one pass: more are no faster on a CPU and take memor
 
 
 def load(folder: Path | None, runtime: Runtime) -> Moment:
-    """The checkpoint in ``folder`` (config.json, model.safetensors).
+    """Load the checkpoint in ``folder`` (config.json, model.safetensors).
 
     Raises:
         ConfigError: the folder holds something else.
     """
     if folder is None:
         raise ConfigError("moment: expected a folder with a checkpoint, got none")
-    cpus.use(runtime.threads)
     dtype, path = arithmetic(runtime)
     sizes = _sizes(Config.read(folder), torch.device(runtime.device), dtype)
     encoder = Encoder(read_weights(folder), sizes)
@@ -115,9 +114,9 @@ def load(folder: Path | None, runtime: Runtime) -> Moment:
 
 
 class Moment:
-    """Windows over the gaps, and the encoder that looks through them."""
+    """Windows over the gaps of a series, and the encoder that reconstructs them."""
 
-    max_context = 1 << 20  # nothing is cut: only windows around gaps cost anything
+    max_context = 1 << 20  # no practical limit: only windows around gaps are computed
     min_context = 1
     capabilities = Capabilities(imputation=True, missing_values=True)
 
@@ -129,7 +128,7 @@ class Moment:
 
     @torch.inference_mode()
     def impute(self, batch: Sequence[Series]) -> list[FloatArray]:
-        """Rounds of windows, until nothing is missing: each of them fills at least one whole piece of every view."""
+        """Fill rounds of windows until nothing is missing: each round fills at least one whole piece of every view."""
         filled: list[FloatArray] = [np.array(series.target, np.float32) for series in batch]
         while views := [view for target in filled for view in self._views(target)]:
             for view, pieces in zip(views, self._look(views), strict=True):
@@ -142,7 +141,7 @@ class Moment:
             yield _View(target, window)
 
     def _look(self, views: Sequence[_View]) -> list[Pieces]:
-        """What the model, or where it sees nothing the straight line, says of each view's missing points."""
+        """Values for each view's missing points: from the model, or interpolated if the view has no whole patch."""
         shows = [view.shows_a_patch(self._patch) for view in views]
         seeing = [view for view, something in zip(views, shows, strict=True) if something]
         chunks = [seeing[at : at + TOGETHER] for at in range(0, len(seeing), TOGETHER)]
@@ -150,7 +149,7 @@ class Moment:
         looks = [
             view.cut(next(told)) if something else view.line() for view, something in zip(views, shows, strict=True)
         ]
-        # Filled with NaN they would be missing in the next round too, and in every further one.
+        # NaN would count as missing again in the next round, and the loop would never end.
         if not all(np.isfinite(values).all() for pieces in looks for _, values in pieces):
             raise ModelFailed("the model's answer holds values that are not numbers")
         return looks
@@ -165,27 +164,27 @@ class _View:
 
     @property
     def points(self) -> FloatArray:
-        """Shape (points of the window,), NaN where it is still missing."""
+        """Shape (points of the window,), NaN at points that are still missing."""
         return self.target[self.window.start : self.window.stop]
 
     def shows_a_patch(self, patch: int) -> bool:
-        """Whether a whole patch is known; patches are counted from the window's end."""
+        """Whether a patch is known as a whole; patches are counted from the window's end."""
         points = self.points[len(self.points) % patch :]
         return bool((~np.isnan(points)).reshape(-1, patch).all(axis=1).any())
 
     def cut(self, values: FloatArray) -> Pieces:
-        """The window's pieces out of ``values`` for all of its points."""
+        """The window's pieces, cut from ``values`` for all of its points."""
         first = self.window.start
         return [(piece.start, values[piece.start - first : piece.stop - first]) for piece in self.window.pieces]
 
     def line(self) -> Pieces:
-        """The gaps that the pieces belong to, whole, interpolated."""
+        """The whole gaps that the pieces belong to, interpolated."""
         line = scaling.fill(self.target)
         return [(piece.gap[0], line[slice(*piece.gap)]) for piece in self.window.pieces]
 
 
 def _sizes(config: Config, device: torch.device, dtype: torch.dtype) -> Sizes:
-    """The checkpoint's sizes; options that this arithmetic does not have are refused."""
+    """The checkpoint's sizes; options that our network does not have are refused."""
     if "t5_config" not in config or "patch_len" not in config:
         key = next((key for key in ("model_type", "model_name") if config.get(key)), "t5_config")
         raise config.refused(key, "the configuration of a MOMENT checkpoint")

@@ -1,8 +1,8 @@
-"""Seasonal naive of season 1, the last value for ever: no weights, no torch; what the server's tests run on.
+"""The naive forecast, which repeats the last value: no weights, no torch; the server's tests use it.
 
-A folder with ``naive.json`` makes it misbehave on purpose, for the tests of everything around it:
-``{"delay_s": 0.1, "hang_above": 5, "fail_above": 2, "exit_above": 7}`` waits before each batch, hangs on,
-raises on, or ends its thread on, a standardised last value above the number, as a broken model would;
+A folder with ``naive.json`` makes it fail on purpose, for tests of the service around a model.
+``{"delay_s": 0.1, "hang_above": 5, "fail_above": 2, "exit_above": 7}``: it waits before each batch, and a
+standardised last value above the number makes it hang, raise or end its thread, as a broken model would.
 ``{"exit_at_load": "no licence"}`` ends the thread that loads it.
 """
 
@@ -41,7 +41,7 @@ def load(folder: Path | None, runtime: Runtime) -> Naive:
 
 
 class Naive:
-    """The last value, with the textbook's interval: one-step residuals' spread times sqrt(h)."""
+    """The last value with the textbook interval: the spread of one-step residuals times sqrt(h)."""
 
     max_context = 2048
     min_context = min_room = 1

@@ -1,9 +1,9 @@
 """TDtsfm v1.0, the model that comes with TDengine's TDgpt: a decoder over patches of 96 points.
 
-Our own network reads its state dict, taos.pth, with nothing in the file being run. Every step of a
-forecast normalises all that is known by then, context and points made so far, so what an earlier
-step left in a cache of keys and values would be stale: there is none. (Upstream has one; beyond the
-first 96 steps it normalises each patch that it made by that patch alone, among keys that were not.)
+Our own network reads its state dict, taos.pth, and runs no code from the file. Every step of a forecast
+normalises the context together with the points predicted so far, so cached keys and values of an earlier
+step would be stale: there is no cache. (Upstream has one: beyond the first 96 steps it normalises each
+predicted patch by that patch alone, while the cached keys were normalised by the context.)
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tsfm import conformal, cpus, weights
 from tsfm.errors import ConfigError
-from tsfm.nets.decoder import Angles, Linear, Rotary, turned
+from tsfm.nets.decoder import Angles, Rotary, turned
+from tsfm.nets.product import Product, product
+from tsfm.numerics import conformal
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
-from tsfm.weights import State
+from tsfm.weights import reader
+from tsfm.weights.reader import State
 
 CARD = {
     "summary": "Decoder over patches of 96 points, delivered with TDengine's TDgpt",
@@ -51,30 +53,29 @@ HEADS = 8
 THETA = 10_000.0
 POSITIONS = 2048  # patches
 LARGEST_HORIZON = 1024
-LONGEST = 4096  # steps ahead, with a gap at the end of the series: each 96 cost a pass
-ORIGINS = 20  # past forecasts wanted for the residuals of one series
+LONGEST = 4096  # steps ahead, a gap at the end of the series included: one pass for each 96
+ORIGINS = 20  # past forecasts needed for the residuals of one series
 
 
 def load(folder: Path | None, runtime: Runtime) -> TDtsfm:
-    """Load ``taos.pth`` from the folder; its tensors tell depth and widths.
+    """Load ``taos.pth`` from the folder; depth and widths are read from its tensors.
 
     Raises:
-        ConfigError: not a TDtsfm checkpoint; the sentence says what was expected and found.
+        ConfigError: not a TDtsfm checkpoint; the message says what was expected and found.
     """
     if folder is None:
         raise ConfigError("family tdtsfm: expected a folder with taos.pth, got none")
-    # Its weights are float32 and few tokens keep the CPU waiting for memory: bfloat16 only on demand.
+    # With few tokens the CPU waits for memory, and the weights are float32: bfloat16 only if the settings ask for it.
     chosen = "float32" if runtime.dtype == "auto" else runtime.dtype
-    dtype, path = weights.arithmetic(Runtime(runtime.device, chosen, runtime.threads))
-    cpus.use(runtime.threads)
-    state = weights.read_torch(folder / FILE)
+    dtype, path = reader.arithmetic(Runtime(runtime.device, chosen, runtime.threads))
+    state = reader.read_torch(folder / FILE)
     network = Network(state, dtype, runtime.device)
     state.finish()
     return TDtsfm(network, path)
 
 
 class TDtsfm:
-    """The adapter: greedy, patch by patch; intervals from forecasts made at earlier patches."""
+    """A loaded TDtsfm: greedy, patch by patch; intervals from the errors of forecasts made at earlier patches."""
 
     min_context = min_room = PATCH
     max_context = POSITIONS * PATCH - LARGEST_HORIZON
@@ -89,7 +90,7 @@ class TDtsfm:
 
     @torch.inference_mode()
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
-        """Forecast from the newest whole patches, of which there must be one; levels from residuals."""
+        """Forecast from the newest whole patches, at least one; the levels are conformal quantiles of past errors."""
         targets = [torch.tensor(series.target, dtype=torch.float32) for series in batch]
         shifts = [_shifts(len(target)) if conformal.needed(levels) else [0] for target in targets]
         rows = [
@@ -108,7 +109,7 @@ class TDtsfm:
         return answers
 
     def _generate(self, contexts: Sequence[Tensor], first: Sequence[Tensor], horizon: int) -> list[FloatArray]:
-        """Forecasts, each (horizon,), that go on from the first patch of each."""
+        """Forecasts, each (horizon,), that continue after the first predicted patch of each series."""
         known = [torch.cat([context, patch]) for context, patch in zip(contexts, first, strict=True)]
         for _ in range(math.ceil(horizon / PATCH) - 1):
             made = self._network(known)
@@ -121,13 +122,13 @@ def _whole_patches(target: Tensor) -> Tensor:
 
 
 def _shifts(points: int) -> list[int]:
-    """By how many points to end earlier, so that the ends of patches make enough past origins."""
+    """Numbers of points to drop at the end, so that the ends of patches give enough past origins."""
     grids = min(8, math.ceil(ORIGINS / (points // PATCH)))
     return [grid * PATCH // grids for grid in range(grids) if points - grid * PATCH // grids >= PATCH]
 
 
 def _by_origin(points: int, shifts: Sequence[int], made: Sequence[Tensor]) -> tuple[NDArray[np.int64], FloatArray]:
-    """Origins, shape (m,), ascending, and the forecasts made there, shape (m, 96)."""
+    """Origins, shape (m,), ascending, and the forecasts from them, shape (m, 96)."""
     ends = [
         points - 1 - shift - PATCH * np.arange(len(patches))[::-1] for shift, patches in zip(shifts, made, strict=True)
     ]
@@ -138,7 +139,7 @@ def _by_origin(points: int, shifts: Sequence[int], made: Sequence[Tensor]) -> tu
 
 
 class Network:
-    """The decoder; called with rows of whole patches, it forecasts what follows each patch."""
+    """The decoder; for rows of whole patches, it forecasts the patch after each patch."""
 
     def __init__(self, state: State, dtype: torch.dtype, device: str) -> None:
         self._dtype, self._device = dtype, device
@@ -146,18 +147,18 @@ class Network:
         hidden, _ = state.shape(name, 2)
         if hidden % (2 * HEADS):
             raise ConfigError(f"{state.path}: {name}: expected {HEADS} heads of even width, found {hidden} rows")
-        self._embed = Linear(state.take(name, (hidden, PATCH)).to(device, dtype))
+        self._embed = product(state.take(name, (hidden, PATCH)).to(device, dtype))
         count = 0
         self._layers: list[Layer] = []
         while count == 0 or f"Taos_model.Taos_layers.{count}.Taos_norm1.weight" in state:
             self._layers.append(Layer(state, f"Taos_model.Taos_layers.{count}", hidden, dtype, device))
             count += 1
         self._norm = Norm(state, "Taos_model.Taos_norm", hidden, device)
-        self._head = Linear(state.take("Taos_lm_heads.0.weight", (PATCH, hidden)).to(device, dtype))
+        self._head = product(state.take("Taos_lm_heads.0.weight", (PATCH, hidden)).to(device, dtype))
         self._rotary = Rotary(hidden // HEADS, POSITIONS, THETA, dtype, device)
 
     def __call__(self, rows: Sequence[Tensor]) -> list[Tensor]:
-        """Forecasts after every patch, in the unit of the row.
+        """Forecast after every patch, in the unit of the row.
 
         Args:
             rows: each (patches * 96,), float32; normalised here by mean and unbiased deviation.
@@ -168,15 +169,15 @@ class Network:
         means = torch.stack([row.mean() for row in rows])[:, None, None]
         deviations = torch.stack([row.std() for row in rows])[:, None, None]
         counts = [len(row) // PATCH for row in rows]
-        # Padding on the right changes nothing before it: no token sees what follows.
+        # Padding on the right does not change the tokens before it: attention is causal.
         padded = torch.nn.utils.rnn.pad_sequence([row.view(-1, PATCH) for row in rows], batch_first=True)
-        # A constant row is 0 all over, and whatever is forecast for it counts 0 times.
+        # A constant row is normalised to 0, and its forecast is scaled by 0.
         normal = (padded - means) / torch.where(deviations > 0, deviations, 1.0)
         made = self._forward(normal.to(self._device, self._dtype)).float().cpu() * deviations + means
         return [one[:count] for one, count in zip(made, counts, strict=True)]
 
     def _forward(self, patches: Tensor) -> Tensor:
-        """Shape (rows, patches, 96) to the same."""
+        """Shape (rows, patches, 96) to (rows, patches, 96)."""
         rows, length, _ = patches.shape
         angles = self._rotary.at(torch.arange(length, device=self._device).repeat(rows))
         stream = self._embed(patches.reshape(-1, PATCH))
@@ -186,7 +187,7 @@ class Network:
 
 
 class Norm:
-    """Layer norm with torch's default epsilon, its sums in float32."""
+    """Layer norm with torch's default epsilon, computed in float32."""
 
     def __init__(self, state: State, name: str, hidden: int, device: str) -> None:
         self._scale = state.take(f"{name}.weight", (hidden,)).to(device, torch.float32)
@@ -200,10 +201,10 @@ class Layer:
     """Attention, then a gated feed-forward block, each added and then normalised."""
 
     def __init__(self, state: State, name: str, hidden: int, dtype: torch.dtype, device: str) -> None:
-        def linear(part: str, rows: int, columns: int, biased: bool = False) -> Linear:
+        def linear(part: str, rows: int, columns: int, biased: bool = False) -> Product:
             weight = state.take(f"{name}.{part}.weight", (rows, columns)).to(device, dtype)
             bias = state.take(f"{name}.{part}.bias", (rows,)).to(device, dtype) if biased else None
-            return Linear(weight, bias)
+            return product(weight, bias)
 
         attention, block = "Taos_self_attn.Taos", "Taos_ffn_layer.Taos"
         self._projections = [linear(f"{attention}_{part}_proj", hidden, hidden, biased=True) for part in "qkv"]

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsfm import conformal, cpus, weights
-from tsfm.configuration import TRANSFORMERS, Config
 from tsfm.errors import ConfigError
 from tsfm.nets.decoder import spans
-from tsfm.nets.sideways import each
+from tsfm.nets.parallel import each
 from tsfm.nets.timemoe import Network, Shape
+from tsfm.numerics import conformal
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
+from tsfm.weights import reader
+from tsfm.weights.configuration import TRANSFORMERS, Config
 
 CARD = {
     "summary": "Decoder with a mixture of experts, one token per point, pretrained on 300 billion points",
@@ -31,7 +32,7 @@ CARD = {
     "paths": ["/ds_predict", "/timemoe"],
     "port": 6037,
     "memory_mib": 800,
-    # Commits as the tests of sktime/sktime state them (sktime/forecasting/tests/test_timemoe.py), for code and weights.
+    # The commits are those in the tests of sktime/sktime (sktime/forecasting/tests/test_timemoe.py).
     "checkpoints": [
         {
             "name": "Maple728/TimeMoE-50M",
@@ -57,31 +58,30 @@ CARD = {
     "requirements": ["safetensors==0.8.0"],
 }
 
-# Other values exist in the official code, but no published checkpoint has them.
+# The official code allows other values, but no published checkpoint has them.
 ONLY = {"hidden_act": "silu", "input_size": 1, "use_dense": False, "apply_aux_loss": True, "tie_word_embeddings": False}
-PACK = 1024  # tokens of several series in one pass; more gain nothing and need more memory
-WARM_UP = 16  # first points, where the model has seen too little for its errors to be typical
+PACK = 1024  # tokens of several series in one pass; more tokens are no faster and need more memory
+WARM_UP = 16  # first points of a series, where the model has seen too little for typical errors
 
 
 def load(folder: Path | None, runtime: Runtime) -> TimeMoe:
     """Load ``config.json`` and ``model.safetensors`` from the folder.
 
     Raises:
-        ConfigError: not a Time-MoE checkpoint; the sentence says what was expected and found.
+        ConfigError: not a Time-MoE checkpoint; the message says what was expected and found.
     """
     if folder is None:
         raise ConfigError("family timemoe: expected a folder with its checkpoint, got none")
     shape = _shape(Config.read(folder))
-    dtype, path = weights.arithmetic(runtime)
-    cpus.use(runtime.threads)
-    state = weights.read_weights(folder)
+    dtype, path = reader.arithmetic(runtime)
+    state = reader.read_weights(folder)
     network = Network(shape, state, dtype, runtime.device)
     state.finish()
     return TimeMoe(network, path)
 
 
 class TimeMoe:
-    """The adapter. Context and horizon share the positions that the model was trained on."""
+    """A loaded Time-MoE. Context and horizon share the positions that the model was trained on."""
 
     min_context = min_room = 1
     batch_points = 4096
@@ -98,13 +98,13 @@ class TimeMoe:
 
     @torch.inference_mode()
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
-        """Forecast with the official schedule of heads; levels from conformal residuals.
+        """Forecast with the official schedule of heads; the levels are conformal quantiles of past errors.
 
-        The context is normalised by its mean and unbiased standard deviation as the model card has it.
+        The context is normalised by its mean and unbiased standard deviation, as on the model card.
         """
         contexts = [torch.tensor(series.target, dtype=torch.float32) for series in batch]
         scales = [(float(context.mean()), _deviation(context)) for context in contexts]
-        # What cutting leaves may be constant: it is 0 all over, and its forecast counts 0 times.
+        # The newest part of a cut series may be constant: it is normalised to 0, and its forecast is scaled by 0.
         normal = [(x - mean) / (spread or 1.0) for x, (mean, spread) in zip(contexts, scales, strict=True)]
         points, pasts = self._generate(normal, horizon, conformal.needed(levels))
         answers = []
@@ -117,7 +117,7 @@ class TimeMoe:
     def _generate(
         self, contexts: Sequence[Tensor], horizon: int, with_past: bool
     ) -> tuple[FloatArray, list[FloatArray]]:
-        """Forecasts, shape (series, horizon), and for each series those made at its past points."""
+        """Forecasts, shape (series, horizon), and for each series the forecasts made at its past points."""
         network = self._network
         steps = schedule(network.shape.horizon_lengths, horizon)
         caches = [network.cache(len(context) + horizon) for context in contexts]
@@ -139,10 +139,10 @@ class TimeMoe:
         return points, [past for pack in pasts for past in pack]
 
     def _past(self, hidden: Tensor, first: int, horizon: int) -> FloatArray:
-        """What was forecast at past points, shape (points, leads), the first few points left out.
+        """Forecasts made at past points, shape (points, leads), without the first few points.
 
-        Leads of the first step come from its own head, later ones from the smallest head that reaches
-        them directly: what feeding forecasts back would have given costs a pass for each point.
+        Leads of the first step come from its own head, later leads from the smallest head that reaches
+        them directly: feeding forecasts back would cost a pass for each point.
         """
         heads = self._network.shape.horizon_lengths
         hidden = hidden[min(WARM_UP, len(hidden) // 4) :]
@@ -156,7 +156,7 @@ class TimeMoe:
 
 
 def _packs(lengths: Sequence[int]) -> list[slice]:
-    """Neighbouring series that go through the network together, about PACK tokens at a time."""
+    """Slices of consecutive series for one pass each, about PACK tokens in a slice."""
     packs: list[slice] = []
     start = tokens = 0
     for index, length in enumerate(lengths):
@@ -168,7 +168,7 @@ def _packs(lengths: Sequence[int]) -> list[slice]:
 
 
 def schedule(heads: Sequence[int], horizon: int) -> list[int]:
-    """Which heads make a forecast: always the largest that fits, or the first where none does."""
+    """The heads of a forecast, step by step: the largest that fits, or the first if none fits."""
     steps: list[int] = []
     while (left := horizon - sum(steps)) > 0:
         steps.append(max((head for head in heads if head <= left), default=heads[0]))

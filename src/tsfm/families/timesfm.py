@@ -1,19 +1,18 @@
-"""TimesFM 2.0: a decoder over patches of 32 points that answers 128 points with nine quantiles at once.
+"""TimesFM 2.0: a decoder over patches of 32 points that predicts 128 points with nine quantiles in one pass.
 
-Our own forward over the tensors of the official ``torch_model.ckpt``, compared number by number with
-``timesfm`` 1.3.0 (``PatchedTimeSeriesDecoder.decode``) in the tests. The package itself is not needed for
-serving: it would bring pandas, utilsforecast and the hub's client, encode a series 32 times over, and hold the
-weights twice. TimesFM 2.5 needs timesfm 3, which cannot load 2.0 and has the same module name: it is a
-family of its own, not built yet.
+The network is our own and reads the tensors of the official ``torch_model.ckpt``; the tests compare it number by
+number with ``timesfm`` 1.3.0 (``PatchedTimeSeriesDecoder.decode``). Serving does not need the package, which brings
+pandas, utilsforecast and the hub's client, encodes a series 32 times by default and holds the weights twice.
+TimesFM 2.5 needs timesfm 3, which cannot load 2.0 and has the same module name: it would be a family of its own.
 
 What the numbers mean:
 
 * The median is the model's 0.5 quantile, as in the official ``forecast``, whose ``point_forecast_mode`` is
-  "median"; beyond 128 steps the model goes on from its own mean, also as there.
-* A series is scaled by its first patch of at least three points, not by the whole of it (mean and deviation
-  in float64 here, so a patch that never moves has deviation 0 and not float32's noise).
+  "median"; beyond 128 steps the model feeds back its own mean, as the package does.
+* A series is scaled by its first patch of at least three points, not by all of its points. Mean and deviation are
+  float64 here, so a constant patch has deviation 0 and not the rounding noise of float32.
 * ``frequency``, a keyword of ``forecast``, is the official ``freq``: 0 for high frequency (up to daily), 1 for
-  weekly and monthly, 2 for quarterly and yearly. Requests do not say it, so it is 0.
+  weekly and monthly, 2 for quarterly and yearly. Requests do not set it, so it is 0.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsfm import configuration, cpus
 from tsfm.errors import ConfigError
 from tsfm.nets.timesfm import EPSILON, PATCH, STEP, Decoder, Reader, Sizes, patch
-from tsfm.quantiles import at_levels
+from tsfm.numerics.quantiles import at_levels
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
-from tsfm.weights import arithmetic, read_torch
+from tsfm.weights import configuration
+from tsfm.weights.reader import arithmetic, read_torch
 
 CARD = {
     "summary": "TimesFM 2.0: a patch decoder with native quantiles, contexts up to 2048",
@@ -41,7 +40,7 @@ CARD = {
     "paths": ["/ds_predict"],
     "port": 6077,
     "memory_mib": 1400,
-    # Commits and hashes as public projects that know nothing of one another state them: a search for one finds them.
+    # Commits and hashes are those that independent public projects state; a search for one finds them.
     "checkpoints": [
         {
             "name": "google/timesfm-2.0-500m-pytorch",
@@ -55,8 +54,8 @@ CARD = {
 }
 
 QUANTILES = [i / 10 for i in range(1, 10)]
-LONGEST = 4096  # steps ahead, with a gap at the end of the series: each 128 cost a pass
-# What the package's ``TimesFMConfig`` and its hparams for 2.0 fix, by the keys of transformers' ``TimesFmConfig``.
+LONGEST = 4096  # steps ahead, a gap at the end of the series included: one pass for each 128
+# What the package's ``TimesFMConfig`` and hparams fix for 2.0, under the keys of transformers' ``TimesFmConfig``.
 ONLY: dict[str, object] = {
     "model_type": "timesfm",
     "patch_length": PATCH,
@@ -71,14 +70,13 @@ MEAN, MEDIAN = 0, 5  # among the decoder's outputs: the mean, then the quantiles
 
 
 def load(folder: Path | None, runtime: Runtime) -> TimesFm:
-    """The checkpoint in ``folder`` (torch_model.ckpt); all sizes are read from its tensors.
+    """Load the checkpoint in ``folder`` (torch_model.ckpt); all sizes are read from its tensors.
 
     Raises:
         ConfigError: the folder holds something else.
     """
     if folder is None:
         raise ConfigError("timesfm: expected a folder with a checkpoint, got none")
-    cpus.use(runtime.threads)
     dtype, path = arithmetic(runtime)
     state = read_torch(folder / "torch_model.ckpt")
     decoder = Decoder(Reader(state, torch.device(runtime.device), dtype))
@@ -88,7 +86,7 @@ def load(folder: Path | None, runtime: Runtime) -> TimesFm:
 
 
 def _check(config: configuration.Config, sizes: Sizes) -> None:
-    """The package reads no configuration, but transformers' ``TimesFmConfig`` may lie beside the weights."""
+    """Check transformers' ``TimesFmConfig``, if the folder has one; the package itself reads no configuration."""
     config.only(ONLY | configuration.TRANSFORMERS)
     found = {
         "num_hidden_layers": sizes.layers,
@@ -103,7 +101,7 @@ def _check(config: configuration.Config, sizes: Sizes) -> None:
 
 
 class TimesFm:
-    """The forecasting loop around the decoder."""
+    """A loaded TimesFM: the forecasting loop around the decoder."""
 
     max_context = 2048
     min_context = min_room = 1

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.configuration import Config
 from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, owned, patched
+from tsfm.weights.configuration import Config
 
 KEYS = (
     *("context_length", "prediction_length", "input_patch_size", "input_patch_stride"),

@@ -19,27 +19,6 @@ Angles = tuple[Tensor, Tensor]  # cosines and signed sines, each of shape (token
 QUERY_BLOCK = 128  # queries at once: large enough for full speed, small enough to skip most of the future
 
 
-class Linear:
-    """x times a weight transposed, plus a bias; the weight reordered once for the CPU's kernels.
-
-    oneDNN otherwise reorders it at every call, a tenth of the time of the products met here. The
-    reordered weight replaces the one given, which may be dropped.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        """``weight`` has shape (out, in), ``bias`` shape (out,)."""
-        self._bias = bias
-        self._packed = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, 512) if self._packed else weight
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Shape (rows, in) to (rows, out)."""
-        if not self._packed:
-            return F.linear(x, self._weight, self._bias)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], None)
-        return product
-
-
 class Rotary:
     """Rotary position embedding in the layout that turns first against second half of each head.
 

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.configuration import Config
 from tsfm.nets.fracast_features import PHASES, RECENCY, phases, recency, seasonal, strongest_periods
-from tsfm.nets.sideways import each
+from tsfm.nets.parallel import each
+from tsfm.weights.configuration import Config
 
 Take = Callable[[str, Sequence[int]], Tensor]  # the tensor of a name, which must have a shape
 

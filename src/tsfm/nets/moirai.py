@@ -15,7 +15,7 @@ from torch import Tensor
 from tsfm.nets.moirai_encoder import HEAD, Encoder, Sizes
 from tsfm.nets.moirai_mixture import NOISE, Head, Mixture
 from tsfm.nets.moirai_patches import PATCH, Patches
-from tsfm.weights import State
+from tsfm.weights.reader import State
 
 PATHS = 100  # sample paths, as uni2ts has by default
 DRAWS = 10  # from the distribution of each path; the first one is the path's own

@@ -4,7 +4,7 @@ Written from uni2ts 2.0.0 (``uni2ts.module.transformer.TransformerEncoder`` and 
 its tensor names. A token looks at every token of its own or an earlier patch, of any variate, so what
 a context gives does not depend on what follows: it is encoded once, and all sample paths share it.
 Only the feed-forwards, nine tenths of the arithmetic, are of the type that is asked for: attention in
-bfloat16 as well moves tokens to other experts, and the answer with them (docs/measurements.md).
+bfloat16 as well moves tokens to other experts, and the answer with them (docs/decisions/0006-mixed-precision.md).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.weights import State
+from tsfm.weights.reader import State
 
 HEAD = 64  # uni2ts: num_heads = d_model // 64
 ROTATED = 32  # positions turn the first half of each head (partial_factor 0.0 to 0.5)

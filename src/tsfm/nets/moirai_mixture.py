@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.configuration import Config
 from tsfm.nets.moirai_patches import PATCH
-from tsfm.weights import State
+from tsfm.weights.configuration import Config
+from tsfm.weights.reader import State
 
 NOISE = 9
 LARGEST = 1e6  # a draw beyond a million spreads is cut: its square must stay a float32

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tsfm.nets.t5 import ACTIVATIONS, T5Sizes
 from tsfm.series import FloatArray
-from tsfm.weights import State
+from tsfm.weights.reader import State
 
 LEAST_DEVIATION = 1e-5  # added to each window's deviation, as upstream's RevIN does
 

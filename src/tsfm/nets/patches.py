@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.configuration import Config
 from tsfm.nets.t5 import ACTIVATIONS, T5Sizes
+from tsfm.weights.configuration import Config
 
 Take = Callable[[str, Sequence[int]], Tensor]  # the tensor of a name, which must have a shape
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.configuration import TRANSFORMERS, Config
+from tsfm.weights.configuration import TRANSFORMERS, Config
 
 Activation = Callable[[Tensor], Tensor]  # may write to what it is given
 

@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.nets.decoder import Angles, Cache, Linear, Rotary, Span, attend, positions, turned
-from tsfm.nets.sideways import each
-from tsfm.weights import State
+from tsfm.nets.decoder import Angles, Cache, Rotary, Span, attend, positions, turned
+from tsfm.nets.parallel import each
+from tsfm.nets.product import Product, product
+from tsfm.weights.reader import State
 
 FFN_ROWS = 1024  # tokens at once: the wide inner products of more fall out of the second-level cache
 
@@ -104,9 +105,9 @@ class Layer:
         def bias(part: str) -> Tensor:
             return state.take(f"{name}.self_attn.{part}_proj.bias", (hidden,)).to(device, dtype)
 
-        self._query = Linear(attention("q"), bias("q"))
-        self._both = Linear(torch.cat([attention("k"), attention("v")]), torch.cat([bias("k"), bias("v")]))
-        self._out = Linear(attention("o"))
+        self._query = product(attention("q"), bias("q"))
+        self._both = product(torch.cat([attention("k"), attention("v")]), torch.cat([bias("k"), bias("v")]))
+        self._out = product(attention("o"))
         self._experts = Experts(shape, state, f"{name}.ffn_layer", dtype, device)
 
     def __call__(
@@ -147,7 +148,7 @@ class Experts:
 
         def block(part: str, inner: int) -> Gated:
             gate, up = (take(f"{part}.{half}_proj", inner, hidden) for half in ("gate", "up"))
-            return Gated(Linear(torch.cat([gate, up])), Linear(take(f"{part}.down_proj", hidden, inner)))
+            return Gated(product(torch.cat([gate, up])), product(take(f"{part}.down_proj", hidden, inner)))
 
         # The choice of experts is a jump: rounding must not make it.
         self._router = take("gate", count, hidden).float()
@@ -174,7 +175,7 @@ class Experts:
 class Gated:
     """A feed-forward block whose wide half is gated by the other."""
 
-    def __init__(self, up: Linear, down: Linear) -> None:
+    def __init__(self, up: Product, down: Product) -> None:
         self._up, self._down = up, down
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tsfm.errors import ConfigError
 from tsfm.series import FloatArray
-from tsfm.weights import State
+from tsfm.weights.reader import State
 
 PATCH = 32
 STEP = 128  # points that one pass forecasts

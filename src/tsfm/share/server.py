@@ -18,8 +18,8 @@ def main() -> None:
         sys.exit("%s: no environment at %s; install the package taos-tsfm-%s" % (sys.argv[0], python, family))
     os.environ["PYTHONPATH"] = os.path.join(PAYLOAD, "lib")
     os.environ["PYTHONSAFEPATH"] = "1"  # not whatever is called tsfm where the command was typed
-    os.environ["TSFM_ENTERED"] = python  # tsfm.handover: it is not handed over to this environment again
-    os.execv(python, [python, "-B", "-m", "tsfm.script", family] + sys.argv[1:])
+    os.environ["TSFM_ENTERED"] = python  # tsfm.system.handover: it is not handed over to this environment again
+    os.execv(python, [python, "-B", "-m", "tsfm.cli.legacy_scripts", family] + sys.argv[1:])
 
 
 if __name__ == "__main__":

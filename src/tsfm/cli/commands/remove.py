@@ -1,0 +1,33 @@
+"""Delete weights of a family to free disk space; other checkpoints and other files stay."""
+
+from __future__ import annotations
+
+import argparse
+
+from tsfm import families, settings
+from tsfm.errors import ConfigError
+from tsfm.weights import checkpoints, reach, staging
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("family", metavar="FAMILY", help="one of `tsfm list`")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help="only this one: a name or an index")
+    parser.add_argument("--folder", metavar="D", help="the family's folder, if not that of tsfm.ini")
+
+
+def run(args: argparse.Namespace) -> int:
+    card = families.find(args.family)
+    root = checkpoints.family_folder(card, settings.read(card.name, {"model_folder": args.folder}).model_folder)
+    wanted = checkpoints.named(card, args.checkpoint, root) if args.checkpoint else None
+    there = [s for s in checkpoints.state(card, root) if s.status != "missing" and wanted in (None, s.checkpoint)]
+    if not there:
+        raise ConfigError(f"{root} holds no weights of {wanted.name if wanted else card.name}")
+    kept = [state.checkpoint.name for state in there if not (state.checkpoint.pullable or wanted)]
+    if kept:
+        raise ConfigError(f"{kept[0]} cannot be downloaded again; if you mean it: tsfm remove {card.name} {kept[0]}")
+    with reach.nearest(root) as near, near.as_owner(), staging.locked(near) as held, staging.plain_errors(root):
+        for state in there:
+            name = state.checkpoint.name
+            freed = staging.remove(held, checkpoints.as_laid(state), flat=state.folder == root)
+            print(f"{name}: {staging.megabytes(freed)} freed in {root}")
+    return 0

@@ -1,0 +1,97 @@
+"""Starts a service for one forecast; it ends together with the command that started it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+from tsfm.card import Card
+from tsfm.cli import client
+from tsfm.errors import TsfmError
+from tsfm.settings import Settings
+from tsfm.system.loopback import Unreachable
+
+PR_SET_PDEATHSIG = 1
+DRAIN_S = 10
+
+
+@contextlib.contextmanager
+def running(card: Card, settings: Settings) -> Iterator[tuple[client.Target, dict[str, object]]]:
+    """The family's service and its facts. If nothing listens at its address, start a service and stop it at the end.
+
+    A service that is loading is waited for: a second copy of its model would need the same memory again.
+
+    Raises:
+        TsfmError: it does not become ready, or another server uses its port.
+    """
+    service = client.target(card, settings)
+    try:
+        facts = client.wait(service)
+    except Unreachable:
+        print(f"no {card.name} answers at {service.base}: starting one for this forecast", file=sys.stderr)
+    else:
+        yield service, facts
+        return
+    port = _free_port()
+    own = client.Target(card, f"http://127.0.0.1:{port}", service.token)
+    with _child(card, settings, port) as process:
+        yield own, _until_ready(own, process)
+
+
+@contextlib.contextmanager
+def _child(card: Card, settings: Settings, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-P", "-m", "tsfm", "serve", card.name, "--host", "127.0.0.1", "--port", str(port)]
+    for flag, value in (("--model-folder", settings.model_folder), ("--model-name", settings.checkpoint)):
+        command += [flag, value] if value else []
+    # sys.path and not just PYTHONPATH: the installed command finds its library by itself.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment.pop("NOTIFY_SOCKET", None)  # systemd must not take its messages for ours
+    before = signal.signal(signal.SIGTERM, _end)
+    process = subprocess.Popen(command, env=environment, preexec_fn=_ends_with(os.getpid()))
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(DRAIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _ends_with(parent: int):  # type: ignore[no-untyped-def]
+    libc = ctypes.CDLL(None)
+
+    def ask_the_kernel() -> None:
+        """In the child, before its program begins: have the kernel send SIGTERM when the parent ends in any way."""
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it ended before the call
+            os._exit(1)
+
+    return ask_the_kernel
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _until_ready(service: client.Target, process: subprocess.Popen[bytes]) -> dict[str, object]:
+    def alive() -> None:
+        if process.poll() is not None:
+            raise TsfmError("the service ended before it was ready; see its message above")
+
+    return client.wait(service, alive)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port

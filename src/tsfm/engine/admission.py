@@ -1,0 +1,157 @@
+"""Admission: how many requests may be inside, how many bytes they may hold together, and for how long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, TypeVar
+
+from tsfm.engine.pending import Pending, give_up
+from tsfm.engine.work import always
+from tsfm.errors import DeadlinePassed, QueueFull
+from tsfm.settings import Settings
+
+T = TypeVar("T")
+
+
+class Slot:
+    """The place of one request among those inside; it is given back when the request's answer is there.
+
+    Used as a context: an exception gives the place back at once.
+
+    Attributes:
+        body_bytes: size of the request's body.
+        deadline: when the answer is given up, of ``time.monotonic``.
+        present: False once the client has closed its connection.
+    """
+
+    def __init__(self, admission: Admission, body_bytes: int, deadline: float, present: Callable[[], bool]) -> None:
+        self._admission = admission
+        self.body_bytes = body_bytes
+        self.deadline = deadline
+        self.present = present
+
+    def watch(self, future: Future[T]) -> Future[T]:
+        """The same future, which fails with ``DeadlinePassed`` at the deadline unless it is done by then."""
+        self._admission.deadlines.watch(future, self.deadline)
+        return future
+
+    def hold(self, pending: Pending[T]) -> Pending[T]:
+        """Keep the place until the answer is there."""
+        pending.future.add_done_callback(lambda _: self._admission.leave(self))
+        return pending
+
+    def __enter__(self) -> Slot:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None:
+            self._admission.leave(self)
+
+
+class Admission:
+    """Counts the requests inside and their bytes; safe to call from many threads.
+
+    Args:
+        limits: ``queue``, ``queue_mib`` and ``deadline_s`` are used.
+        check: raises, under the same lock as the count, when no request may enter at all.
+    """
+
+    def __init__(self, limits: Settings, check: Callable[[], None]) -> None:
+        self._limits = limits
+        self._check = check
+        self._inside = 0
+        self._bytes_inside = 0
+        self._changed = threading.Condition()
+        self.deadlines = Deadlines(limits.deadline_s)
+
+    def enter(self, body_bytes: int, present: Callable[[], bool] = always) -> Slot:
+        """Let one request in, or refuse it at once.
+
+        Raises:
+            QueueFull, NotReady
+        """
+        limits = self._limits
+        with self._changed:
+            self._check()
+            if self._inside >= limits.queue:
+                raise QueueFull(f"queue full (queue = {limits.queue}); retry in {QueueFull.retry_after_s} s")
+            if self._inside and self._bytes_inside + body_bytes > limits.queue_mib << 20:
+                raise QueueFull(
+                    f"too many request bodies in flight (queue_mib = {limits.queue_mib} MiB); "
+                    f"retry in {QueueFull.retry_after_s} s"
+                )
+            self._inside += 1
+            self._bytes_inside += body_bytes
+        return Slot(self, body_bytes, time.monotonic() + float(limits.deadline_s), present)
+
+    def leave(self, slot: Slot) -> None:
+        """Give a place back; once for each slot."""
+        with self._changed:
+            self._inside -= 1
+            self._bytes_inside -= slot.body_bytes
+            self._changed.notify_all()
+
+    def wait_until_empty(self, timeout_s: float) -> bool:
+        """Wait for the requests inside; True when none is left."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._inside, timeout_s)
+
+    def close(self) -> None:
+        """End the thread that watches the deadlines."""
+        self.deadlines.close()
+
+
+class Deadlines:
+    """One thread for all requests that fails late futures with ``DeadlinePassed``.
+
+    Args:
+        allowed_s: the time that each request had, for the sentence.
+    """
+
+    def __init__(self, allowed_s: float) -> None:
+        self._allowed_s = allowed_s
+        self._sentence = f"no answer within {allowed_s:g} s"
+        self._open: dict[Future[Any], float] = {}  # the earliest deadline first: all have the same time
+        self._changed = threading.Condition()
+        self._wakes = 0.0  # when the thread will look again by itself
+        self._closing = False
+        threading.Thread(target=self._loop, name="deadlines", daemon=True).start()
+
+    def watch(self, future: Future[Any], deadline: float) -> None:
+        """Fail it at ``deadline`` (of ``time.monotonic``) unless it is done by then."""
+        with self._changed:
+            self._open[future] = deadline
+            if deadline < self._wakes:  # seldom: a thread that waits for a sooner one is not woken by each request
+                self._changed.notify()
+        future.add_done_callback(self._forget)
+
+    def close(self) -> None:
+        """End the thread; futures that are still open then have no deadline any more."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+
+    def _forget(self, future: Future[Any]) -> None:
+        with self._changed:
+            self._open.pop(future, None)
+
+    def _loop(self) -> None:
+        while (late := self._wait()) is not None:
+            give_up(late, DeadlinePassed(self._sentence))
+
+    def _wait(self) -> Future[Any] | None:
+        """The next late future; None: the thread is to end."""
+        with self._changed:
+            while not self._closing:
+                now = time.monotonic()
+                future, deadline = next(iter(self._open.items()), (None, now + self._allowed_s))
+                if future and deadline <= now:
+                    del self._open[future]
+                    return future
+                self._wakes = deadline
+                self._changed.wait(deadline - now)
+        return None

@@ -1,0 +1,238 @@
+"""The task "forecast": from a request's fields to quantiles of the next steps (tdgpt-contract: POST /ds_predict)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tsfm.card import Card
+from tsfm.engine.fields import (
+    check_context,
+    check_most,
+    check_rows,
+    covariates,
+    exact,
+    given,
+    shown,
+    timestamps,
+    unknown,
+    whole,
+)
+from tsfm.engine.schemas import FLOATS, GAPPY, NUMBERS, TIME, WARNINGS, Json, rows, structure, wave
+from tsfm.engine.work import Known, WorkItem, check_shape
+from tsfm.errors import BadRequest, TooLarge
+from tsfm.numerics import scaling
+from tsfm.numerics.exact import placed
+from tsfm.series import Capabilities, Family, Forecast, Series
+from tsfm.settings import Settings
+
+DEFAULT_HORIZON = 10
+DEFAULT_CONFIDENCE = 0.95
+NARROWEST_TAIL = 1e-6  # in float32 the upper level would be 1 below this, which is not a quantile
+FIELDS = ("input", "next_len", "conf_interval", "ts", "past_dynamic_real", "dynamic_real")
+
+
+@dataclass(frozen=True)
+class ForecastRequest:
+    """A request that is known to be answerable.
+
+    Attributes:
+        confidence: probability of the central interval, in [0, 1).
+        origin: the whole number that was subtracted from every point of ``series.target``, so that numbers beyond
+            2^53 keep their last digits; else 0.
+        warnings: sentences about ignored fields.
+    """
+
+    series: Series
+    horizon: int
+    confidence: float
+    origin: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """The interval's two quantile levels; rounded, so that 0.8 gives 0.1 and not 0.0999999."""
+        tail = max(round((1 - self.confidence) / 2, 12), NARROWEST_TAIL)
+        return tail, round(1 - tail, 12)
+
+
+@dataclass(frozen=True)
+class ForecastCall:
+    """A call of the model with these parameters.
+
+    Attributes:
+        horizon: steps from the end of the series as the model gets it.
+        levels: quantile levels.
+    """
+
+    family: Family
+    horizon: int
+    levels: tuple[float, ...]
+
+    def run(self, batch: Sequence[Series]) -> Sequence[Forecast]:
+        outputs = self.family.forecast(batch, self.horizon, self.levels)
+        for output in outputs:
+            check_shape(output.median, self.horizon)
+            check_shape(output.quantiles, len(self.levels), self.horizon)
+        return outputs
+
+
+@dataclass(frozen=True)
+class Output:
+    """A forecast in the unit of the request, and what the loaded checkpoint could not use of its series.
+
+    Attributes:
+        forecast: its quantile rows are the lower and the upper end of the interval.
+    """
+
+    forecast: Forecast
+    warnings: tuple[str, ...] = ()
+
+
+def read(fields: dict[str, object], limits: Settings) -> ForecastRequest:
+    """Check the fields of a forecast request.
+
+    Raises:
+        BadRequest, TooLarge: one sentence that names the field, what was expected and what came.
+    """
+    check_most("input", fields.get("input"), limits.max_rows)
+    target, origin = exact("input", fields.get("input"))
+    check_rows("input", len(target), limits)
+    horizon = whole("next_len", given(fields, "next_len", DEFAULT_HORIZON), 1, limits.max_horizon)
+    confidence = given(fields, "conf_interval", DEFAULT_CONFIDENCE)
+    if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 <= confidence < 1:
+        raise BadRequest(f"conf_interval: expected a number from 0 to below 1, got {shown(confidence)}")
+    if np.isnan(target).all():
+        raise BadRequest(f"input: expected at least one number, got {len(target)} missing values")
+    check_times(fields.get("ts"), len(target))
+    check_covariates(fields, limits)
+    past = covariates("past_dynamic_real", fields.get("past_dynamic_real"), len(target))
+    future = covariates("dynamic_real", fields.get("dynamic_real"), len(target) + horizon)
+    return ForecastRequest(Series(target, past, future), horizon, float(confidence), origin, unknown(fields, FIELDS))
+
+
+def work(request: ForecastRequest, model: Family, family: str) -> WorkItem | Known:
+    """What the loaded model has to compute; a constant series is forecast without it.
+
+    Raises:
+        BadRequest: the checkpoint cannot use what was sent.
+    """
+    check_capabilities(request, model.capabilities, family)
+    fit = scaling.fitted(request.series, model, request.horizon)
+    check_fit(fit, request, model, family)
+    series, scale = scaling.standardise(fit.series, not model.capabilities.missing_values)
+    warnings = filled_covariates(request.series, model.capabilities, family)
+    levels, horizon = request.levels, request.horizon
+    if not scale.spread:
+        return Known(Output(scaling.constant(horizon, levels, scale), warnings))
+
+    def restore(made: Forecast) -> Output:
+        return Output(scaling.restore(made.last(horizon), scale, levels), warnings)
+
+    return WorkItem(series, ForecastCall(model, fit.lead, levels), restore)
+
+
+def finish(request: ForecastRequest, output: Output) -> dict[str, object]:
+    """The fields of the answer."""
+    made: list[object] = [output.forecast.median, *output.forecast.quantiles]
+    if request.origin:
+        made = [placed(row, request.origin) for row in (output.forecast.median, *output.forecast.quantiles)]
+    fields = {"status": "success"} | dict(zip(("output", "lower", "upper"), made, strict=True))
+    warnings = [*request.warnings, *output.warnings]
+    return fields | {"conf_interval": request.confidence} | ({"warnings": warnings} if warnings else {})
+
+
+def schema(card: Card, limits: Settings) -> tuple[Json, Json]:
+    """JSON schemas of the request and of the answer."""
+    horizon: Json = {"type": ["integer", "null"], "minimum": 1, "maximum": limits.max_horizon}
+    interval: Json = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
+    series = rows(NUMBERS, limits.min_rows, limits.max_rows)
+    times = rows({"type": ["array", "null"], "items": TIME}, 0, limits.max_rows)
+    request = structure(
+        {"input": series | {"description": "oldest first; null for a missing value"}},
+        {
+            "next_len": horizon | {"default": DEFAULT_HORIZON},
+            "conf_interval": interval | {"type": ["number", "null"], "default": DEFAULT_CONFIDENCE},
+            "ts": times | {"description": "one for each point of input, oldest first; or none"},
+            "past_dynamic_real": _covariates_schema(card, limits, "past_covariates", "as long as input"),
+            "dynamic_real": _covariates_schema(
+                card, limits, "future_covariates", "as long as input and next_len together"
+            ),
+        },
+    )
+    steps = rows(FLOATS, 1, limits.max_horizon)
+    success: Json = {"status": {"const": "success"}, "output": steps, "lower": steps, "upper": steps}
+    return request, structure(success | {"conf_interval": interval}, WARNINGS)
+
+
+def example(points: int, limits: Settings) -> dict[str, object]:
+    """A valid request of so many points, or of as many as the limits allow."""
+    return {"input": wave(min(points, limits.max_rows)), "next_len": min(DEFAULT_HORIZON, limits.max_horizon)}
+
+
+def check_capabilities(request: ForecastRequest, can: Capabilities, family: str) -> None:
+    """Refuse covariates that the loaded checkpoint cannot use, rather than ignore them."""
+    past, future = request.series.schema
+    if past and not can.past_covariates:
+        raise BadRequest(f"past_dynamic_real: {family} takes no past covariates, got {past}")
+    if future and not can.future_covariates:
+        raise BadRequest(f"dynamic_real: {family} takes no future covariates, got {future}")
+
+
+def filled_covariates(series: Series, can: Capabilities, family: str) -> tuple[str, ...]:
+    """A warning for each kind of covariates with gaps, where the loaded checkpoint cannot mask gaps."""
+    if can.covariate_gaps:
+        return ()
+    given = {"past_dynamic_real": series.past_covariates, "dynamic_real": series.future_covariates}
+    missing = {field: int(np.isnan(values).sum()) for field, values in given.items()}
+    return tuple(
+        f"{field}: {family} cannot mask missing covariates; {count} were filled by the mean of their past"
+        for field, count in missing.items()
+        if count
+    )
+
+
+def check_fit(fit: scaling.Fitted, request: ForecastRequest, model: Family, family: str) -> None:
+    """Refuse a request that leaves the model too little context."""
+    (past, future), room = fit.series.schema, max(fit.room, 0)
+    late = fit.lead - request.horizon
+    steps = f"next_len {request.horizon}" + (f" after {late} missing points at the end of input" if late else "")
+    if fit.room < model.min_room:
+        kinds = [f"{count} {kind} covariates" for count, kind in ((past, "past"), (future, "future")) if count]
+        field = "covariates" if kinds else "input" if late else "next_len"
+        less = " or ".join(["fewer covariates"] * bool(kinds) + ["newer points"] * bool(late) + ["a smaller next_len"])
+        raise BadRequest(
+            f"{field}: {' and '.join([*kinds, steps])} leave room for {room} points of context; "
+            f"at least {model.min_room} are needed: send {less}"
+        )
+    check_context(fit.series, room, model.min_context, family)
+
+
+def check_covariates(fields: dict[str, object], limits: Settings) -> None:
+    """Refuse more covariates than the settings allow, before any of them is read."""
+    lists = [fields.get(field) for field in ("past_dynamic_real", "dynamic_real")]
+    count = sum(len(value) for value in lists if isinstance(value, list))
+    if count > limits.max_covariates:
+        raise TooLarge(f"covariates: expected at most {limits.max_covariates}, got {count}")
+
+
+def check_times(value: object, points: int) -> None:
+    """Timestamps are optional: whole numbers, one for each point, oldest first."""
+    if value is None or value == []:
+        return
+    times = timestamps(value, points)
+    # Compared and not subtracted: a difference may need more than 64 bits.
+    if (late := np.flatnonzero(times[1:] < times[:-1])).size:
+        raise BadRequest(f"ts: expected oldest first, got an earlier timestamp at position {late[0] + 1}")
+
+
+def _covariates_schema(card: Card, limits: Settings, capability: str, length: str) -> Json:
+    taken = any(capability in checkpoint.capabilities for checkpoint in card.checkpoints)
+    return {
+        "type": ["array", "null"],
+        "maxItems": limits.max_covariates if taken else 0,
+        "items": GAPPY,
+        "description": f"each {length}, if the checkpoint takes them" if taken else f"{card.name} takes none",
+    }

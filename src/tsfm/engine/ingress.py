@@ -1,0 +1,37 @@
+"""Tracks requests that are being parsed, so that the scheduler can wait for them before it runs a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sized
+
+
+class Ingress:
+    """The requests that the edge has received and not yet run, and a call when it has run all of them.
+
+    A flag "busy" beside the queue would be wrong: another thread may queue a request at any moment, also just when
+    the flag is cleared.
+
+    Attributes:
+        queued: requests that have arrived and have not been run yet; set by the edge.
+        when_none: called on the edge's thread each time it has run all requests that had arrived.
+    """
+
+    def __init__(self) -> None:
+        self.queued: Sized = ()
+        self.when_none: Callable[[], object] = lambda: None
+        self._ran = False  # written by the edge's thread alone
+
+    @property
+    def busy(self) -> bool:
+        """Some requests have arrived and will reach the scheduler soon."""
+        return self._ran or len(self.queued) > 0
+
+    def ran(self) -> None:
+        """The edge has run a request; it counts as busy until it has looked for the next one."""
+        self._ran = True
+
+    def gone(self) -> None:
+        """The edge has looked for further requests and found none."""
+        if self._ran and not self.queued:
+            self._ran = False
+            self.when_none()

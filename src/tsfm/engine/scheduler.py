@@ -1,0 +1,246 @@
+"""The scheduler: inference threads that take queued items as soon as the model is free, without a timer.
+
+It knows neither HTTP nor any model: it runs groups of work items through their ``Call``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from tsfm.engine.ingress import Ingress
+from tsfm.engine.pending import give_up
+from tsfm.engine.planner import split
+from tsfm.engine.work import WorkItem, run_batch
+from tsfm.errors import ModelFailed, NotReady
+
+log = logging.getLogger(__name__)
+# Queued items among which the best batch is searched; the time for the search grows with the square of this number.
+MAX_SCAN = 128
+# The longest time that a batch waits for requests that have arrived and are still being parsed, seconds.
+PATIENCE_S = 0.1
+
+
+def no_threads(threads: int) -> None:
+    """For models whose arithmetic has no thread count."""
+
+
+@dataclass(eq=False)
+class Worker:
+    """One inference thread.
+
+    Attributes:
+        work: notified when an idle worker has something to do.
+        busy_since: start of its current batch; None: it is idle.
+        size: number of series in its current batch.
+        pulse: the last health check that it answered.
+        last_s: seconds that its last batch took.
+    """
+
+    thread: threading.Thread
+    work: threading.Condition
+    busy_since: float | None = None
+    size: int = 0
+    pulse: int = 0
+    last_s: float = 0.0
+
+    def becomes_idle(self) -> None:
+        """Its batch has ended."""
+        if self.busy_since is not None:
+            self.last_s = time.monotonic() - self.busy_since
+        self.busy_since, self.size = None, 0
+
+    def stuck(self, stall_s: float) -> bool:
+        """The thread has ended, or its batch is older than ``stall_s``."""
+        since = self.busy_since
+        return not self.thread.is_alive() or (since is not None and time.monotonic() - since >= stall_s)
+
+
+class Scheduler:
+    """Runs work items in batches of similar length, on one or more workers, each with a batch of its own.
+
+    For small models two batches on one CPU each finish sooner than one after the other on two CPUs, because the
+    threads of a small product spend most of their time synchronising. A batch that runs alone gets all CPUs.
+
+    Args:
+        batch_points: size of the largest batch: its longest context times its number of series.
+        observe: called with the size of each batch that runs.
+        workers: batches that may run at once.
+        threads: CPU threads for all workers together.
+        use_threads: sets the number of CPU threads for the calling thread's arithmetic.
+        ingress: requests that are being parsed. A batch waits for those that have arrived, at most as long as the
+            worker's previous batch took and at most ``PATIENCE_S``; it waits for nothing else.
+        trim: called after a batch when the queue is empty.
+
+    Attributes:
+        threads_alone: the largest number of CPU threads for a batch of a single series.
+    """
+
+    def __init__(
+        self,
+        batch_points: int,
+        observe: Callable[[int], object],
+        workers: int = 1,
+        threads: int = 1,
+        use_threads: Callable[[int], object] = no_threads,
+        ingress: Ingress | None = None,
+        trim: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._batch_points = batch_points
+        self._observe = observe
+        self._threads = self.threads_alone = threads
+        self._use_threads = use_threads
+        self._trim = trim
+        self._patience_s = PATIENCE_S
+        self._ingress = ingress or Ingress()
+        self._ingress.when_none = self._nudge
+        self._waiting: list[WorkItem] = []
+        self._lock = threading.Lock()
+        self._answered = threading.Condition(self._lock)  # notified when a worker answers a health check
+        self._closing = False
+        self._pulse = 0
+        self._workers: list[Worker] = []
+        for number in range(workers):
+            thread = threading.Thread(target=self._loop, args=[number], name=f"inference-{number}", daemon=True)
+            self._workers.append(Worker(thread, threading.Condition(self._lock)))
+        for worker in self._workers:
+            worker.thread.start()
+
+    def submit(self, item: WorkItem) -> Future[object]:
+        """Queue an item. To take it back, cancel its future: an item that still waits is not computed then."""
+        with self._lock:
+            if self._closing:
+                raise NotReady("the service is stopping")
+            self._waiting.append(item)
+            self._call_one()
+        return item.future
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Run what is queued, then end the threads; wait at most ``timeout_s`` for all of them together."""
+        with self._lock:
+            self._closing = True
+            self._call_all()
+        ends = None if timeout_s is None else time.monotonic() + timeout_s
+        for worker in self._workers:
+            worker.thread.join(None if ends is None else max(0.0, ends - time.monotonic()))
+
+    def healthy(self, stall_s: float) -> bool:
+        """Every idle worker answers within ``stall_s``, and no current batch is older than that."""
+        with self._lock:
+            self._pulse += 1
+            self._call_all()
+            answered = self._answered.wait_for(self._all_answered, stall_s)
+        return answered and not self.stuck(stall_s)
+
+    def stuck(self, stall_s: float) -> bool:
+        """A thread has ended, or its current batch is older than ``stall_s``; never waits."""
+        return any(worker.stuck(stall_s) for worker in self._workers)
+
+    @property
+    def length(self) -> int:
+        """Number of items that wait."""
+        return len(self._waiting)
+
+    def _all_answered(self) -> bool:
+        return all(worker.busy_since is not None or worker.pulse == self._pulse for worker in self._workers)
+
+    def _loop(self, number: int) -> None:
+        worker = self._workers[number]
+        while (next_batch := self._next(worker)) is not None:
+            batch, threads = next_batch
+            # Items whose deadline has passed or whose client has disconnected are dropped before they cost anything.
+            batch = [item for item in batch if self._still_needed(item)]
+            if batch:
+                self._observe(len(batch))
+                self._use_threads(threads)
+                try:
+                    run_batch(batch)
+                except BaseException as error:  # noqa: BLE001  sys.exit in a model package
+                    self._end(batch, error)
+                    return
+                if not self._waiting:
+                    self._trim()
+
+    def _next(self, worker: Worker) -> tuple[list[WorkItem], int] | None:
+        """Wait for a batch and the number of CPU threads it may use; None: the thread is to end."""
+        with self._lock:
+            worker.becomes_idle()
+            while not self._waiting and not self._closing:
+                worker.pulse = self._pulse
+                self._answered.notify_all()
+                worker.work.wait()
+            ends = time.monotonic() + min(worker.last_s, self._patience_s)
+            while self._worth_waiting() and (left := ends - time.monotonic()) > 0:
+                worker.work.wait(left)
+            if not self._waiting:
+                return None if self._closing else ([], 1)
+            worker.busy_since = time.monotonic()
+            batch = self._take()
+            worker.size = len(batch)
+            idle = sum(other.busy_since is None for other in self._workers)
+            busy = len(self._workers) - idle
+            if idle and self._waiting:
+                self._call_one()
+                busy += 1
+            threads = max(1, self._threads // busy)
+            return batch, threads if len(batch) > 1 else min(threads, self.threads_alone)
+
+    def _worth_waiting(self) -> bool:
+        """A request that is being parsed may still join the batch, and the batch has room."""
+        points = sum(len(item.series) for item in self._waiting)
+        return self._ingress.busy and points < self._batch_points and not self._closing
+
+    def _nudge(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._call_all()
+
+    def _call_one(self) -> None:
+        """Notify the first idle worker: its caches are warm, and the others then need no memory."""
+        idle = (worker for worker in self._workers if worker.busy_since is None)
+        if worker := next(idle, None):
+            worker.work.notify()
+
+    def _call_all(self) -> None:
+        for worker in self._workers:
+            worker.work.notify()
+
+    def _end(self, batch: list[WorkItem], error: BaseException) -> None:
+        """The thread ends: fail every item that would wait for it."""
+        log.critical("the inference thread has ended", exc_info=error)
+        with self._lock:
+            self._closing = True
+            left, self._waiting = batch + self._waiting, []
+            self._call_all()
+        for item in left:
+            give_up(item.future, ModelFailed("the inference thread has ended"))
+
+    @staticmethod
+    def _still_needed(item: WorkItem) -> bool:
+        if not item.present():
+            item.future.cancel()
+        return not item.future.done()
+
+    def _take(self) -> list[WorkItem]:
+        """Take the batch of the oldest item out of the cheapest split of the queue.
+
+        A batch is at most a worker's fair share of all items that wait or run. Without that bound two workers could
+        stay unbalanced for ever, with a single series on one and all others on the other.
+        """
+        oldest = self._waiting[0]
+        compatible = [item for item in self._waiting if item.group == oldest.group][:MAX_SCAN]
+        compatible.sort(key=lambda item: len(item.series))
+        own = compatible.index(oldest)
+        spans = split([len(item.series) for item in compatible], self._batch_points)
+        low, high = next((low, high) for low, high in spans if low <= own < high)
+        here = len(self._waiting) + sum(worker.size for worker in self._workers)
+        share = -(-here // len(self._workers))
+        low = max(low, min(low + (own - low) // share * share, high - share))
+        batch = compatible[low : min(low + share, high)]
+        chosen = set(map(id, batch))
+        self._waiting = [item for item in self._waiting if id(item) not in chosen]
+        return batch

@@ -1,0 +1,115 @@
+"""The tasks of models: one record for each, the same for HTTP, OpenAPI, engine and TDgpt.
+
+The record itself is light: numpy is imported only with a task's steps, so that the registration with
+TDgpt can read it under any Python. To add a task, write a module with the five functions of ``Steps`` and register a
+``Task`` here; nothing else needs to know its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from tsfm.card import Card
+    from tsfm.engine.work import Known, WorkItem
+    from tsfm.settings import Settings
+
+Fields = dict[str, object]
+"""A JSON object of a request or of an answer, or a JSON schema; numpy arrays may stand for lists."""
+
+
+class Steps(Protocol):
+    """The way of a request through one task, as five functions; a module has them, or an object."""
+
+    def read(self, fields: Fields, limits: Settings) -> Any:
+        """The checked request.
+
+        Raises:
+            BadRequest, TooLarge: one sentence that names the field, what was expected and what came.
+        """
+        ...
+
+    def work(self, request: Any, model: Any, family: str) -> WorkItem | Known:
+        """What the model has to compute for a checked request, or the output where it is known without the model.
+
+        Raises:
+            BadRequest: the loaded checkpoint cannot use what was sent.
+        """
+        ...
+
+    def finish(self, request: Any, output: Any) -> Fields:
+        """The fields of the answer."""
+        ...
+
+    def schema(self, card: Card, limits: Settings) -> tuple[Fields, Fields]:
+        """JSON schemas of the request and of the answer."""
+        ...
+
+    def example(self, points: int, limits: Settings) -> Fields:
+        """The fields of a valid request, for the documentation and for the first call of a loaded model."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task.
+
+    Attributes:
+        name: what cards and /v1/models call it.
+        tdgpt_folder: where TDgpt looks for its algorithms of this kind, below taosanalytics/algo; None: TDgpt's own
+            code asks the service, and no adapter is placed.
+        steps: imports and gives the task's functions; a function of a module, since a large body is read by another
+            process, which is sent the record.
+    """
+
+    name: str
+    tdgpt_folder: str | None
+    steps: Callable[[], Steps]
+
+
+def _forecast() -> Steps:
+    from tsfm.engine import forecast
+
+    return forecast
+
+
+def _imputation() -> Steps:
+    from tsfm.engine import imputation
+
+    return imputation
+
+
+_registered: dict[str, Task] = {}
+
+
+def register(task: Task) -> None:
+    """Add a task.
+
+    Raises:
+        ValueError: another task has this name.
+    """
+    if task.name in _registered:
+        raise ValueError(f"task {task.name}: expected a new name; registered are {', '.join(names())}")
+    _registered[task.name] = task
+
+
+def names() -> list[str]:
+    """All tasks, in the order of their registration."""
+    return list(_registered)
+
+
+def find(name: str) -> Task:
+    """The task that a card names.
+
+    Raises:
+        ValueError: no such task is registered.
+    """
+    if name not in _registered:
+        raise ValueError(f"task: expected one of {', '.join(names())}, got {name!r}")
+    return _registered[name]
+
+
+register(Task("forecast", tdgpt_folder="fc", steps=_forecast))
+register(Task("imputation", tdgpt_folder=None, steps=_imputation))

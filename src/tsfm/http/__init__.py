@@ -1,0 +1,1 @@
+"""The HTTP face: requests parsed and checked once, one form of error."""

@@ -1,0 +1,172 @@
+"""The Flask app: JSON in, checked once, to the engine, JSON out. Knows neither sockets nor systemd."""
+
+from __future__ import annotations
+
+import logging
+import time
+from io import BytesIO
+
+import numpy as np
+import orjson
+from flask import Flask, Response, request
+from prometheus_client import CONTENT_TYPE_LATEST
+from werkzeug.exceptions import HTTPException
+
+from tsfm.engine.engine import Engine
+from tsfm.engine.fields import decode
+from tsfm.engine.pending import COMES_BACK, Deferred, Pending
+from tsfm.engine.tasks import Fields
+from tsfm.engine.work import always
+from tsfm.errors import Encoded, NotReady, RequestError
+from tsfm.http import openapi
+from tsfm.http.bodies import LARGE, LargeBodies
+from tsfm.http.refusals import CLIENT_LEFT
+from tsfm.logs import ESCAPES
+
+log = logging.getLogger(__name__)
+
+
+def create_app(engine: Engine) -> Flask:
+    """The app around an engine, whose model may still be loading."""
+    app = Flask("tsfm", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = engine.settings.max_body_mib << 20
+    # Flask would answer both in HTML.
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False
+    large = LargeBodies(engine.task, lambda: engine.limits)
+    engine.on_close(large.close)
+
+    def infer() -> Response:
+        began, requested = time.monotonic(), _requested()
+        pending = _begin(engine, large)
+
+        def finish() -> Response:
+            try:
+                fields = pending.get()
+            except RequestError as error:
+                engine.count("POST", error.status)
+                return _refusal(error, requested)
+            engine.count("POST", 200)
+            engine.metrics.latency.observe(time.monotonic() - began)
+            return _json(fields)
+
+        if COMES_BACK in request.environ and not pending.future.done():
+            raise Deferred(pending.future, finish)
+        return finish()
+
+    for path in engine.card.paths:
+        app.add_url_rule(path, path, infer, methods=["POST"])
+    _add_readers(app, engine)
+    _add_errors(app, engine)
+    return app
+
+
+def _add_readers(app: Flask, engine: Engine) -> None:
+    """The paths that only read."""
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return _json({"status": "alive"})
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        if engine.ready:
+            return _json({"status": "ready"})
+        return _error(engine.why_not_ready, 503, NotReady.retry_after_s)
+
+    @app.get("/openapi.json")
+    def description() -> Response:
+        return _json(openapi.describe(engine.card, engine.limits))
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(engine.metrics.render(), content_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/v1/models")
+    def models() -> Response:
+        return _json({"models": [engine.describe()]})
+
+
+def _add_errors(app: Flask, engine: Engine) -> None:
+    """The one form of every refusal."""
+
+    @app.errorhandler(RequestError)
+    def refused(error: RequestError) -> Response:
+        engine.count(request.method, error.status)
+        return _refusal(error, _requested())
+
+    @app.errorhandler(HTTPException)
+    def not_ours(error: HTTPException) -> Response:
+        # 404, 405, 413: raised by Flask, answered in our form.
+        response = _error(f"{_requested()}: {error.name}", error.code or 500, None)
+        if allow := dict(error.get_headers()).get("Allow"):
+            # werkzeug's order changes from one start to the next.
+            response.headers["Allow"] = ", ".join(sorted(allow.split(", ")))
+        return response
+
+
+def _begin(engine: Engine, large: LargeBodies) -> Pending[Fields]:
+    """Admit the present request, read and check its body whole, and hand it to the engine."""
+    disconnected = request.environ.get(CLIENT_LEFT)
+    present = (lambda: not disconnected()) if disconnected else always
+    steps = engine.steps
+    with engine.admit(request.content_length or 0, present) as slot:
+
+        def submit(checked: object) -> Pending[Fields]:
+            return engine.submit(checked, slot).then(lambda output: steps.finish(checked, output))
+
+        _check_encoding()
+        body = _body()
+        if len(body) <= LARGE:
+            pending = submit(steps.read(decode(body), engine.limits))
+        else:
+            pending = large.read(body, slot).bind(submit)
+        return slot.hold(pending)
+
+
+def _check_encoding() -> None:
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.strip().lower() not in ("identity", ""):
+        raise Encoded(f"Content-Encoding: expected none, since bodies are not unpacked, got {encoding[:40]}")
+
+
+def _body() -> bytes:
+    """The present request's body; without a copy where the server holds it in memory, since copying takes time."""
+    stream = request.environ["wsgi.input"]
+    return stream.getvalue() if isinstance(stream, BytesIO) else request.get_data(cache=False)
+
+
+def _json(fields: Fields, status: int = 200) -> Response:
+    # Not OPT_SERIALIZE_NUMPY: orjson 3.13.0 writes beyond its buffer where an array's numbers have many digits.
+    body = orjson.dumps(fields, default=_listed, option=orjson.OPT_APPEND_NEWLINE)
+    return Response(body, status, content_type="application/json")
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def _error(sentence: str, status: int, retry_after_s: int | None) -> Response:
+    response = _json({"status": "error", "error": sentence}, status)
+    if retry_after_s is not None:
+        response.headers["Retry-After"] = str(retry_after_s)
+    return response
+
+
+def _refusal(error: RequestError, requested: str) -> Response:
+    _log_refusal(error, requested)
+    return _error(str(error), error.status, error.retry_after_s)
+
+
+def _log_refusal(error: RequestError, requested: str) -> None:
+    # The part after ", got " may be somebody's data: it is not logged.
+    reason = str(error).partition(", got ")[0]
+    level = logging.ERROR if error.status == 500 else logging.INFO
+    log.log(level, "%s: %d %s", requested, error.status, reason, exc_info=error.__cause__)
+
+
+def _requested() -> str:
+    # Both can be of any length and contain anything.
+    return f"{request.method[:20]} {request.path[:80]}".translate(ESCAPES)

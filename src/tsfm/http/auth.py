@@ -1,0 +1,105 @@
+"""Who may ask: networks and a bearer token, for a service that listens beyond loopback.
+
+Both are checked when a request's headers are complete: the body of a refused request is never stored.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tsfm.errors import ConfigError, Forbidden, RequestError, Unauthorized
+from tsfm.logs import ESCAPES
+from tsfm.settings import IPNetwork, Settings
+
+log = logging.getLogger(__name__)
+# Probes may ask these from any network and without the token.
+OPEN_PATHS = ("/healthz", "/readyz")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The facts of a request that its headers give."""
+
+    address: str
+    method: str
+    path: str
+    authorization: str
+    has_body: bool
+
+
+class Access:
+    """The rules of one service; with neither networks nor a token, everyone who reaches the port may ask.
+
+    Attributes:
+        on_refusal: called with the method and the status of each refused request.
+
+    Raises:
+        ConfigError: the token's file cannot be read or is empty.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._networks: tuple[IPNetwork, ...] = settings.allow or ()
+        self._token = _token(settings.token_file, settings.sources["token_file"]) if settings.token_file else None
+        self.on_refusal: Callable[[str, int], object] = lambda method, status: None
+        if not ipaddress.ip_address(settings.host).is_loopback and not self._networks and not self._token:
+            log.warning("listening on %s for everyone: set allow or token_file in tsfm.ini", settings.host)
+
+    @property
+    def restricts(self) -> bool:
+        """Some requests are refused."""
+        return bool(self._networks or self._token)
+
+    def knows(self, address: str) -> bool:
+        """The address is in one of the networks of ``allow``, or there are none."""
+        return not self._networks or any(_plain(address) in network for network in self._networks)
+
+    def check(self, asked: Asked) -> None:
+        """Refuse a request from another network or without the token; open paths are not checked, but take no body.
+
+        Raises:
+            Forbidden, Unauthorized
+        """
+        try:
+            self._check(asked)
+        except RequestError as error:
+            log.info("%s %s: %d %s", asked.method[:20], asked.path[:80].translate(ESCAPES), error.status, error)
+            self.on_refusal(asked.method, error.status)
+            raise
+
+    def _check(self, asked: Asked) -> None:
+        if asked.path in OPEN_PATHS and not asked.has_body:
+            return
+        if not self.knows(asked.address):
+            raise Forbidden(f"{_plain(asked.address)} is in none of the networks of allow")
+        if self._token and not hmac.compare_digest(asked.authorization.encode("latin-1"), b"Bearer " + self._token):
+            raise Unauthorized("Authorization: expected Bearer and the token of token_file")
+
+
+def rules(settings: Settings) -> Access | None:
+    """The rules of one service; None where everyone who reaches the port may ask.
+
+    Raises:
+        ConfigError: the token's file cannot be read or is empty.
+    """
+    access = Access(settings)
+    return access if access.restricts else None
+
+
+def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    sender = ipaddress.ip_address(address)
+    return getattr(sender, "ipv4_mapped", None) or sender
+
+
+def _token(file: str, source: str) -> bytes:
+    try:
+        token = Path(file).read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(f"{source}: {file} cannot be read: {error.strerror}") from error
+    if not token:
+        raise ConfigError(f"{source}: {file} is empty")
+    return token

@@ -1,0 +1,54 @@
+"""How one process loads its model and how it ends, the same under every server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+
+from tsfm import families
+from tsfm.card import Card
+from tsfm.engine.engine import Engine
+from tsfm.errors import TsfmError
+from tsfm.series import Runtime
+from tsfm.settings import Settings
+from tsfm.system import devices, preload
+
+log = logging.getLogger(__name__)
+# Parts of the drain; with the server's own they are together below the unit's TimeoutStopSec=30, whatever hangs.
+DRAIN_S = 18  # for the requests that were accepted
+CLOSE_S = 3  # then for all inference threads together
+
+
+def load(engine: Engine, card: Card, settings: Settings, folder: Path | None) -> None:
+    """Load the model and answer one request with it; it takes seconds, so call it on a thread of its own.
+
+    Args:
+        folder: the weights; None: they are in the family's package.
+
+    Raises:
+        TsfmError: whatever kept the model from loading, in one sentence.
+    """
+    threads = settings.threads or len(os.sched_getaffinity(0))
+    try:
+        preload.finish()
+        devices.check(settings.device, settings.sources["device"])
+        runtime, began = Runtime(settings.device, settings.dtype, threads), time.monotonic()
+        engine.start(families.load(card.name, folder, runtime), folder, runtime)
+        log.info("ready after %.1f s: %s", time.monotonic() - began, engine.summary())
+    except TsfmError:
+        raise
+    except BaseException as error:  # a model package may call sys.exit
+        log.error("%s could not be loaded", card.name, exc_info=error)
+        raise TsfmError(f"{card.name} could not be loaded: {type(error).__name__}: {error}") from error
+
+
+def drain(engine: Engine) -> bool:
+    """Refuse new requests, answer the accepted ones, and end the inference threads; False: some were still running."""
+    engine.stop_accepting()
+    empty = engine.wait_until_empty(DRAIN_S)
+    engine.close(CLOSE_S)
+    if not empty:
+        log.warning("requests were still running after %d s", DRAIN_S)
+    return empty

@@ -1,0 +1,177 @@
+"""One request between ASGI and WSGI: the environment that the app reads, and the answer that it gives."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+from tsfm.engine.pending import COMES_BACK, Deferred
+from tsfm.errors import BadRequest
+from tsfm.http import refusals
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+Scope = Mapping[str, Any]
+Header = tuple[str, str]
+UNKNOWN = "0.0.0.0"  # noqa: S104  the address of a client on a Unix socket; no network of ``allow`` has it
+
+
+@dataclass(eq=False)
+class Incoming:
+    """A request whose headers have been read.
+
+    Attributes:
+        path: without the prefix that the server mounts the app at; percent-decoded bytes as latin-1, as WSGI has it.
+        headers: by the names that WSGI has without ``HTTP_``; a repeated one is joined by commas.
+        body: what has been received of the body, ``received`` bytes.
+        left: the client has closed the connection.
+    """
+
+    scope: Scope
+    path: str
+    headers: Mapping[str, str]
+    body: BytesIO = field(default_factory=BytesIO)
+    received: int = 0
+    left: bool = False
+
+    @classmethod
+    def of(cls, scope: Scope) -> Incoming:
+        """The request of an ASGI scope of type "http".
+
+        Raises:
+            BadRequest: its target is no URL.
+        """
+        return cls(scope, _path(scope), _headers(scope["headers"]))
+
+    @property
+    def method(self) -> str:
+        return str(self.scope["method"])
+
+    @property
+    def address(self) -> str:
+        client = self.scope.get("client")
+        return client[0] if client else UNKNOWN
+
+    @property
+    def declared_bytes(self) -> int:
+        """The length of its body by its header, 0 without one."""
+        length = self.headers.get("CONTENT_LENGTH", "")
+        return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else 0
+
+    @property
+    def has_body(self) -> bool:
+        return self.declared_bytes > 0 or "TRANSFER_ENCODING" in self.headers
+
+    def add(self, piece: bytes) -> int:
+        """Take in a piece of the body; gives its length."""
+        self.received += self.body.write(piece)
+        return len(piece)
+
+    def drop(self) -> int:
+        """Let go of the body; gives its length."""
+        size, self.received, self.body = self.received, 0, BytesIO()
+        return size
+
+    def environ(self) -> WSGIEnvironment:
+        """The WSGI environment; the body has been received."""
+        scope = self.scope
+        self.body.seek(0)
+        host, port = scope.get("server") or ("", None)
+        made: WSGIEnvironment = {
+            "REQUEST_METHOD": self.method,
+            "SCRIPT_NAME": scope.get("root_path", ""),
+            "PATH_INFO": self.path,
+            "QUERY_STRING": scope.get("query_string", b"").decode("latin-1"),
+            "SERVER_NAME": host,
+            "SERVER_PORT": str(port or 0),
+            "SERVER_PROTOCOL": f"HTTP/{scope.get('http_version', '1.1')}",
+            "REMOTE_ADDR": self.address,
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": scope.get("scheme", "http"),
+            "wsgi.input": self.body,
+            "wsgi.input_terminated": True,
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": False,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+            COMES_BACK: None,
+            refusals.CLIENT_LEFT: lambda: self.left,
+        }
+        for name, value in self.headers.items():
+            if name not in ("CONTENT_LENGTH", "CONTENT_TYPE", "TRANSFER_ENCODING"):
+                made[f"HTTP_{name}"] = value
+        if self.has_body:
+            made["CONTENT_LENGTH"] = str(self.received)
+        if "CONTENT_TYPE" in self.headers:
+            made["CONTENT_TYPE"] = self.headers["CONTENT_TYPE"]
+        return made
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A whole answer."""
+
+    status: int
+    headers: list[Header]
+    body: bytes
+
+
+def run(app: WSGIApplication, environ: WSGIEnvironment) -> Outgoing | Deferred:
+    """Run the app; it gives its answer, or defers the rest until the model has answered."""
+    began: list[tuple[str, list[Header]]] = []
+
+    def start_response(status: str, headers: list[Header], _: object = None) -> Callable[[bytes], object]:
+        began[:] = [(status, headers)]
+        return lambda data: None
+
+    try:
+        body = _joined(app(environ, start_response))
+    except Deferred as deferred:
+        return deferred
+    status, headers = began[0]
+    return Outgoing(int(status.split()[0]), headers, body)
+
+
+def resume(deferred: Deferred, environ: WSGIEnvironment) -> Outgoing | Deferred:
+    """Run the rest of a deferred request; the model has answered."""
+
+    def rest(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return deferred.finish()(environ, start_response)
+
+    return run(rest, environ)
+
+
+def _joined(pieces: Iterable[bytes]) -> bytes:
+    try:
+        return b"".join(pieces)
+    finally:
+        if close := getattr(pieces, "close", None):
+            close()
+
+
+def _path(scope: Scope) -> str:
+    """As waitress gives it to the app under our own server."""
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    if not raw.startswith(b"//"):
+        try:
+            raw = urlsplit(raw).path  # of a whole URL, too
+        except ValueError:
+            raise BadRequest("the request is not well-formed HTTP") from None
+    path = unquote_to_bytes(raw.partition(b"#")[0]).decode("latin-1")
+    path = path.removeprefix(scope.get("root_path", ""))
+    return "/" + path.lstrip("/") if path.startswith("/") else path
+
+
+def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if b"_" in name:
+            continue  # else it could pass for the header with a hyphen
+        key, text = name.upper().replace(b"-", b"_").decode("latin-1"), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found

@@ -1,0 +1,1 @@
+"""Scaling, quantiles, intervals and gaps: numpy only."""

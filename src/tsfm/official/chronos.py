@@ -1,0 +1,79 @@
+"""Chronos-Bolt and Chronos-2 through chronos-forecasting 2.3.2 (``BaseChronosPipeline.predict``).
+
+The pipeline masks gaps of target and covariates itself and feeds its quantiles back beyond the horizon of one pass.
+It normalises in float32, so a series that stands at 1e9 and moves by 1 loses its movement; it warns of every horizon
+beyond one pass. ``predict`` takes series of any length together, but only of one schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from tsfm.official._adapter import Quantiled, given, loading
+from tsfm.series import Capabilities, FloatArray, Runtime, Series
+
+PIN = "chronos-forecasting==2.3.2"
+
+
+class Pipeline(Protocol):
+    """What is used of the package's pipelines."""
+
+    quantiles: list[float]
+    model_context_length: int
+
+    def predict(self, inputs: Sequence[object], prediction_length: int) -> Sequence[torch.Tensor]: ...
+
+
+def load(folder: Path | None, runtime: Runtime) -> Chronos:
+    """The checkpoint in ``folder`` (config.json, model.safetensors).
+
+    Raises:
+        ConfigError: the package is not installed, or does not load the folder.
+    """
+    folder = given(folder, PIN)
+    with loading(PIN, folder, runtime):
+        from chronos import BaseChronosPipeline, Chronos2Pipeline
+
+        pipeline = BaseChronosPipeline.from_pretrained(str(folder), torch_dtype=torch.float32)
+        pipeline.model.to(runtime.device)
+        return Chronos(pipeline, isinstance(pipeline, Chronos2Pipeline))
+
+
+class Chronos(Quantiled):
+    """A pipeline of either kind; Chronos-2 takes covariates."""
+
+    def __init__(self, pipeline: Pipeline, second: bool) -> None:
+        super().__init__(PIN, pipeline.quantiles, pipeline.model_context_length)
+        self._pipeline = pipeline
+        self._input = _described if second else _target
+        self.capabilities = Capabilities(
+            past_covariates=second,
+            future_covariates=second,
+            native_quantiles=True,
+            missing_values=True,
+            covariate_gaps=second,
+        )
+
+    def quantiles(self, batch: Sequence[Series], horizon: int) -> FloatArray:
+        answers = self._pipeline.predict([self._input(series) for series in batch], prediction_length=horizon)
+        return np.stack([np.asarray(answer.cpu()).reshape(-1, horizon) for answer in answers])
+
+
+def _target(series: Series) -> object:
+    return torch.tensor(series.target, dtype=torch.float32)
+
+
+def _described(series: Series) -> object:
+    """Target and covariates by name; ``past_covariates`` also holds the past of those that are known ahead."""
+    future = {f"known{i}": row for i, row in enumerate(series.future_covariates)}
+    past = {f"past{i}": row for i, row in enumerate(series.past_covariates)}
+    return {
+        "target": series.target,
+        "past_covariates": past | {name: row[: len(series)] for name, row in future.items()},
+        "future_covariates": {name: row[len(series) :] for name, row in future.items()},
+    }

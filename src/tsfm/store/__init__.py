@@ -1,1 +1,0 @@
-"""Weights on disk: fetched, checked, carried by hand, removed; with the standard library alone."""

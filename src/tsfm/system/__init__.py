@@ -1,0 +1,1 @@
+"""systemd, sockets, ports and subprocesses of this host."""

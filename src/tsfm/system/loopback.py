@@ -1,0 +1,78 @@
+"""One HTTP request to a service on this network, by http.client: no proxy, no redirect, a bounded answer.
+
+urllib would send requests for 127.0.0.1 to the proxy in http_proxy and take the proxy's answer for the service's.
+"""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tsfm.errors import TsfmError
+
+LARGEST_ANSWER = 256 << 20
+
+
+class Unreachable(TsfmError):
+    """Connections to the address are refused or time out."""
+
+
+class Broken(TsfmError):
+    """A server accepted the connection, but no complete HTTP answer came in time."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP answer, whatever its status; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def exchange(
+    url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, timeout_s: float = 5
+) -> Reply:
+    """GET the URL, or POST a body to it.
+
+    Raises:
+        Unreachable, Broken
+    """
+    parts = urlsplit(url)
+    deadline = time.monotonic() + timeout_s
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
+    try:
+        connection.connect()
+    except OSError as error:
+        raise Unreachable(f"{url} does not answer: {error.strerror or error}") from None
+    try:
+        connection.request("GET" if body is None else "POST", parts.path, body, dict(headers or {}))
+        response = connection.getresponse()
+        said = {name.lower(): value for name, value in response.getheaders()}
+        return Reply(response.status, said, _read(response, deadline))
+    except TimeoutError:
+        raise Broken(f"{url} did not answer within {timeout_s:g} s") from None
+    except http.client.IncompleteRead:
+        raise Broken(f"{url}: the connection closed before the end of the answer") from None
+    except http.client.HTTPException as error:
+        raise Broken(f"{url} does not speak HTTP: {type(error).__name__}") from None
+    except OSError as error:
+        raise Broken(f"{url}: the connection broke: {error.strerror or error}") from None
+    finally:
+        connection.close()
+
+
+def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
+    # The timeout of a socket starts again with each byte; the deadline does not.
+    pieces, size = [], 0
+    while piece := response.read1(1 << 20):
+        pieces.append(piece)
+        size += len(piece)
+        if size > LARGEST_ANSWER or time.monotonic() > deadline:
+            raise TimeoutError
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+    return b"".join(pieces)

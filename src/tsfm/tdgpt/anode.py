@@ -1,0 +1,126 @@
+"""Restarts the anode, waits until it answers, and asks which algorithms it lists."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import socket
+import ssl
+import time
+
+from tsfm import paths
+from tsfm.errors import TsfmError
+from tsfm.system.subprocesses import Deadline, NotInTime, run
+from tsfm.tdgpt.host import UNIT, Anode
+
+
+class AnodeTrouble(TsfmError):
+    """The anode could not be restarted or asked; ``remedy`` is the next step."""
+
+    def __init__(self, text: str, remedy: str = f"run: systemctl restart {UNIT}") -> None:
+        super().__init__(text)
+        self.remedy = remedy
+
+
+def restart(address: tuple[str, int], deadline: Deadline) -> str:
+    """Restart TDgpt if it runs, and wait until it answers.
+
+    Returns: one sentence about what was done.
+
+    Raises:
+        AnodeTrouble: it did not come back in time.
+    """
+    systemctl = shutil.which("systemctl")
+    if systemctl is None or not (paths.ROOT / "run/systemd/system").is_dir():
+        return "no systemd here: restart TDgpt yourself if it runs"
+    remedy = f"see: systemctl status {UNIT}"
+    try:
+        status, _ = run([systemctl, "is-active", "--quiet", UNIT], deadline)
+        if status:
+            return f"{UNIT} is not running: it reads the change when it starts"
+        status, said = run([systemctl, "try-restart", UNIT], deadline)
+    except NotInTime:
+        raise AnodeTrouble(f"{UNIT} is still restarting; {remedy}") from None
+    if status:
+        raise AnodeTrouble(f"{UNIT} did not restart: {' '.join(said.split())}; {remedy}")
+    while not reachable(address):
+        if deadline.passed:
+            raise AnodeTrouble(f"{UNIT} restarted, but port {address[1]} does not answer yet; {remedy}")
+        time.sleep(0.1)  # there is no event for a port that opens
+    return f"{UNIT} restarted"
+
+
+def reachable(address: tuple[str, int]) -> bool:
+    """Whether connections to the address are accepted."""
+    try:
+        socket.create_connection(address, timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def listed(where: Anode, timeout_s: float = 3) -> set[str]:
+    """The names of the algorithms in the anode's answer to /list.
+
+    Raises:
+        AnodeTrouble: no answer, or not such a list.
+    """
+    try:
+        return _listed(where, bool(where.tls), timeout_s)
+    except AnodeTrouble:
+        if where.tls is not None:
+            raise
+    # Whether it has a certificate is unknown without running its configuration: try TLS as well.
+    return _listed(where, True, timeout_s)
+
+
+def _listed(where: Anode, tls: bool, timeout_s: float) -> set[str]:
+    place = f"{'https://' if tls else ''}{where.host}:{where.port}"
+    connection = http.client.HTTPConnection(*where.address, timeout=timeout_s)
+    try:
+        if tls:
+            connection = http.client.HTTPSConnection(*where.address, timeout=timeout_s, context=_context(where))
+        connection.request("GET", "/list")
+        response = connection.getresponse()
+        answer = json.loads(response.read(4_000_000))
+        return {str(algo["name"]) for kind in answer["details"] for algo in kind["algo"]}
+    except ssl.SSLError as error:
+        raise _refusal(place, error) from None
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
+        raise AnodeTrouble(f"no list from {place}: {error or type(error).__name__}") from None
+    finally:
+        connection.close()
+
+
+def _context(where: Anode) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # we connect to its address, and certificates contain host names
+    if where.host in ("localhost", "::1") or where.host.startswith("127."):
+        # On loopback nobody can intercept, and an anode's own certificate has no known authority. Old versions and
+        # short keys, which its `ssl_version` and `ciphers` may allow, are accepted there as well.
+        context.verify_mode = ssl.CERT_NONE
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        context.set_ciphers("ALL:@SECLEVEL=0")
+    elif where.certificate:
+        # Accept only the certificate that its configuration names.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.load_verify_locations(where.certificate)
+    else:
+        context.load_default_certs()
+    return context
+
+
+def _refusal(place: str, error: ssl.SSLError) -> AnodeTrouble:
+    reason = error.reason or str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return AnodeTrouble(
+            f"{place} uses another certificate than its configuration names: {error.verify_message}",
+            f"after a change of certfile run: systemctl restart {UNIT}",
+        )
+    if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
+        return AnodeTrouble(
+            f"no list from {place}: it requires a client certificate ({reason})",
+            f"ask it with one: curl -k --cert FILE --key FILE {place}/list",
+        )
+    return AnodeTrouble(f"{place} does not speak TLS yet, though its configuration has certfile or keyfile ({reason})")

@@ -1,0 +1,217 @@
+"""Makes TDengine ask its anodes again: through taosAdapter's REST API, else through the taos CLI."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tsfm import settings
+from tsfm.errors import ConfigError, TsfmError
+from tsfm.inifile import Section
+from tsfm.settings import Key, absolute, host_name, text, whole
+from tsfm.system.subprocesses import Deadline, NotInTime, run
+from tsfm.tdgpt import trust
+
+SECTION = settings.DATABASE
+LATER = 'taos -s "update all anodes"'
+"""The command for the operator when the update failed."""
+
+KEYS: dict[str, Key] = {
+    "host": Key(host_name, "127.0.0.1", "where taosAdapter and taosd are"),
+    "rest_port": Key(whole(1, 65535), "6041", "port of taosAdapter"),
+    "native_port": Key(whole(1, 65535), "6030", "port of taosd, for the taos CLI"),
+    "user": Key(text, "root", "a user who may update anodes"),
+    "password_file": Key(absolute, "", "file of mode 0600 that holds the password; empty: TDengine's default one"),
+}
+
+
+class Trouble(TsfmError):
+    """The database refused the statement or did not answer."""
+
+
+class Unreachable(Trouble):
+    """No database answers this way; the other way may work."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to reach the database; ``repr`` hides the password."""
+
+    host: str
+    rest_port: int
+    native_port: int
+    user: str
+    password: str = field(repr=False)
+    is_default: bool
+
+
+def read(file: Path | None = None) -> Access:
+    """The section [tdengine] of tsfm.ini.
+
+    Raises:
+        ConfigError: a key is wrong, or the password file is missing or open to others.
+    """
+    path = file or settings.path()
+    # [DEFAULT] is for the services (its host is the address they listen on): it does not apply here.
+    section = settings.sections_of(path).get(SECTION, Section(0, {}))
+    settings.check_keys(path, SECTION, section, KEYS)
+    texts = {name: section.keys[name].value if name in section.keys else key.default for name, key in KEYS.items()}
+    values = settings.values(KEYS, texts, {name: f"{path}: [{SECTION}] {name}" for name in KEYS})
+    place = values.pop("password_file")
+    password = _password(Path(str(place))) if place else "taosdata"
+    return Access(**values, password=password, is_default=not place)  # type: ignore[arg-type]
+
+
+def _password(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigError(f"{path}: others may read it (mode {mode & 0o777:04o}); run: chmod 600 {path}")
+        first = path.read_text(encoding="utf-8").splitlines()[:1]
+    except OSError as error:
+        raise ConfigError(f"{path}: the password cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: expected a password in UTF-8") from None
+    if not first or not first[0]:
+        raise ConfigError(f"{path}: expected a password in its first line")
+    return first[0]
+
+
+def update_anodes(deadline: Deadline) -> str:
+    """Make the database ask every anode which algorithms it has.
+
+    Returns: one sentence about the result.
+
+    Raises:
+        Trouble: the update failed; the sentence gives the reason, not the remedy.
+        ConfigError: [tdengine] is wrong.
+    """
+    access = read()
+    try:
+        return _update(lambda sql: rest(access, sql, deadline))
+    except Unreachable as refusal:
+        if shutil.which("taos") is None or deadline.passed:
+            raise
+        try:
+            return _update(lambda sql: cli(access, sql, deadline))
+        except Trouble as error:
+            raise Trouble(f"{refusal}; {error}") from None
+
+
+def _update(ask: Callable[[str], int]) -> str:
+    # Without any anode the update may hang.
+    count = ask("show anodes")
+    if not count:
+        return "the database has no anode yet; tell it in SQL: CREATE ANODE 'HOST:6035'"
+    ask("update all anodes")
+    return f"the database has asked its anodes again ({count})"
+
+
+def rest(access: Access, sql: str, deadline: Deadline) -> int:
+    """Run a statement through taosAdapter.
+
+    Returns: the number of rows in the answer.
+
+    Raises:
+        Unreachable: nothing answers there, or something else than taosAdapter.
+        Trouble: the database refuses the statement.
+    """
+    where = f"taosAdapter at {access.host}:{access.rest_port}"
+    connection = http.client.HTTPConnection(access.host, access.rest_port, timeout=min(deadline.left, 5))
+    token = base64.b64encode(f"{access.user}:{access.password}".encode()).decode()
+    # The timeout of a socket starts again with each byte; this timer does not.
+    watch = threading.Timer(deadline.left, _shut, [connection])
+    watch.start()
+    try:
+        connection.request("POST", "/rest/sql", sql.encode(), {"Authorization": f"Basic {token}"})
+        response = connection.getresponse()
+        status, body = response.status, response.read(4_000_000)
+        if response.length:
+            raise http.client.IncompleteRead(body, response.length)
+    except (OSError, http.client.HTTPException) as error:
+        said = "did not answer in time" if deadline.passed else f"is out of reach ({_reason(error)})"
+        raise Unreachable(f"{where} {said}") from None
+    finally:
+        watch.cancel()
+        connection.close()
+    if status == 401:
+        raise Trouble(f"{where} refuses user {access.user}: set user and password_file in [{SECTION}]")
+    return _rows(where, status, body)
+
+
+def _rows(where: str, status: int, body: bytes) -> int:
+    try:
+        answer = json.loads(body)
+        code = int(answer["code"])
+    except (ValueError, LookupError, TypeError):
+        raise Unreachable(f"{where} answered {status}, not as taosAdapter does") from None
+    if code:
+        raise Trouble(f"{where}: {str(answer.get('desc', 'no reason given'))[:200]} (code {code:#x})")
+    if status != 200:
+        raise Unreachable(f"{where} answered {status}")
+    rows = answer.get("data")
+    return len(rows) if isinstance(rows, list) else 0
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _shut(connection: http.client.HTTPConnection) -> None:
+    sock = connection.sock
+    if isinstance(sock, socket.socket):
+        try:
+            sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # it is already closed
+
+
+def cli(access: Access, sql: str, deadline: Deadline) -> int:
+    """Run a statement through the taos CLI, whose exit status is 0 even after an error.
+
+    The password is sent to its prompt (a bare -p reads it from stdin), never on its command line.
+
+    Returns: the number of rows that it reports.
+
+    Raises:
+        Trouble: it failed, or did not end in time.
+    """
+    taos = _trusted(shutil.which("taos") or "taos")
+    words = [taos, "-h", access.host, "-P", str(access.native_port), "-u", access.user]
+    words += [] if access.is_default else ["-p"]
+    env = {**os.environ, "HOME": os.environ.get("HOME") or "/root", "LC_ALL": "C.UTF-8"}
+    try:
+        stdin = "" if access.is_default else access.password + "\n"
+        _, said = run([*words, "-s", sql], deadline, stdin, env)
+    except (OSError, NotInTime) as error:
+        raise Trouble(f"the taos CLI: {error}") from None
+    done = re.search(r"\bOK, (\d+) rows?\b", said)
+    failed = re.search(r"(?im)^.*\b(?:error|failed|denied|invalid)\b.*$", said)
+    if failed or not done:
+        reason = failed.group() if failed else (said.strip().splitlines() or ["no answer"])[-1]
+        raise Trouble(f"the taos CLI: {' '.join(reason.replace(access.password, '***').split())[:200]}")
+    return int(done.group(1))
+
+
+def _trusted(program: str) -> str:
+    """The program, unless root would run what another user can exchange, and give it the password.
+
+    Raises:
+        Trouble: it would.
+    """
+    if os.geteuid() == 0 and os.path.exists(program):
+        found = trust.walk(Path(program))
+        os.close(found.descriptor)
+        if found.stranger:
+            raise Trouble(f"the taos CLI: {program} is not run as root: {found.stranger}; make it root's")
+    return program

@@ -1,0 +1,48 @@
+"""Decides which installed families SQL lists: those whose unit is enabled, unless tsfm.ini sets ``register``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from tsfm import paths, settings
+from tsfm.tdgpt.endpoints import Endpoint
+
+# Folders of the links that `systemctl enable`, `systemctl --runtime enable` or the maker of an image creates.
+_PLACES = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system")
+
+
+def listed(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+    """The endpoints that are to be registered.
+
+    Raises:
+        ConfigError: tsfm.ini is wrong.
+    """
+    return [endpoint for endpoint in endpoints if is_listed(endpoint.family)]
+
+
+def is_listed(family: str) -> bool:
+    """Whether the family is to be registered.
+
+    Raises:
+        ConfigError: tsfm.ini is wrong.
+    """
+    said = settings.read(family, {}).register
+    return bool(said == "yes" or (said == "auto" and is_enabled(family)))
+
+
+def is_enabled(family: str) -> bool:
+    """Whether the family's unit is enabled. Where systemd does not run, every installed family counts as enabled.
+
+    The links are read, and systemd is not asked: they do not change while it starts, stops or restarts a unit.
+    """
+    if not (paths.ROOT / "run/systemd/system").is_dir():
+        return True
+    unit = f"tsfm@{family}.service"
+    folders = (
+        folder
+        for place in _PLACES
+        for kind in ("wants", "requires")
+        for folder in (paths.ROOT / place).glob(f"*.{kind}")
+    )
+    return any(os.path.lexists(folder / unit) for folder in folders)

@@ -1,0 +1,1 @@
+"""Weights on disk: download, check, import, remove. Uses the standard library only."""

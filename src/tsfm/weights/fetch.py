@@ -1,0 +1,116 @@
+"""Download the files that a hub offers, resume interrupted downloads, and check the files."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from io import FileIO
+
+from tsfm.errors import TsfmError
+from tsfm.weights import http, hub, patience, staging
+from tsfm.weights.folder import Folder
+from tsfm.weights.http import Busy, Reply
+from tsfm.weights.hub import Offer, Remote
+from tsfm.weights.manifest import File
+
+
+def fetch(
+    offered: Offer, folder: Folder, pinned: Mapping[str, str], arrived: Callable[[int], None]
+) -> tuple[File, ...]:
+    """Download the offered files into the staging folder and resume interrupted downloads.
+
+    Args:
+        pinned: the required SHA-256 by file name, for the files that have one.
+        arrived: called with the number of bytes of the offer that are present.
+
+    Raises:
+        TsfmError: the download failed; the bytes received so far are kept.
+    """
+    for remote in offered.files:
+        if len(remote.digest) == 64 and remote.digest != pinned.get(remote.name, remote.digest):
+            raise _not_pinned(offered, remote.name, remote.digest, pinned[remote.name])
+    entries, before = [], 0
+    for remote in offered.files:
+        entries.append(_fetch_one(offered, remote, folder, pinned, partial(_beyond, before, arrived)))
+        before += remote.size
+    return tuple(entries)
+
+
+def _beyond(before: int, arrived: Callable[[int], None], there: int) -> None:
+    arrived(before + there)
+
+
+def _fetch_one(
+    offered: Offer, remote: Remote, folder: Folder, pinned: Mapping[str, str], arrived: Callable[[int], None]
+) -> File:
+    # The partial file's name contains the hash, so that another commit's partial file is never resumed.
+    part = f"{remote.name}.{remote.digest[:16]}.part"
+    if folder.own(remote.name) and not folder.own(part):
+        folder.move(remote.name, folder, part)  # already complete; it is checked again
+    with folder.resume(part) as out:
+        out.seek(0, os.SEEK_END)
+        at_first = iter([remote.url])  # the address expires: later attempts ask the hub for a new one
+        patience.patiently(
+            lambda: _go_on(offered, remote, next(at_first, offered.url(remote.name)), out, arrived), out.tell
+        )
+    entry, blob = staging.listed_file(folder, part)
+    if entry.size != remote.size or remote.digest not in (entry.sha256, blob):
+        folder.remove(part)  # a damaged file must not be resumed next time
+        raise TsfmError(
+            f"{remote.name} of {offered.checkpoint.name} came damaged from {offered.endpoint}: "
+            f"expected {remote.size} bytes with hash {remote.digest}, got {entry.size} bytes with {entry.sha256}; "
+            "it was deleted, so run the same command again"
+        )
+    if entry.sha256 != pinned.get(remote.name, entry.sha256):
+        folder.remove(part)
+        raise _not_pinned(offered, remote.name, entry.sha256, pinned[remote.name])
+    folder.move(part, folder, remote.name)
+    return File(remote.name, entry.size, entry.sha256)
+
+
+def _go_on(offered: Offer, remote: Remote, url: str, out: FileIO, arrived: Callable[[int], None]) -> None:
+    """Request the missing bytes and write them as they arrive."""
+    there = out.tell()
+    if there == remote.size:
+        return
+    if there > remote.size:
+        there = _start_again(out)
+    span = {"Range": f"bytes={there}-"} if there else {}
+    with http.ask("GET", url, span, (offered.endpoint, hub.token())) as reply:
+        if reply.status == 416 or (reply.status == 206 and not _begins(reply, there)):
+            _start_again(out)
+            raise Busy(f"{http.place(reply.url)} cannot go on at byte {there} of {remote.name}, so it begins again")
+        if reply.status == 200 and there:
+            _start_again(out)
+        elif reply.status not in (200, 206):
+            raise hub.refusal(offered.endpoint, offered.checkpoint, reply)
+        while (there := out.tell()) < remote.size and (block := reply.read()):
+            _write(out, block[: remote.size - there])
+            arrived(out.tell())
+    if out.tell() < remote.size:
+        raise Busy(f"the connection to {offered.endpoint} broke off")
+
+
+def _write(out: FileIO, block: bytes) -> None:
+    view = memoryview(block)
+    while view:  # an unbuffered write may be partial, just before the disk is full
+        view = view[out.write(view) :]
+
+
+def _start_again(out: FileIO) -> int:
+    out.seek(0)
+    out.truncate()
+    return 0
+
+
+def _begins(reply: Reply, there: int) -> bool:
+    return re.match(rf"bytes {there}-", reply.headers.get("Content-Range", "")) is not None
+
+
+def _not_pinned(offered: Offer, name: str, found: str, pinned: str) -> TsfmError:
+    return TsfmError(
+        f"{name} of {offered.checkpoint.name}, commit {offered.revision}, from {offered.endpoint} is not the file that "
+        f"this version of tsfm pins: expected SHA-256 {pinned}, got {found}; nothing was put in place"
+    )

@@ -1,0 +1,284 @@
+"""Every command in the documents is run, or is one that a named test covers; an unknown one fails."""
+
+import ast
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+
+import pytest
+from checkpoints import chronos, moment
+from conftest import HERE, Live
+
+from tsfm.cli import main
+
+pytestmark = pytest.mark.slow
+
+ROOT = HERE.parent
+PAGES = [
+    *(ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+SHELL = ("sh", "bash", "shell", "console")
+PLAIN = ("--threads", "1", "--dtype", "float32")  # the same numbers on every CPU
+NO_SHELL = ("json", "sql", "ini", "yaml", "mermaid", "text", "python")
+
+# What needs root, systemd, a package manager or a TDengine, and the test that does it.
+HOST = {
+    r"sudo apt install \./(dist/)?\*\.deb": "host/test_image.py::"
+    "test_the_packages_install_and_go_where_no_systemd_runs",
+    r"sudo dnf install \./(dist/)?\*\.rpm": "host/test_rpm.py::test_dnf_installs_a_package_from_its_file",
+    r"sudo cp -r dist /srv/taos-tsfm": "host/test_deb.py::test_apt_installs_it_by_name_and_starts_nothing",
+    r"echo '?deb \[trusted=yes\] file:\S+ \./'?": "host/test_deb.py::test_apt_installs_it_by_name_and_starts_nothing",
+    r"sudo tee /etc/apt/sources\.list\.d/taos-tsfm\.list": "host/test_deb.py::"
+    "test_apt_installs_it_by_name_and_starts_nothing",
+    r"sudo apt update": "host/test_deb.py::test_apt_installs_it_by_name_and_starts_nothing",
+    r"(sudo )?apt install taos-tsfm": "host/test_deb.py::test_apt_installs_it_by_name_and_starts_nothing",
+    r"sudo dnf --repofrompath=tsfm,\S+ --nogpgcheck install taos-tsfm": "host/test_rpm.py::"
+    "test_dnf_installs_it_by_name_and_starts_nothing",
+    r"apt install --allow-downgrades taos-tsfm\S*=\S+": "host/test_downgrade.py::"
+    "test_apt_goes_back_as_well_when_all_are_named",
+    r"dpkg -i --force-confold taos-tsfm\S+\.deb": "host/test_downgrade.py::"
+    "test_dpkg_installs_the_older_version_over_it",
+    r"(sudo )?systemctl enable --now tsfm@\w+": "host/test_registration.py::test_enabling_a_unit_makes_sql_find_it",
+    r"(sudo )?systemctl start tsfm@\w+": "host/test_weights.py::test_one_start_downloads_and_then_serves",
+    r"(sudo )?systemctl restart tsfm@\w+": "host/test_registration.py::test_a_changed_port_is_followed",
+    r"TSFM_FAMILY=\w+ uvicorn --factory tsfm\.http\.asgi:create --host \S+ --port \d+": "http/test_asgi.py::"
+    "test_both_servers_give_the_same_answer",
+    r"taos -s SELECT .*FORECAST.*": "tdgpt/test_sql_to_service.py",
+}
+# Subcommands that need weights or a TDgpt: their words are parsed here, and these tests run them.
+COVERED = {
+    "pull": "weights/test_download.py",
+    "import": "weights/test_importer.py",
+    "verify": "weights/test_recognise.py",
+    "remove": "weights/test_own.py",
+    "register": "cli/commands/test_register.py",
+    "serve": "cli/commands/test_serve.py",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of a page: its language, its text, the line that it begins in, and the JSON right below it."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    answer: str | None = None
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command, its words, and what the document shows as its answer."""
+
+    where: str
+    words: tuple[str, ...]
+    answer: str | None
+
+    def __str__(self) -> str:
+        return f"{self.where}: {' '.join(self.words)}"[:100]
+
+
+def blocks(page: Path) -> list[Block]:
+    """Fenced blocks, and indented ones, which are taken for commands."""
+    text = page.read_text(encoding="utf-8")
+    fenced = r"^ *```(?P<language>\w*)\n(?P<fenced>.*?)^ *```\n"
+    answer = r"(?:\n```json\n(?P<answer>.*?)^```\n)?"
+    indented = r"(?<=\n\n)(?P<indented>(?: {4}\S[^\n]*\n)+)"
+    found = []
+    for match in re.finditer(f"{fenced}{answer}|{indented}", text, re.MULTILINE | re.DOTALL):
+        line = text.count("\n", 0, match.start()) + 1
+        if match["indented"]:
+            found.append(Block(page, line, "sh", match["indented"]))
+        else:
+            found.append(Block(page, line, match["language"], match["fenced"], match["answer"]))
+            if match["answer"]:
+                found.append(Block(page, line, "json", match["answer"]))
+    return found
+
+
+def split(text: str) -> Iterator[tuple[list[str], str]]:
+    """The commands of a block, each with the comment behind it; a quote may go on in the next line."""
+    pending = ""
+    for line in text.splitlines():
+        pending += f"{line}\n"
+        code = pending.rstrip().removesuffix("\\")
+        try:
+            words = shlex.split(code, comments=True)
+        except ValueError:  # a quote is open
+            continue
+        if pending.rstrip().endswith("\\"):
+            continue
+        comment = re.search(r"\s# (.*)$", pending.rstrip())
+        pending = ""
+        command: list[str] = []
+        for word in [*words, "&&"]:
+            if word not in ("&&", "|"):
+                command.append(word)
+            elif command:
+                yield command, comment[1] if comment else ""
+                command = []
+    assert not pending, f"a quote that does not end: {pending}"
+
+
+def commands() -> list[Command]:
+    found = []
+    for page in PAGES:
+        for block in blocks(page):
+            if block.language in SHELL:
+                where = f"{page.relative_to(ROOT)}:{block.line}"
+                for words, comment in split(block.text):
+                    shown = comment if comment.startswith("{") else block.answer
+                    found.append(Command(where, tuple(words), shown))
+    return found
+
+
+def of(program: str) -> list[Command]:
+    return [command for command in COMMANDS if command.words[0] == program]
+
+
+COMMANDS = commands()
+ELSEWHERE = [command for command in COMMANDS if command.words[0] not in ("tsfm", "curl", "make")]
+
+
+@pytest.fixture(scope="module")
+def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Live]]:
+    """The services that the documents ask, by their documented ports."""
+    folder = tmp_path_factory.mktemp("services")
+    chronos.make(folder / "chronos", "tiny2")
+    moment.make(folder / "moment")
+    started = {
+        "6076": Live("fracast", *PLAIN, log=folder / "fracast.log"),
+        "6038": Live("chronos", *PLAIN, "--model-folder", str(folder / "chronos"), log=folder / "chronos.log"),
+        "6078": Live("moment", *PLAIN, "--model-folder", str(folder / "moment"), log=folder / "moment.log"),
+    }
+    try:
+        for live in started.values():
+            live.until_ready()
+        yield started
+    finally:
+        for live in started.values():
+            live.stop()
+
+
+def test_there_are_commands_of_each_kind():
+    assert of("tsfm")
+    assert of("curl")
+    assert of("make")
+    assert ELSEWHERE
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_block_says_what_it_is(page):
+    for block in blocks(page):
+        assert block.language in (*SHELL, *NO_SHELL), f"{page.name}:{block.line}: expected ```sh, ```json or the like"
+
+
+@pytest.mark.parametrize("command", ELSEWHERE, ids=str)
+def test_what_needs_a_host_is_covered_by_a_test_of_hosts(command):
+    typed = " ".join(command.words)
+    tests = {test for pattern, test in HOST.items() if re.fullmatch(pattern, typed)}
+    assert tests, f"{command}: run it here, or name the test that does in HOST"
+
+
+@pytest.mark.parametrize("pattern", HOST)
+def test_every_pattern_is_of_a_command_that_is_documented(pattern):
+    assert any(re.fullmatch(pattern, " ".join(command.words)) for command in ELSEWHERE)
+
+
+@pytest.mark.parametrize("name", COVERED)
+def test_the_tests_that_cover_a_subcommand_run_it(name):
+    assert f'"{name}"' in (HERE / COVERED[name]).read_text()
+
+
+@pytest.mark.parametrize("test", sorted({*HOST.values(), *COVERED.values()}))
+def test_the_tests_that_cover_commands_exist(test):
+    file, _, function = test.partition("::")
+    tree = ast.parse((HERE / file).read_text())
+    known = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    assert function in known if function else any(name.startswith("test_") for name in known)
+
+
+@cache
+def would_make(*words: str) -> str:
+    """What make says against these words; empty: it would run."""
+    ran = subprocess.run(["make", "-n", "-s", *words], cwd=ROOT, capture_output=True, text=True)
+    return ran.stderr or f"exit {ran.returncode}" if ran.returncode else ""
+
+
+@pytest.mark.parametrize("command", of("make"), ids=str)
+def test_make_knows_the_target(command):
+    assert would_make(*command.words[1:]) == ""
+
+
+@pytest.mark.parametrize("command", of("tsfm"), ids=str)
+def test_tsfm_knows_the_words(command):
+    known = main.commands()
+    parser = main._parser({name: main._module(known[name]) for name in known})
+    parser.parse_args(list(command.words[1:]))  # exits with 2 where it does not
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [one for one in of("tsfm") if one.words[1] not in COVERED], ids=str)
+def test_tsfm_does_what_the_document_says(command, tmp_path):
+    name = command.words[1]
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    ran = subprocess.run(
+        [sys.executable, "-m", "tsfm", *command.words[1:]], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert "Traceback" not in ran.stderr
+    assert ran.returncode == (1 if name == "doctor" else 0), ran.stderr  # the doctor finds no TDgpt here
+    if "--plot" in command.words:
+        assert (tmp_path / command.words[command.words.index("--plot") + 1]).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", of("curl"), ids=str)
+def test_curl_gets_the_answer_that_is_shown(command, ports):
+    words = [re.sub(r"^localhost:(\d+)", lambda port: ports[port[1]].url, word) for word in command.words]
+    ran = subprocess.run([*words, "--noproxy", "*"], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    got = json.loads(ran.stdout)
+    if command.answer is None:
+        assert got["status"] == "success"
+    else:
+        # A comment may go on in words. Numbers keep the digits that are shown.
+        shown, _ = json.JSONDecoder(parse_float=Decimal).raw_decode(command.answer.strip())
+        compare(got, shown)
+
+
+def compare(got: object, shown: object) -> None:
+    """The same, but for what differs from host to host and beyond the digits that are shown."""
+    if isinstance(shown, dict):
+        assert isinstance(got, dict)
+        assert list(got) == list(shown)
+        for key in shown:
+            if key not in ("path", "version"):  # the CPU's instructions, and the release
+                compare(got[key], shown[key])
+    elif isinstance(shown, list):
+        assert isinstance(got, list)
+        assert len(got) == len(shown)
+        for one, other in zip(got, shown, strict=True):
+            compare(one, other)
+    elif isinstance(shown, Decimal):
+        assert got == pytest.approx(float(shown), rel=1e-4, abs=0.51 * 10.0 ** int(shown.as_tuple().exponent))
+    else:
+        assert got == shown
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_within_a_sentence_exist(page):
+    for words in re.findall(r"`((?:sudo )?(?:tsfm|make) [^`]+)`", page.read_text(encoding="utf-8")):
+        program, name = words.removeprefix("sudo ").split()[:2]
+        if program == "tsfm":
+            assert name in main.commands() or name.startswith("--"), f"{page.name}: {words}"
+        else:
+            assert would_make(name) == "", f"{page.name}: {words}"
