@@ -1,9 +1,9 @@
 """Build the packages: ``build.py deb|rpm [--only NAME...]``, run with the development environment's Python.
 
-Every package comes from one part of nfpm.yaml, filled in here. Two builds of one tree give the same bytes:
-our files are staged with fixed dates, the environments are made so by venvs.py.
+Each package is built from one part of nfpm.yaml, whose placeholders are filled in here. Two builds of one tree give
+the same bytes: our files are staged with fixed dates, and venvs.py builds reproducible environments.
 
-Environment: VERSION overrides tsfm.__version__, OUT is where packages go (default dist).
+Environment: VERSION overrides tsfm.__version__, OUT is the folder for the packages (default dist).
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ STAGE = venvs.BUILD / "stage"
 SIZES = venvs.BUILD / "sizes.json"
 sys.path.insert(0, str(ROOT / "src"))
 
-import tsfm  # noqa: E402  (found by the line above)
+import tsfm  # noqa: E402  (the line above adds its path)
 from tsfm import card  # noqa: E402
 
 VERSION = os.environ.get("VERSION") or tsfm.__version__
 OUT = Path(os.environ.get("OUT") or ROOT / "dist").resolve()
 MAINTAINER = "taos-tsfm maintainers <maintainers@taos-tsfm.invalid>"
-# What "apt install taos-tsfm" brings: the families that need no large packages of their own.
+# The families that "apt install taos-tsfm" installs: those without large packages of their own.
 SMALL = ("fracast", "timemoe", "tdtsfm")
 SITE = Path("/usr/share/doc/taos-tsfm/html")
-RPM_ONLY = ("posttrans",)  # scripts that dpkg does not have
+RPM_ONLY = ("posttrans",)  # maintainer scripts that dpkg does not support
 LICENCES = "https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/"
 
 
 @dataclass(frozen=True)
 class Package:
-    """One package: its name, the part of nfpm.yaml it is made from, and what fills that in."""
+    """One package: its name, its part of nfpm.yaml, and the values for that part."""
 
     name: str
     part: str
@@ -57,13 +57,13 @@ class Package:
 
     @property
     def trees(self) -> dict[str, Path]:
-        """The environments it brings, by name."""
+        """The environments in the package, by name."""
         names = {"runtime": venvs.SHARED, "family": (self.family,)}.get(self.part, ())
         return {name: venvs.tree(name) for name in names}
 
 
 def packages() -> list[Package]:
-    """All packages, in the order in which they need one another."""
+    """All packages, each after those that it depends on."""
     families = card.names(packaged_only=True)
     small = tuple(name for name in SMALL if name in families)
     return [
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def make(package: Package, kind: str) -> Path:
-    """Have nFPM build one package; gives its file."""
+    """Build one package with nFPM and return its file."""
     config = venvs.BUILD / "nfpm" / f"{package.name}.yaml"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(configuration(package))
@@ -113,7 +113,7 @@ def make(package: Package, kind: str) -> Path:
 
 
 def nfpm(kind: str, config: Path) -> Path:
-    """Run nFPM on a finished configuration; gives the package's file."""
+    """Run nFPM on a finished configuration and return the package's file."""
     program = Path(sys.executable).with_name("nfpm")
     command = [str(program), "package", "--packager", kind, "--config", str(config), "--target", str(OUT)]
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(venvs.EPOCH)}
@@ -125,7 +125,7 @@ def nfpm(kind: str, config: Path) -> Path:
 
 
 def configuration(package: Package) -> str:
-    """nfpm's configuration for one package: the first part and its own, filled in."""
+    """nFPM's configuration for one package: the first part of nfpm.yaml and the package's own part, filled in."""
     first, *parts = re.split(r"^--- # ", (venvs.HERE / "nfpm.yaml").read_text(), flags=re.MULTILINE)
     part = next(part.partition("\n")[2] for part in parts if part.startswith(package.part))
     found = scripts(package)
@@ -150,7 +150,7 @@ def configuration(package: Package) -> str:
 
 
 def rpm_documents(package: Package) -> list[str]:
-    """nFPM's entries for the documents, which rpm marks one by one."""
+    """nFPM's entries for the documents. rpm marks each file as documentation."""
     folders = {STAGE / "doc" / package.name: f"/usr/share/doc/{package.name}"}
     if package.part == "core":
         folders |= {path: f"/usr/share/man/{path.name}" for path in sorted((STAGE / "man").iterdir())}
@@ -172,7 +172,7 @@ def rpm_documents(package: Package) -> list[str]:
 
 
 def scripts(package: Package) -> dict[str, Path]:
-    """The package's maintainer scripts, each after what they all share."""
+    """The package's maintainer scripts; each begins with the shared code in lib.sh."""
     shared = (venvs.HERE / "scripts" / "lib.sh").read_text()
     found = {}
     for source in sorted((venvs.HERE / "scripts").glob(f"{package.part}-*.sh")):
@@ -184,7 +184,7 @@ def scripts(package: Package) -> dict[str, Path]:
 
 
 def stage_core() -> None:
-    """Our own files as they will lie, the modules compiled."""
+    """Stage our own files as they are installed, with compiled modules."""
     ignored = shutil.ignore_patterns("__pycache__", "share")
     shutil.copytree(SOURCE, STAGE / "lib" / "tsfm", ignore=ignored)
     version = STAGE / "lib" / "tsfm" / "__init__.py"
@@ -203,7 +203,7 @@ def stage_core() -> None:
 
 
 def stage_documents(package: Package) -> None:
-    """Copyright, changelog and bill of materials of every package, and its reasons for what lint complains of."""
+    """Stage a package's copyright, changelog and bill of materials, and its lintian overrides with their reasons."""
     folder = STAGE / "doc" / package.name
     folder.mkdir(parents=True)
     (folder / "copyright").write_text(copyright_file(package))
@@ -225,7 +225,7 @@ def stage_documents(package: Package) -> None:
 
 
 def changelog(folder: Path, name: str, version: str) -> None:
-    """A package's changelog in Debian's form."""
+    """Write a package's changelog in Debian's format."""
     changes = f"{name} ({version}-1) bookworm; urgency=medium\n\n"
     changes += "  * See changelog.gz among the documents of taos-tsfm-core.\n\n"
     changes += f" -- {MAINTAINER}  {rfc_date()}\n"
@@ -233,7 +233,7 @@ def changelog(folder: Path, name: str, version: str) -> None:
 
 
 def copyright_file(package: Package) -> str:
-    """Ours, and every distribution in the package's environment with the licence that it states."""
+    """Our copyright, and each distribution in the package's environments with the licence in its metadata."""
     lines = [f"Format: {LICENCES}", "Upstream-Name: taos-tsfm", ""]
     lines += ["Files: *", "Copyright: 2026 The taos-tsfm authors", "License: Apache-2.0"]
     lines += [" On Debian systems the full text is in /usr/share/common-licenses/Apache-2.0.", ""]
@@ -258,7 +258,7 @@ def rfc_date() -> str:
 
 
 def date(folder: Path) -> None:
-    """Fix the dates and modes of everything below."""
+    """Set fixed dates and modes for all files and folders below ``folder``."""
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
         os.utime(path, (venvs.EPOCH, venvs.EPOCH))

@@ -1,4 +1,4 @@
-"""Write the documents' tables from their one source: `python packaging/docs.py` renews them in place."""
+"""Generate the tables of the documents from the code: `python packaging/docs.py` updates them in place."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from tsfm import card, settings  # noqa: E402  the path comes first
+from tsfm import card, settings  # noqa: E402  (the line above adds its path)
 from tsfm.tdgpt import database  # noqa: E402
 
 
 def families() -> str:
-    """One row a family."""
+    """One row per family."""
     rows = [
         "| family | key in SQL | port | checkpoints (parameters, file) | memory | can | licence |",
         "|---|---|---|---|---|---|---|",
@@ -30,7 +30,7 @@ def families() -> str:
     return "\n".join(rows)
 
 
-# What a licence of weights allows: (in English, in Chinese). A licence that is not here stops the build of the table.
+# Commercial use under each licence of weights: (English, Chinese). A licence that is missing here raises KeyError.
 COMMERCIAL = {
     "Apache-2.0": ("yes", "可以"),
     "MIT": ("yes", "可以"),
@@ -46,7 +46,7 @@ ABILITIES = (("forecasts", "预测"), ("fills gaps", "填补"), (", covariates",
 
 
 def choose(language: int = 0) -> str:
-    """One short row a family, to choose by: the card's facts and what was measured; 0 is English, 1 Chinese."""
+    """One short row per family, for choosing a model: facts of its card and measurements; 0 is English, 1 Chinese."""
     measured = json.loads((ROOT / "docs/measured.json").read_text(encoding="utf-8"))["families"]
     rows = [HEADS[language], "|---|---|---|---|---|---|---|---|"]
     for name in card.names(packaged_only=True):
@@ -63,7 +63,7 @@ def choose(language: int = 0) -> str:
 
 
 def measured() -> str:
-    """What was measured of each family, for docs/measurements.md."""
+    """The measurements of each family, for docs/measurements.md."""
     facts = json.loads((ROOT / "docs/measured.json").read_text(encoding="utf-8"))
     rows = [
         "| family | weights | deb, kB | weights, MiB | READY, s | resident, MiB | memory under load, MiB | series/s |"
@@ -83,7 +83,7 @@ def choose_in_chinese() -> str:
 
 
 def keys(table: dict[str, settings.Key] = settings.KEYS) -> str:
-    """One row a setting."""
+    """One row per setting."""
     rows = ["| key | default | meaning |", "|---|---|---|"]
     rows += [f"| `{name}` | {key.default or '-'} | {key.meaning} |" for name, key in table.items()]
     return "\n".join(rows)
@@ -95,7 +95,7 @@ def access() -> str:
 
 
 def manual(table: dict[str, settings.Key] = settings.KEYS) -> str:
-    """One paragraph a setting, for tsfm.ini(5)."""
+    """One paragraph per setting, for tsfm.ini(5)."""
     return "\n".join(
         f".TP\n.B {name}\n{_sentence(key.meaning)} Default: {key.default or 'empty'}." for name, key in table.items()
     )
@@ -106,7 +106,7 @@ def manual_access() -> str:
     return manual(database.KEYS)
 
 
-# (file, first mark, last mark, what stands between them)
+# (file, first mark, last mark, function that generates the text between them)
 PLACES = [
     ("README.md", "<!-- choose -->", "<!-- /choose -->", choose),
     ("README.zh-CN.md", "<!-- choose -->", "<!-- /choose -->", choose_in_chinese),
@@ -120,7 +120,7 @@ PLACES = [
 
 
 def renewed(name: str) -> str:
-    """The text of a document with its tables written anew between their marks."""
+    """The text of a document with its tables generated again between their marks."""
     text = (ROOT / name).read_text(encoding="utf-8")
     for file, first, last, table in PLACES:
         if file == name:

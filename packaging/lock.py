@@ -1,8 +1,8 @@
 """Compile packaging/locks/*.txt: pins with hashes, from runtime.in, cli.in, dev.in and every family's card.
 
-``runtime.txt`` is the base environment, ``<family>.txt`` what the family's venv adds to it, ``cli.txt`` what the
-command line's does, and ``dev.txt`` everything together. A lock that exists is kept where it still satisfies its
-input, so running this twice changes nothing; ``--upgrade`` takes the newest of everything.
+``runtime.txt`` is the base environment. ``<family>.txt`` is what the family's venv adds to it, ``cli.txt`` is what the
+command line's venv adds to it, and ``dev.txt`` is everything together. Existing pins are kept if they still satisfy
+the input, so a second run changes nothing; ``--upgrade`` pins the newest versions instead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 LOCKS = HERE / "locks"
 sys.path.insert(0, str(HERE.parent / "src"))
 
-from tsfm import card  # noqa: E402  (found by the line above)
+from tsfm import card  # noqa: E402  (the line above adds its path)
 
 
 def main(arguments: list[str]) -> int:
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     for one in cards:
         _compile(one.name, one.requirements, [*shared, *one.overrides, *_drops(one.dropped)], [*upgrade, *beyond])
     wanted = [*runtime, *command_line, *_lines("dev.in"), *(line for one in cards for line in one.requirements)]
-    # One family may drop what another, or a development tool, asks for by name.
+    # One family may drop a package that another family or a development tool requires by name.
     asked = {_name(line) for line in wanted}
     dropped = {name for one in cards for name in one.dropped if _name(name) not in asked}
     overrides = [
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
 
 
 def pinned(lock: str) -> dict[str, str]:
-    """Names and versions that a lock holds."""
+    """Names and versions in a lock."""
     found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", (LOCKS / f"{lock}.txt").read_text(), re.MULTILINE)
     return dict(found)
 
@@ -61,7 +61,7 @@ def _compile(lock: str, wanted: Iterable[str], overrides: Iterable[str], options
         requirements.write_text("\n".join(sorted(set(wanted))) + "\n")
         laid_over.write_text("\n".join(sorted(set(overrides))) + "\n")
         output = Path(folder, "lock.txt")
-        output.write_text(before)  # what is pinned there is preferred
+        output.write_text(before)  # uv prefers the versions pinned here
         arguments = ["pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"]
         arguments += ["--overrides", str(laid_over), "--output-file", str(output), *options, str(requirements)]
         subprocess.run(["sh", str(HERE / "uv.sh"), *arguments], check=True)
@@ -76,7 +76,7 @@ def _lines(file: str) -> list[str]:
 
 
 def _drops(names: Iterable[str]) -> list[str]:
-    """Overrides that take a package out: a marker that never holds."""
+    """Overrides that remove packages, by a marker that is never true."""
     return [f"{name} ; python_version < '0'" for name in names]
 
 

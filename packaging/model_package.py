@@ -1,9 +1,9 @@
 """Build a deb and an rpm of weights: ``model_package.py FAMILY FROM [CHECKPOINT]``, for sites without a network.
 
-FROM is what ``tsfm import`` takes: what ``tsfm pull FAMILY --to FROM`` made, or a folder of bare files. It is
-checked like there. The same weights give the same bytes.
+FROM is any source that ``tsfm import`` accepts: the output of ``tsfm pull FAMILY --to FROM``, or a folder of bare
+files. The checks are those of ``tsfm import``. The same weights give the same bytes.
 
-Environment: OUT is where packages go (default dist), VERSION overrides 1.0+REVISION.
+Environment: OUT is the folder for the packages (default dist), VERSION overrides 1.0+REVISION.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def main(words: Sequence[str]) -> int:
 
 
 def package(card: Card, checkpoint: Checkpoint, folder: Path, stage: Path) -> None:
-    """Make both packages of one checkpoint that has been checked."""
+    """Build the deb and the rpm of one checked checkpoint."""
     listed = manifest.read(folder)
-    assert listed is not None  # noqa: S101  taking it in has written it
+    assert listed is not None  # noqa: S101  (take_in wrote it)
     title = checkpoint.folder if checkpoint.pullable else card.name
     name = f"taos-tsfm-weights-{title.lower().replace('_', '-')}"
     version = os.environ.get("VERSION") or f"1.0+{listed.revision[:8] or listed.files[-1].sha256[:8]}"
@@ -72,7 +72,7 @@ def package(card: Card, checkpoint: Checkpoint, folder: Path, stage: Path) -> No
 
 
 def document(folder: Path, name: str, version: str, card: Card, listed: Manifest) -> None:
-    """The copyright file: whose weights these are, and what was packed."""
+    """Write the copyright file, with the origin of the weights and the packed files, and the changelog."""
     folder.mkdir()
     lines = [f"Weights of {listed.checkpoint}, commit {listed.revision or 'unknown'}.", ""]
     lines += [f"License: {card.licence}", f"Paper: {card.paper}", ""]

@@ -1,6 +1,6 @@
-"""A package's bill of materials, CycloneDX 1.6: the Python distributions in its environments, the scripts of its site.
+"""A package's bill of materials, CycloneDX 1.6: Python distributions of its environments, scripts of its site.
 
-Deterministic, as the packages are: no serial number and no time of making.
+The output is reproducible, like the packages: it has no serial number and no timestamp.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ def bill(name: str, version: str, *trees: Path, licences: str = "") -> str:
     """The bill of the package ``name``, as JSON.
 
     Args:
-        trees: the environments that it brings.
-        licences: the text of docs/assets/LICENSES.txt where it brings the site; that names the scripts.
+        trees: the environments in the package.
+        licences: the text of docs/assets/LICENSES.txt, which names the scripts, if the package contains the site.
     """
     libraries = [lib for tree in trees for lib in tree.glob("lib/python3*/site-packages")]
     found = [entry for lib in libraries for entry in _distributions(lib)]
@@ -51,7 +51,7 @@ def _distributions(folder: Path) -> list[Distribution]:
 
 
 def _component(entry: Distribution) -> dict[str, object]:
-    # A package's name in a purl is PyPI's normal form: lower case, one hyphen.
+    # A purl uses PyPI's normalised name: lower case, and one hyphen for each run of - _ and dots.
     name = re.sub(r"[-_.]+", "-", entry.metadata["Name"]).lower()
     version = entry.version.partition("+")[0]
     component: dict[str, object] = {

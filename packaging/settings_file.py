@@ -1,4 +1,4 @@
-"""Write etc/tsfm.ini from the settings' table: every key, what it means, its default, all commented out."""
+"""Write etc/tsfm.ini from the table of settings: every key with its meaning and default, all commented out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "etc" / "tsfm.ini"
 sys.path.insert(0, str(ROOT / "src"))
 
-from tsfm import card, settings  # noqa: E402  (found by the line above)
+from tsfm import card, settings  # noqa: E402  (the line above adds its path)
 from tsfm.tdgpt import database  # noqa: E402
 
 HEAD = """\
@@ -23,7 +23,7 @@ HEAD = """\
 
 
 def text() -> str:
-    """The file as it must be."""
+    """The expected text of the file."""
     example = card.read("fracast")
     parts = [HEAD, *_keys(settings.KEYS)]
     parts.append(f"# A section for one family:\n#[{example.name}]\n#port = {example.port}\n")
@@ -32,7 +32,7 @@ def text() -> str:
 
 
 def _keys(table: dict[str, settings.Key]) -> list[str]:
-    """A paragraph for each key."""
+    """One paragraph per key."""
     paragraphs = []
     for name, key in table.items():
         meaning = textwrap.fill(key.meaning, 100, initial_indent="# ", subsequent_indent="# ")

@@ -1,7 +1,7 @@
-"""Record which state of an English page a Chinese page was written from.
+"""Record the version of the English page from which a Chinese page was written.
 
-A Chinese page has ``<!-- source: ../weights.md sha256: HASH -->`` below its heading (above it, the site would not take
-the heading as the page's title). When the English page changes, the hash no longer fits and
+A Chinese page has ``<!-- source: ../weights.md sha256: HASH -->`` below its heading. If it were above the heading, the
+site would not use the heading as the page's title. When the English page changes, the hash no longer matches and
 tests/test_translations.py fails. Update the Chinese page, then run
 
     python packaging/translations.py                      # every Chinese page
@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = re.compile(r"^<!-- source: (?P<source>\S+) sha256: (?P<hash>[0-9a-f]{64}|new) -->\n", re.MULTILINE)
-# A table that packaging/docs.py writes changes with the code; a test compares its Chinese counterpart with the code.
+# The tables that packaging/docs.py generates change with the code; a test compares the Chinese tables with the code.
 GENERATED = re.compile(r"<!-- (?P<name>\w+) -->\n.*?<!-- /(?P=name) -->\n", re.DOTALL)
 
 
@@ -28,23 +28,23 @@ def pages() -> list[Path]:
 
 
 def source(page: Path) -> Path:
-    """The English page that a Chinese page was written from."""
+    """The English page from which a Chinese page was written."""
     return (page.parent / _head(page)["source"]).resolve()
 
 
 def recorded(page: Path) -> str:
-    """The hash that a Chinese page states; "new" before the first run."""
+    """The hash recorded in a Chinese page; "new" before the first run."""
     return _head(page)["hash"]
 
 
 def digest(page: Path) -> str:
-    """SHA-256 of an English page's words: line breaks and generated tables do not count."""
+    """SHA-256 of an English page's words, without line breaks and generated tables."""
     words = GENERATED.sub("", page.read_text(encoding="utf-8")).split()
     return hashlib.sha256(" ".join(words).encode()).hexdigest()
 
 
 def renew(page: Path) -> bool:
-    """Record the present hash of the source; False if it was recorded already."""
+    """Record the current hash of the source; False if it is already recorded."""
     if recorded(page) == (found := digest(source(page))):
         return False
     head = f"<!-- source: {_head(page)['source']} sha256: {found} -->\n"

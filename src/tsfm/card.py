@@ -1,6 +1,6 @@
-"""What is known of a model family without loading it: read from its source file, never imported.
+"""The facts of a model family, read from its source file without importing or loading it.
 
-Command line, registration, packaging and documents all read the ``CARD`` literal at the top of
+The command line, registration, packaging and documentation all read the ``CARD`` literal at the top of
 ``families/<family>.py``, so none of them needs torch.
 """
 
@@ -21,17 +21,17 @@ class Checkpoint:
     """One set of weights that the family can load.
 
     Attributes:
-        name: as on the hub, "amazon/chronos-bolt-tiny".
+        name: name on the hub, for example "amazon/chronos-bolt-tiny".
         parameters: number of parameters.
-        bytes: size of its files together.
-        files: what must lie in the folder, the weights last.
-        capabilities: names of the fields of ``Capabilities`` that hold for it.
-        pullable: False for weights that come by other ways than the hub.
-        revision: the hub's commit that is downloaded; empty: none is known, and the newest is.
-        sha256: of the files at that commit, by name, as far as they are known.
-        marks: what config.json says of every model of this kind; "*": the key is there.
-        shape: what it says of this one's size, beyond that.
-        own: it was given a name of its own when it was imported; no card lists it.
+        bytes: total size of its files.
+        files: required files in the folder, the weights last.
+        capabilities: names of the fields of ``Capabilities`` that are true for it.
+        pullable: False for weights that are not downloaded from the hub.
+        revision: the hub's commit to download; empty: no commit is known, and the newest is downloaded.
+        sha256: hash of each file at that commit, by file name, as far as it is known.
+        marks: values in config.json that all models of this kind have; "*": the key exists.
+        shape: further values in config.json that identify this model's size.
+        own: the user gave it a name at import; no card lists it.
     """
 
     name: str
@@ -48,23 +48,23 @@ class Checkpoint:
 
     @property
     def folder(self) -> str:
-        """The folder it lies in below the family's: the name without its owner."""
+        """Its folder inside the family's folder: the name without the owner."""
         return self.name.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
 class Card:
-    """The facts of one family; the fields are those of the ``CARD`` literal, plus its name.
+    """The facts of one family. The fields are those of the ``CARD`` literal, and its name.
 
     Attributes:
-        keys: TDgpt's names for it in SQL; the first one is registered.
+        keys: TDgpt's names for the family in SQL; the first one is registered.
         task: the name of a task in ``engine/tasks.py``.
-        paths: HTTP paths that take the task's POST; the first one is registered.
-        checkpoints: in index order; the first is the default. Empty: weights come with the package.
-        requirements: pins of its environment, beyond the runtime's.
-        overrides: uv overrides, for pins that upstream states too narrowly.
+        paths: HTTP paths that accept the task's POST; the first one is registered.
+        checkpoints: in index order; the first is the default. Empty: the package contains the weights.
+        requirements: pins of its environment, in addition to the runtime's.
+        overrides: uv overrides for upstream pins that are too narrow.
         dropped: upstream's dependencies that serving does not need.
-        packaged: False for families that serve tests only.
+        packaged: False for families that are for tests only.
     """
 
     name: str
@@ -84,14 +84,14 @@ class Card:
 
 
 def names(packaged_only: bool = False) -> list[str]:
-    """The families on disk, without importing any of them."""
+    """Names of the families on disk, without importing any of them."""
     found = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
     return [name for name in found if read(name).packaged] if packaged_only else found
 
 
 @cache
 def read(name: str) -> Card:
-    """The card of a family whose file exists."""
+    """The card of a family. Its file must exist."""
     tree = ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["CARD"]:
@@ -103,7 +103,7 @@ def _card(name: str, facts: dict[str, object]) -> Card:
     rows = facts.pop("checkpoints", [])
     if not isinstance(rows, list):
         raise ValueError(f"families/{name}.py: CARD's checkpoints must be a list")
-    # A misspelt or missing field is a TypeError here, which the guard tests show with its name.
+    # A misspelt or missing field raises TypeError here; the guard tests report its name.
     return Card(name=name, checkpoints=tuple(Checkpoint(**_frozen(row)) for row in rows), **_frozen(facts))
 
 

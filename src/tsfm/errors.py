@@ -1,28 +1,28 @@
 """
-Our exception hierarchy, with the HTTP status or the exit code each one becomes:
+The exception hierarchy of tsfm, with the HTTP status or the exit code of each class:
 
 * TsfmError              exit 1
   + UsageError           exit 2    the command line is wrong
   + ConfigError          exit 78   settings or files are wrong: restarting cannot help
-    + TryLater           exit 75   files are missing that time or another process brings
-  + RequestError                   what a client is told
-    + BadRequest         400       the client can mend it
+    + TryLater           exit 75   files are missing; a later start may find them
+  + RequestError                   answered to the client
+    + BadRequest         400       the client can correct it
     + Unauthorized       401       the token is missing or wrong
-    + Forbidden          403       from a network that is not allowed
-    + TooLarge           413       more than a limit allows
+    + Forbidden          403       the client's network is not allowed
+    + TooLarge           413       the request exceeds a limit
     + Encoded            415       the body is compressed
-    + QueueFull          429       come again, Retry-After says when
-    + NotReady           503       loading or stopping
+    + QueueFull          429       retry after the seconds in Retry-After
+    + NotReady           503       the service is loading or stopping
     + DeadlinePassed     504       no answer within the deadline
-    + ModelFailed        500       the model broke on a valid request
-    + OutOfMemory        507       a single series needs more memory than there is
+    + ModelFailed        500       the model failed on a valid request
+    + OutOfMemory        507       a single series needs more memory than is free
 """
 
 from __future__ import annotations
 
 
 class TsfmError(Exception):
-    """Base class: anything we raise on purpose. The text is one sentence for a person."""
+    """Base class of all errors that tsfm raises deliberately. The text is one sentence for the user."""
 
     exit_code = 1
 
@@ -32,11 +32,11 @@ class UsageError(TsfmError):
 
 
 class ConfigError(TsfmError):
-    exit_code = 78  # EX_CONFIG; the unit does not restart on it
+    exit_code = 78  # EX_CONFIG; systemd does not restart the unit after it
 
 
 class TryLater(ConfigError):
-    exit_code = 75  # EX_TEMPFAIL; the unit is started again, slowly
+    exit_code = 75  # EX_TEMPFAIL; systemd restarts the unit, slowly
 
 
 class RequestError(TsfmError):

@@ -1,4 +1,4 @@
-"""What goes into a model family and what comes out: plain arrays, no HTTP, no torch."""
+"""Inputs and outputs of the model families, and the interfaces of models: plain arrays, no HTTP, no torch."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Series:
     Attributes:
         target: shape (n,); NaN marks a gap.
         past_covariates: shape (p, n); known for the context only.
-        future_covariates: shape (f, n + horizon); known for context and horizon.
-        filled: shape (n,), True where ``target`` holds an interpolated value and no observed one; None: nowhere.
+        future_covariates: shape (f, n + horizon); known for the context and the horizon.
+        filled: shape (n,), True where the value in ``target`` is interpolated and not observed; None: nowhere.
     """
 
     target: FloatArray
@@ -38,12 +38,12 @@ class Series:
 
     @property
     def schema(self) -> tuple[int, int]:
-        """Numbers of past and future covariates: only series of one schema share a batch."""
+        """Number of past and of future covariates. All series of a batch have the same schema."""
         return len(self.past_covariates), len(self.future_covariates)
 
     @property
     def points(self) -> int:
-        """Points of the context in all its rows: target and covariates."""
+        """Number of context points in all rows together: target and covariates."""
         return len(self) * (1 + sum(self.schema))
 
     def newest(self, points: int) -> Series:
@@ -51,7 +51,7 @@ class Series:
         return self.between(max(0, len(self) - points), len(self))
 
     def between(self, start: int, stop: int) -> Series:
-        """The points from ``start`` up to ``stop``; known future values go on as far as they did."""
+        """The points from ``start`` up to ``stop``; future covariates keep their end."""
         if (start, stop) == (0, len(self)):
             return self
         filled = None if self.filled is None else self.filled[start:stop]
@@ -59,48 +59,48 @@ class Series:
         return Series(self.target[start:stop], past, future, filled)
 
     def observed_span(self) -> tuple[int, int]:
-        """Where the observed points of the target begin and stop: both at its end where there is none."""
+        """Start and stop of the observed points of the target; both are ``len(self)`` if no point is observed."""
         observed = np.flatnonzero(~np.isnan(self.target))
         return (int(observed[0]), int(observed[-1]) + 1) if observed.size else (len(self), len(self))
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """An answer in the unit of the series that was given.
+    """A forecast, in the unit of the input series.
 
     Attributes:
         median: shape (horizon,).
-        quantiles: shape (len(levels), horizon), one row for each asked level.
+        quantiles: shape (len(levels), horizon), one row for each requested level.
     """
 
     median: FloatArray
     quantiles: FloatArray
 
     def last(self, horizon: int) -> Forecast:
-        """Only the farthest ``horizon`` steps."""
+        """The last ``horizon`` steps only."""
         return Forecast(self.median[-horizon:], self.quantiles[:, -horizon:])
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a loaded checkpoint can do; what it cannot is refused in words at the edge."""
+    """What a loaded checkpoint supports. Requests for anything else are rejected with a message at the HTTP layer."""
 
     past_covariates: bool = False
     future_covariates: bool = False
     multivariate: bool = False
     imputation: bool = False
-    native_quantiles: bool = False  # intervals from the model's own head, not from residuals
-    missing_values: bool = False  # takes NaN in the target itself; for the others gaps are filled by interpolation
-    covariate_gaps: bool = False  # is told which points of a covariate are missing; for the others they are filled
+    native_quantiles: bool = False  # intervals come from the model's own quantile head, not from residuals
+    missing_values: bool = False  # accepts NaN in the target; for other models, gaps are interpolated
+    covariate_gaps: bool = False  # uses a mask of missing covariate points; for other models, they are filled
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """How a model is to run.
+    """Device, number format and threads of a model.
 
     Attributes:
         device: torch's name, "cpu", "cuda" or "cuda:1".
-        dtype: "auto" (the fastest this CPU has whose drift is measured), "float32" or "bfloat16".
+        dtype: "auto" (the fastest format on this CPU whose drift was measured), "float32" or "bfloat16".
         threads: CPU threads for the model's arithmetic, at least 1.
     """
 
@@ -110,29 +110,29 @@ class Runtime:
 
 
 class Model(Protocol):
-    """One loaded model; called from several threads at once, so it keeps nothing from call to call.
+    """One loaded model. Several threads call it at once, so it keeps no state between calls.
 
-    Targets arrive centred and scaled to unit spread (``numerics.scaling``), in float32, never constant, and no longer
-    than the model can look at. They begin with an observed point. For families without ``missing_values`` they also
-    end with one and hold no NaN: inner gaps are interpolated, a gap at the end is a part of the horizon.
+    Targets are centred and scaled to unit spread (``numerics.scaling``), in float32, never constant, and not longer
+    than the model's context. They begin with an observed point. For families without ``missing_values`` they also
+    end with an observed point and contain no NaN: inner gaps are interpolated, a gap at the end is part of the horizon.
     """
 
-    max_context: int  # most points looked at
-    min_context: int  # observed points needed; fewer are refused at the edge
-    batch_points: int  # largest worthwhile batch: longest context times number of series
+    max_context: int  # maximum number of context points
+    min_context: int  # minimum number of observed points; a request with fewer is rejected at the HTTP layer
+    batch_points: int  # largest batch that still gains speed: longest context times number of series
     capabilities: Capabilities
-    path: str  # which arithmetic runs, for /v1/models: "float32", "bfloat16 with AVX512-BF16", ...
+    path: str  # arithmetic in use, shown in /v1/models: "float32", "bfloat16 with AVX512-BF16", ...
 
 
 class Family(Model, Protocol):
-    """A model whose task is "forecast": arrays in, quantiles out."""
+    """A model whose task is "forecast": it takes arrays and returns quantiles."""
 
-    min_room: int  # points of context that must fit beside horizon and covariates; fewer are refused at the edge
+    min_room: int  # minimum context beside horizon and covariates; less is rejected at the HTTP layer
 
     def context_for(self, horizon: int, schema: tuple[int, int]) -> int:
-        """Points looked at when that much is asked; older ones are cut off before the call.
+        """Maximum number of context points for this horizon and schema; older points are cut before the call.
 
-        Less than ``min_room``, or below 0: so many steps, or so many past and future covariates, are too much.
+        A result below ``min_room``, or below 0, means that the horizon or the number of covariates is too large.
         """
         ...
 
@@ -142,8 +142,8 @@ class Family(Model, Protocol):
 
 
 class Imputer(Model, Protocol):
-    """A model whose task is "imputation"; its targets are never cut."""
+    """A model whose task is "imputation". Its targets are never cut."""
 
     def impute(self, batch: Sequence[Series]) -> list[FloatArray]:
-        """For each series a full one, shape (n,): the model's values where the target is NaN."""
+        """For each series the filled target, shape (n,), with the model's values where the target is NaN."""
         ...

@@ -1,4 +1,4 @@
-"""Settings: one table of keys, read from tsfm.ini; command line beats file beats default."""
+"""Settings: one table of keys. The command line overrides tsfm.ini, and tsfm.ini overrides the defaults."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tsfm.errors import ConfigError
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 DEFAULT_FILE = Path("/etc/taos/tsfm.ini")
 DATABASE = "tdengine"
-"""The section that says where the database is; ``tsfm.tdgpt.database`` knows its keys."""
+"""The section with the address of the database; ``tsfm.tdgpt.database`` defines its keys."""
 MODEL_ROOT = Path("/var/lib/taos/taosanode/model")
 MIRROR = "https://hf-mirror.com"
 
 
 @dataclass(frozen=True)
 class Key:
-    """One setting: how its text is read, what it is when nothing is said, and what it means."""
+    """One setting: the function that parses its text, its default text and its meaning."""
 
     read: Callable[[str], object]
     default: str
@@ -33,10 +33,10 @@ class Key:
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """A reader of whole numbers from ``low`` to ``high``."""
+    """A parser for whole numbers from ``low`` to ``high``."""
 
     def read(text: str) -> int:
-        # int() would also take signs, spaces, 1_000 and the digits of other scripts.
+        # int() also accepts signs, spaces, 1_000 and the digits of other scripts.
         if not re.fullmatch("[0-9]{1,9}", text) or not low <= int(text) <= high:
             raise ValueError(f"expected a whole number from {low} to {high}, got {text!r}")
         return int(text)
@@ -45,7 +45,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """A reader of one word out of ``choices``."""
+    """A parser for one of the words in ``choices``."""
 
     def read(text: str) -> str:
         if text not in choices:
@@ -56,7 +56,7 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def switch(text: str) -> bool:
-    """yes/no, true/false, on/off, 1/0, in any case: the text False is false."""
+    """A switch: yes/no, true/false, on/off or 1/0, upper or lower case; the text False is false."""
     states = configparser.ConfigParser.BOOLEAN_STATES
     if text.lower() not in states:
         raise ValueError(f"expected yes or no, got {text!r}")
@@ -64,7 +64,7 @@ def switch(text: str) -> bool:
 
 
 def hub_address(text: str) -> str:
-    """no (empty), yes (the public mirror) or an address, without a slash at its end."""
+    """The hub's address, without a slash at its end: no is empty, yes is the public mirror, or any address."""
     if text.lower().startswith(("https://", "http://")):
         try:
             host = urlsplit(text).hostname
@@ -80,7 +80,7 @@ def hub_address(text: str) -> str:
 
 
 def address(value: str) -> str:
-    """An IP address: a name could stand for several, and then for whatever DNS says."""
+    """An IP address. A host name is rejected, because it may resolve to several addresses and DNS may change them."""
     try:
         return str(ipaddress.ip_address(value))
     except ValueError:
@@ -88,7 +88,7 @@ def address(value: str) -> str:
 
 
 def host_name(value: str) -> str:
-    """A host by its name or IP address."""
+    """A host name or an IP address."""
     name = re.fullmatch("[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?", value)
     if not name and not re.fullmatch("[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", value):
         raise ValueError(f"expected a host name or an IP address, got {value!r}")
@@ -104,7 +104,7 @@ def _network(word: str) -> IPNetwork:
     try:
         return ipaddress.ip_network(word)
     except ValueError as error:
-        # 10.0.0.1/8 may be meant as the one address or as the network.
+        # 10.0.0.1/8 may mean the one address or the network.
         try:
             meant = f"; write {ipaddress.ip_network(word, strict=False)} or {word.partition('/')[0]}"
         except ValueError:
@@ -113,21 +113,21 @@ def _network(word: str) -> IPNetwork:
 
 
 def device(value: str) -> str:
-    """A processor by torch's name. Whether it exists is known where torch is: ``tsfm.system.devices``."""
+    """A device in torch's notation. ``tsfm.system.devices`` checks whether it exists, because that needs torch."""
     if not re.fullmatch("cpu|cuda(:(0|[1-9][0-9]?))?", value):
         raise ValueError(f"expected cpu, cuda or cuda:N in small letters, got {value!r}")
     return value
 
 
 def text(value: str) -> str:
-    """Any text in one line."""
+    """Any text on one line."""
     if "\n" in value or _has_comment(value):
         raise ValueError(f"expected one word or path, got {value!r}")
     return value
 
 
 def absolute(value: str) -> str:
-    """An absolute path: a relative one would mean another file wherever a command is started."""
+    """An absolute path. A relative path would name a different file in each working directory."""
     if not text(value).startswith("/"):
         raise ValueError(f"expected a path that begins with /, got {value!r}")
     return value
@@ -195,27 +195,27 @@ KEYS: dict[str, Key] = {
 class Settings(SimpleNamespace):
     """The values of one family's settings, one attribute for each key of ``KEYS``.
 
-    ``sources`` says of each key where its value stands: an option, or the file with section and key.
+    ``sources`` holds the source of each value: an option, or the file with section and key.
     """
 
 
 def path() -> Path:
-    """The file with the settings; it need not exist."""
+    """The path of the settings file. The file need not exist."""
     return Path(os.environ.get("TSFM_INI", DEFAULT_FILE))
 
 
 def read(family: str, given: Mapping[str, str | None], file: Path | None = None) -> Settings:
     """The family's settings.
 
-    The form of the whole file is judged, so that a slip in a name never goes unseen; of the values, only those
-    that hold for this family.
+    Sections and keys of the whole file are checked, so that a misspelt name is always found. Values are checked only
+    if they apply to this family.
 
     Args:
-        given: texts from the command line by key; None means not given.
+        given: texts from the command line by key; None: the option is absent.
         file: the ini file; None: $TSFM_INI, else /etc/taos/tsfm.ini, which need not exist.
 
     Raises:
-        ConfigError: the sentence names the file or option, section and key.
+        ConfigError: the message names the file or option, section and key.
     """
     file = file or path()
     sections = sections_of(file)
@@ -227,22 +227,22 @@ def read(family: str, given: Mapping[str, str | None], file: Path | None = None)
             if name in there.keys:
                 texts[name], sources[name] = there.keys[name].value, f"{file}: [{section}] {name}"
         if (option := given.get(name)) is not None:
-            # Where a person types it, a path counts from where that person is.
+            # A relative path on the command line is relative to the working directory.
             texts[name] = os.path.abspath(option) if option and key.read is absolute else option
             sources[name] = f"--{name.replace('_', '-')}"
     return Settings(**values(KEYS, texts, sources), sources=sources)
 
 
 def authority(host: str, port: int) -> str:
-    """Host and port as they stand in a URL, where an IPv6 address needs brackets."""
+    """Host and port in URL form; an IPv6 address is put in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def values(table: Mapping[str, Key], texts: Mapping[str, str], sources: Mapping[str, str]) -> dict[str, object]:
-    """Each key's text read; None where it is empty and may be.
+    """The parsed value of each key; None if the text is empty and the key has no default.
 
     Raises:
-        ConfigError: a text is not what its key expects; the sentence begins with the key's source.
+        ConfigError: a text is not valid for its key; the message begins with the key's source.
     """
     found: dict[str, object] = {}
     for name, key in table.items():
@@ -255,10 +255,10 @@ def values(table: Mapping[str, Key], texts: Mapping[str, str], sources: Mapping[
 
 
 def sections_of(file: Path) -> inifile.Sections:
-    """The file's sections, each of which is known and holds known keys.
+    """The file's sections. Every section and key is a known one.
 
     Raises:
-        ConfigError: a section or key is unknown; the sentence has its line and the nearest known name.
+        ConfigError: a section or key is unknown; the message has its line and the nearest known name.
     """
     sections = inifile.read(file)
     known = [inifile.DEFAULT, *card.names(), DATABASE]
@@ -275,10 +275,10 @@ def sections_of(file: Path) -> inifile.Sections:
 
 
 def check_keys(file: Path, name: str, section: inifile.Section, table: Mapping[str, Key]) -> None:
-    """Refuse a key that the section does not have.
+    """Reject a key that is not in ``table``.
 
     Raises:
-        ConfigError: the sentence has its line and the nearest known name.
+        ConfigError: the message has its line and the nearest known name.
     """
     for key, entry in section.keys.items():
         if key not in table:

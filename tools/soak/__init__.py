@@ -1,1 +1,1 @@
-"""`make soak MINUTES=10`: valid and hostile traffic for minutes, with faults; every answer is checked."""
+"""`make soak MINUTES=10`: valid and hostile traffic for some minutes, with injected faults; checks every answer."""

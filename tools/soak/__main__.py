@@ -1,4 +1,4 @@
-"""Run the traffic and the faults for some minutes, print what came of it; exit 1 when an answer was lost or wrong."""
+"""Run the traffic and the faults for some minutes and print the results; exit 1 if an answer was lost or wrong."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def answer(service: Service, question: bytes) -> np.ndarray:
 
 
 def soak(service: Service, traffic: Traffic, seconds: float) -> float:
-    """All clients at once, and one fault after the other; gives the seconds it took."""
+    """Run all clients at once and the faults one after the other; return the duration in seconds."""
     began = time.monotonic()
     jobs = [traffic.properly] * ASKERS + [traffic.hostile] * ATTACKERS + [traffic.watch]
     jobs += [repeated(traffic, traffic.burst, 5), repeated(traffic, traffic.hang, 4)]
@@ -67,7 +67,7 @@ def soak(service: Service, traffic: Traffic, seconds: float) -> float:
     traffic.over.set()
     for thread in threads:
         thread.join()
-    answer(service, traffic.asked[0])  # after the storm it is as before
+    answer(service, traffic.asked[0])  # after the faults the service still answers
     return time.monotonic() - began
 
 

@@ -1,4 +1,4 @@
-"""The service under test and its supervisor, which does what systemd would: start it again."""
+"""The service under test, and its supervisor, which restarts it as systemd would."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pathlib import Path
 from tsfm.system.loopback import Broken, Unreachable, exchange
 
 ROOT = Path(__file__).resolve().parents[2]
-# Small bounds, so that they are met.
+# Small limits, so that the traffic reaches them.
 SETTINGS = "[fracast]\nqueue = 16\nqueue_mib = 16\ndeadline_s = 30\n"
 
 
 class Service:
-    """`tsfm serve fracast` on a free port; ended processes come back until ``stop``."""
+    """`tsfm serve fracast` on a free port. A process that ends is started again until ``stop``."""
 
     def __init__(self, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -30,14 +30,14 @@ class Service:
         self._environment = os.environ | {"TSFM_INI": str(folder / "tsfm.ini"), "PYTHONPATH": str(ROOT / "src")}
         self.restarts = self.crashes = 0
         self.growth_mib: list[float] = []
-        self.disturbed: list[float] = []  # moments at which a fault was injected
+        self.disturbed: list[float] = []  # times at which a fault began or ended
         self._expected = self._ending = False
         self._start()
         self._keeper = threading.Thread(target=self._keep)
         self._keeper.start()
 
     def kill(self, number: signal.Signals) -> None:
-        """End the process as said, and wait until its successor answers."""
+        """Send the signal ``number`` to the process and wait until the new process answers."""
         self._expected = True
         self._note_growth()
         before = self.restarts
@@ -49,7 +49,7 @@ class Service:
         self.disturbed.append(time.monotonic())
 
     def freeze(self, seconds: float) -> None:
-        """Stop the process for a while; it is not ended."""
+        """Suspend the process for ``seconds`` without ending it."""
         self._process.send_signal(signal.SIGSTOP)
         time.sleep(seconds)
         self._process.send_signal(signal.SIGCONT)
@@ -65,7 +65,7 @@ class Service:
         raise SystemExit(f"the service is not ready after {limit_s} s:\n{self.log.read_text()[-2000:]}")
 
     def disturbed_since(self, moment: float) -> bool:
-        """A process was ended, or was on its way back, while a request from ``moment`` on was under way."""
+        """Whether a process was ended or restarting while a request that began at ``moment`` was in progress."""
         faults = list(self.disturbed)
         return len(faults) % 2 == 1 or any(fault >= moment for fault in faults)
 

@@ -1,4 +1,4 @@
-"""Those who ask: properly, and each knowing its answer; or as no client should."""
+"""The clients: valid ones, each with a known expected answer, and hostile ones."""
 
 # ruff: noqa: S311
 from __future__ import annotations
@@ -23,7 +23,7 @@ HEAD = "POST /ds_predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Len
 
 
 def questions(count: int) -> list[bytes]:
-    """Requests of which no two have answers that could be taken for one another."""
+    """Requests whose answers all differ, so that no answer can be mistaken for another one."""
     noise = np.random.default_rng(1)
     made = []
     for number in range(count):
@@ -39,7 +39,7 @@ def packet(body: bytes) -> bytes:
 
 
 def exchange(port: int, request: bytes) -> bytes:
-    """All that is answered to these bytes."""
+    """All bytes of the answer to ``request``."""
     got = b""
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as client:
         client.sendall(request)
@@ -49,7 +49,7 @@ def exchange(port: int, request: bytes) -> bytes:
 
 
 def parsed(got: bytes) -> tuple[int, dict[str, object]]:
-    """Status and fields; ValueError when the answer is not whole, or not JSON."""
+    """Status and fields; ValueError if the answer is incomplete or not JSON."""
     head, _, body = got.partition(b"\r\n\r\n")
     length = int(next(line[16:] for line in head.split(b"\r\n") if line.startswith(b"Content-Length: ")))
     if len(body) != length:
@@ -59,7 +59,7 @@ def parsed(got: bytes) -> tuple[int, dict[str, object]]:
 
 @dataclass
 class Tally:
-    """What came of it, counted by kind; the last four kinds must stay at 0."""
+    """Results of the run: answers counted by kind, and the four counters of failures, which must stay 0."""
 
     kinds: collections.Counter[str] = field(default_factory=collections.Counter)
     lost: int = 0
@@ -78,7 +78,7 @@ class Traffic:
     """All clients of one run.
 
     Args:
-        expected: each question's answer, from a pass without any load.
+        expected: the answer to each question, measured without load.
     """
 
     def __init__(self, service: Service, asked: list[bytes], expected: list[np.ndarray]) -> None:
@@ -87,13 +87,13 @@ class Traffic:
         self.over = threading.Event()
 
     def properly(self) -> None:
-        """Ask one question after the other until it is over."""
+        """Send one question after the other until the run ends."""
         while not self.over.is_set():
             if self.one() != "200":
                 self.over.wait(0.1)
 
     def one(self) -> str:
-        """One question; what came of it."""
+        """Send one question and return the kind of the result."""
         number, began = random.randrange(len(self.asked)), time.monotonic()
         try:
             kind = self._judged(number, exchange(self.service.port, self.asked[number]), began)
@@ -128,7 +128,7 @@ class Traffic:
         return "lost"
 
     def burst(self, size: int = 60) -> None:
-        """More at once than the queue holds."""
+        """Send more requests at once than the queue holds."""
         clients = [threading.Thread(target=self.one) for _ in range(size)]
         for client in clients:
             client.start()
@@ -136,7 +136,7 @@ class Traffic:
             client.join()
 
     def hang(self, size: int = 40) -> None:
-        """Requests that begin and never go on, held for a while."""
+        """Open connections with incomplete requests and hold them for up to 3 s."""
         with contextlib.ExitStack() as held:
             for _ in range(size):
                 with contextlib.suppress(OSError):
@@ -147,7 +147,7 @@ class Traffic:
         self.tally.kinds["half a request"] += size
 
     def hostile(self) -> None:
-        """Send what no client should until it is over; the answer must be in our form, if there is one."""
+        """Send malformed requests until the run ends; an answer, if any, must have our format."""
         while not self.over.is_set():
             attack = random.choice(ATTACKS)(random.choice(self.asked))
             try:
@@ -156,7 +156,7 @@ class Traffic:
                     client.shutdown(socket.SHUT_WR)
                     got = client.recv(1 << 16)
             except OSError:
-                got = b""  # it may refuse to read on
+                got = b""  # the service may close the connection before it has read everything
             self.tally.kinds["hostile"] += 1
             self._check_form(got)
             self.over.wait(0.02)
@@ -169,7 +169,7 @@ class Traffic:
             self.tally.bad("unfit", repr(got[:200]))
 
     def watch(self) -> None:
-        """GETs must be answered whatever goes on."""
+        """Send GETs, which must always be answered."""
         while not self.over.wait(0.25):
             began = time.monotonic()
             try:

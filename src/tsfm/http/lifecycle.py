@@ -1,4 +1,4 @@
-"""How one process loads its model and how it ends, the same under every server."""
+"""Load the model of a process and drain it at the end. All servers share these steps."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tsfm.settings import Settings
 from tsfm.system import devices, preload
 
 log = logging.getLogger(__name__)
-# Parts of the drain; with the server's own they are together below the unit's TimeoutStopSec=30, whatever hangs.
-DRAIN_S = 18  # for the requests that were accepted
-CLOSE_S = 3  # then for all inference threads together
+# Time limits of the drain, in seconds. With the server's own limit their sum is below the unit's TimeoutStopSec=30.
+DRAIN_S = 18  # for the accepted requests
+CLOSE_S = 3  # after that, for all inference threads together
 
 
 def load(engine: Engine, card: Card, settings: Settings, folder: Path | None) -> None:
-    """Load the model and answer one request with it; it takes seconds, so call it on a thread of its own.
+    """Load the model and answer one request with it. This takes seconds, so call it on its own thread.
 
     Args:
-        folder: the weights; None: they are in the family's package.
+        folder: the folder with the weights; None: the family's package contains them.
 
     Raises:
-        TsfmError: whatever kept the model from loading, in one sentence.
+        TsfmError: the model could not be loaded; one sentence gives the cause.
     """
     threads = settings.threads or len(os.sched_getaffinity(0))
     try:
@@ -45,7 +45,7 @@ def load(engine: Engine, card: Card, settings: Settings, folder: Path | None) ->
 
 
 def drain(engine: Engine) -> bool:
-    """Refuse new requests, answer the accepted ones, and end the inference threads; False: some were still running."""
+    """Reject new requests, answer the accepted ones and end the inference threads; False: some were still running."""
     engine.stop_accepting()
     empty = engine.wait_until_empty(DRAIN_S)
     engine.close(CLOSE_S)

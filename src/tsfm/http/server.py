@@ -1,4 +1,4 @@
-"""The process: bind, load, serve, tell systemd, drain on SIGTERM."""
+"""The service process: bind, load, serve, notify systemd, drain on SIGTERM."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from tsfm.system.systemd import keep_watchdog_fed, notify
 from tsfm.weights import checkpoints
 
 log = logging.getLogger(__name__)
-# The last part of the drain: for clients to read their answers.
+# Seconds of the last part of the drain, in which clients read their answers.
 FLUSH_S = 5
-# Weights, libraries and threads keep these open; the rest of what the process may open is for connections.
+# File descriptors reserved for weights, libraries and threads; the rest of the limit is for connections.
 FILES_OF_OUR_OWN = 100
 
 
 def serve(card: Card, settings: Settings) -> int:
-    """Serve one family until SIGTERM or SIGINT; gives the exit code.
+    """Serve one family until SIGTERM or SIGINT, and return the exit code.
 
     Raises:
-        ConfigError: the port is taken, or the weights are not what they must be.
+        ConfigError: the service cannot listen on the port, or the weights are missing or wrong.
     """
     folder = checkpoints.resolve(card, settings.model_folder, settings.checkpoint)
     return Process(card, settings, folder).run()
 
 
 class Process:
-    """One served family and the sockets, signals and threads around it."""
+    """One served family with its sockets, signals and threads."""
 
     def __init__(self, card: Card, settings: Settings, folder: Path | None) -> None:
         self._card = card
@@ -58,13 +58,13 @@ class Process:
         self._server = self._bind(access)
 
     def run(self) -> int:
-        """Serve; the socket answers from the first moment, the model when it is loaded."""
+        """Serve requests. The socket answers at once; the model answers when it is loaded."""
         threading.Thread(target=self._drain, name="drain", daemon=True).start()
         self._signalled.setblocking(False)
         signal.set_wakeup_fd(self._signalled.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
-            # The handler takes no lock: the line that it interrupts may hold it. Python writes the signal's number into
-            # the socket, and the drain begins on its own thread.
+            # The handler takes no lock, because the interrupted code may hold it. Python writes the signal's number to
+            # the socket, and the drain starts on its own thread.
             signal.signal(number, lambda number, frame: self._engine.stop_accepting())
         threading.Thread(target=self._load, name="load", daemon=True).start()
         self._server.run()
@@ -104,7 +104,7 @@ class Process:
         self._server.end()
 
     def _drain(self) -> None:
-        """On a thread that waits from the start: at the first signal, answer what was accepted, then end the loop."""
+        """Wait for the first signal, answer the accepted requests, then end the loop; runs on its own thread."""
         (number,) = self._signals.recv(1)
         self._stopping.set()
         log.info("%s: answering what was accepted, then stopping", signal.Signals(number).name)
@@ -117,7 +117,7 @@ class Process:
 
 
 def _connection_limit(queue: int) -> int:
-    """As many as there may be without running out of file descriptors: more wait until one leaves."""
+    """Maximum number of connections that the file descriptors allow; further clients wait until one closes."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(10, min(queue + 1000, most - FILES_OF_OUR_OWN))
 

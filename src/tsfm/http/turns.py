@@ -1,4 +1,4 @@
-"""The order in which an asyncio event loop runs requests: as ``transport.loop`` does, so that batches are as large."""
+"""Run requests on an asyncio event loop in the order of ``transport.loop``, so that batches are equally large."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import TypeVar
 from tsfm.engine.ingress import Ingress
 
 T = TypeVar("T")
-# POSTs may run for this long before the event loop looks for new input, above all for a GET.
+# Seconds that POSTs may run before the event loop checks for new input, in particular for a GET.
 TURN_S = 0.002
-# Turns of the event loop after which a request that had come has been queued: one each to read its bytes, to start
-# its task and to run that, and one to spare.
+# Iterations of the event loop until a request that has arrived is queued: one to read its bytes, one to start its
+# task, one to run the task, and one in reserve.
 SETTLED = 4
 
 
 class Turns:
-    """Runs POSTs one after the other on the event loop, and tells the engine's ingress of those that wait.
+    """Runs POSTs one after the other on the event loop, and reports waiting POSTs to the engine's ingress.
 
-    A POST is parsed, checked and submitted in one piece, without another thread; only the model computes elsewhere.
+    A POST is parsed, checked and submitted in one step on the event loop's thread. Only the model uses other threads.
     """
 
     def __init__(self, ingress: Ingress) -> None:
@@ -32,7 +32,7 @@ class Turns:
         self._turning = False
 
     async def run(self, act: Callable[[], T]) -> T:
-        """What ``act`` returns, or raises, when its turn has come."""
+        """Run ``act`` in its turn, and return its result or raise its exception."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
 
@@ -41,7 +41,7 @@ class Turns:
                 return
             try:
                 done.set_result(act())
-            except Exception as error:  # noqa: BLE001  it is raised where it is waited for
+            except Exception as error:  # noqa: BLE001  (``await done`` raises it)
                 done.set_exception(error)
 
         self._posts.append(post)

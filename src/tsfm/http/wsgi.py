@@ -1,4 +1,4 @@
-"""One request between ASGI and WSGI: the environment that the app reads, and the answer that it gives."""
+"""Convert one request from ASGI to WSGI: the environment for the app, and the app's answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Scope = Mapping[str, Any]
 Header = tuple[str, str]
-UNKNOWN = "0.0.0.0"  # noqa: S104  the address of a client on a Unix socket; no network of ``allow`` has it
+UNKNOWN = "0.0.0.0"  # noqa: S104  the address of a client on a Unix socket; no network of ``allow`` contains it
 
 
 @dataclass(eq=False)
@@ -26,9 +26,9 @@ class Incoming:
     """A request whose headers have been read.
 
     Attributes:
-        path: without the prefix that the server mounts the app at; percent-decoded bytes as latin-1, as WSGI has it.
-        headers: by the names that WSGI has without ``HTTP_``; a repeated one is joined by commas.
-        body: what has been received of the body, ``received`` bytes.
+        path: without the prefix at which the server mounts the app; percent-decoded bytes as latin-1, as in WSGI.
+        headers: by their WSGI names without ``HTTP_``; repeated headers are joined by commas.
+        body: the part of the body received so far, ``received`` bytes.
         left: the client has closed the connection.
     """
 
@@ -44,7 +44,7 @@ class Incoming:
         """The request of an ASGI scope of type "http".
 
         Raises:
-            BadRequest: its target is no URL.
+            BadRequest: the request target is not a valid URL.
         """
         return cls(scope, _path(scope), _headers(scope["headers"]))
 
@@ -59,7 +59,7 @@ class Incoming:
 
     @property
     def declared_bytes(self) -> int:
-        """The length of its body by its header, 0 without one."""
+        """The body's length according to Content-Length; 0 without a valid header."""
         length = self.headers.get("CONTENT_LENGTH", "")
         return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else 0
 
@@ -68,17 +68,17 @@ class Incoming:
         return self.declared_bytes > 0 or "TRANSFER_ENCODING" in self.headers
 
     def add(self, piece: bytes) -> int:
-        """Take in a piece of the body; gives its length."""
+        """Append a piece of the body and return the piece's length."""
         self.received += self.body.write(piece)
         return len(piece)
 
     def drop(self) -> int:
-        """Let go of the body; gives its length."""
+        """Discard the body and return its length."""
         size, self.received, self.body = self.received, 0, BytesIO()
         return size
 
     def environ(self) -> WSGIEnvironment:
-        """The WSGI environment; the body has been received."""
+        """The WSGI environment. Call it when the whole body has been received."""
         scope = self.scope
         self.body.seek(0)
         host, port = scope.get("server") or ("", None)
@@ -114,7 +114,7 @@ class Incoming:
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A whole answer."""
+    """A complete answer."""
 
     status: int
     headers: list[Header]
@@ -122,7 +122,7 @@ class Outgoing:
 
 
 def run(app: WSGIApplication, environ: WSGIEnvironment) -> Outgoing | Deferred:
-    """Run the app; it gives its answer, or defers the rest until the model has answered."""
+    """Run the app and return its answer, or the deferred rest of it, which waits for the model."""
     began: list[tuple[str, list[Header]]] = []
 
     def start_response(status: str, headers: list[Header], _: object = None) -> Callable[[bytes], object]:
@@ -138,7 +138,7 @@ def run(app: WSGIApplication, environ: WSGIEnvironment) -> Outgoing | Deferred:
 
 
 def resume(deferred: Deferred, environ: WSGIEnvironment) -> Outgoing | Deferred:
-    """Run the rest of a deferred request; the model has answered."""
+    """Run the rest of a deferred request after the model has answered."""
 
     def rest(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return deferred.finish()(environ, start_response)
@@ -155,11 +155,11 @@ def _joined(pieces: Iterable[bytes]) -> bytes:
 
 
 def _path(scope: Scope) -> str:
-    """As waitress gives it to the app under our own server."""
+    """The path in the form that waitress passes to the app under our own server."""
     raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
     if not raw.startswith(b"//"):
         try:
-            raw = urlsplit(raw).path  # of a whole URL, too
+            raw = urlsplit(raw).path  # the target may be a whole URL
         except ValueError:
             raise BadRequest("the request is not well-formed HTTP") from None
     path = unquote_to_bytes(raw.partition(b"#")[0]).decode("latin-1")
@@ -171,7 +171,7 @@ def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in pairs:
         if b"_" in name:
-            continue  # else it could pass for the header with a hyphen
+            continue  # otherwise it could replace the header of the same name with a hyphen
         key, text = name.upper().replace(b"-", b"_").decode("latin-1"), value.decode("latin-1")
         found[key] = f"{found[key]}, {text}" if key in found else text
     return found

@@ -1,1 +1,1 @@
-"""Scaling, quantiles, intervals and gaps: numpy only."""
+"""Scaling, quantiles, prediction intervals and gaps; depends on numpy only."""

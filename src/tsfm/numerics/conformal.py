@@ -1,28 +1,40 @@
-"""Honest intervals for models that forecast points only: from what they got wrong over the history.
+"""Conformal prediction intervals for models that predict points only, from the errors of their past forecasts.
 
-A causal model's pass over the history already holds its forecast at every past position, so the
-residuals of every lead time cost no further pass. Their quantiles, put around the point forecast,
-make the interval (split conformal prediction: Vovk et al., Algorithmic Learning in a Random World,
-2nd ed., section 4.2; recent residuals count more: Barber et al., Conformal prediction beyond
-exchangeability, 2023), with five corrections:
+One pass of a causal model over the history already holds its forecast at every past position, so the residuals of
+every lead time need no further pass. The quantiles of the residuals, added to the point forecast, are the interval.
+This is split conformal prediction (Vovk et al., Algorithmic Learning in a Random World, 2nd ed., section 4.2).
+Recent residuals have more weight (Barber et al., Conformal prediction beyond exchangeability, 2023).
 
-* Residuals of neighbouring origins share most of their lead, so n of them at lead j count as n/j
-  independent ones, or as n/i where the errors have levelled off by lead i. A lead with fewer than four
-  of those is not measured.
-* Residuals are of the size that errors had then, and are brought to the size they have now
-  (``tsfm.numerics.localscale``).
-* Few residuals show too little of the tails: quantiles are widened as Student's t is against the
-  normal, and levels beyond the outermost residual continue with a normal tail.
-* Leads beyond the last measured one (the model does not forecast them in one step, or the history is
-  too short to show them) continue it by (lead / last) ** growth. The growth is read off the residuals'
-  spread between half of the last lead and the last: 0 for errors that level off, 1/2 for those of a
-  random walk, at most 1 for those of a missed trend. The fewer independent residuals the last lead has,
-  the nearer to 1/2 it stays.
-* The forecast given out may be another than the one that the residuals belong to (Time-MoE feeds
-  its own back), and may lie outside that one's interval. It has to lie inside what is given out,
-  so ``scaling.restore`` stretches the interval to it on one side; the share of residuals that this
-  takes in is given back on the other side. What a bias of the residuals themselves adds in the same
-  way stays, as a margin: on drifting series yesterday's bias is no promise of tomorrow's.
+Five corrections apply. In the formulas q(u) is the weighted quantile of the residuals of one lead, m = q(0.5) is
+their median and tail = min(level, 1 - level).
+
+* Overlap. Forecasts from neighbouring origins share most of their lead, so n residuals at lead j count as n / j
+  independent ones, or as n / i where the errors have levelled off by lead i. With origins s points apart:
+  ``independent = effective / max(1, k / s)``, where ``effective = sum(w)**2 / sum(w**2)`` for weights w,
+  ``k = j + a / (a + 4) * (i - j)`` and ``a = n / max(1, j / s)``.
+  A lead with fewer than four of them, ``n / max(1, k / s) < 4``, is not measured.
+* Scale. A residual has the size that errors had at its origin. It is scaled to the size that errors have now:
+  ``residual * (scale_now / scale_then) ** power``, power 0, 1/2 or 1 (``tsfm.numerics.localscale``).
+* Few residuals. They do not show the far tails. Quantiles are widened by the ratio of Student's t to the normal, and
+  levels beyond the outermost residual continue with a normal tail:
+  ``offset = m + (q(shown) - m) * t(tail, independent - 1) / z(shown) * sqrt(1 + 1 / independent)``. Here
+  ``shown = max(tail, 1 / (effective + 1))``, at most 0.4 unless tail is larger, and independent is at least 4; t and
+  z are the quantiles of Student's t and of the normal at a tail; for levels above 0.5, q is read at 1 - shown.
+* Far leads. The last measured lead limits the interval if the model does not forecast later leads in one step, or
+  if the history is too short to measure them. Later leads continue by
+  ``offset(lead) = offset(last) * (lead / last) ** growth``. The growth is estimated from the residuals' spread
+  q(0.9) - q(0.1) at the last lead and at half of it: it is 0 for errors that level off, 1/2 for errors of a random
+  walk, at most 1 for errors of a missed trend. With n independent residuals at the last lead:
+  ``growth = 1/2 + n / (n + 4) * (log(spread(last) / spread(half)) / log(last / half) - 1/2)``, clipped to [0, 1],
+  so fewer independent residuals keep it nearer to 1/2.
+* Another point forecast. The forecast that the caller returns may differ by d from the forecast that the residuals
+  belong to (Time-MoE feeds its own output back), and may be outside the interval of that forecast. The interval has
+  to contain the returned forecast, so ``scaling.restore`` stretches it on one side. The opposite bound moves inwards
+  by the share of residuals that the stretch covers:
+  ``level_used = level -/+ max(0, outside(0) - outside(d))`` (minus above 0.5), where outside(x) is the share of
+  widened residuals that are beyond both x and the stretched bound.
+  A bias of the residuals themselves also stretches the interval. That margin is kept: on drifting series the
+  bias of the past does not predict the bias of the future.
 """
 
 from __future__ import annotations
@@ -44,7 +56,7 @@ _normal = NormalDist()
 
 
 def needed(levels: Sequence[float]) -> bool:
-    """Whether any level asks for more than the point forecast."""
+    """Whether any level differs from 0.5, the level of the point forecast."""
     return any(level != 0.5 for level in levels)
 
 
@@ -59,18 +71,18 @@ def intervals(
     """Quantiles around a point forecast.
 
     Args:
-        history: shape (n,), at least 2 points; unit and scale are those of the forecasts.
-        origins: shape (m,), ascending; index of the last point that each past forecast had seen.
-        forecasts: shape (m, leads); column j is for the point ``origin + j + 1``, which may lie past the
-            history's end. Where there are too few, residuals of repeating the last value stand in.
-            The row whose origin is the newest point, if there is one, is what the intervals of its leads
-            lie around: the residuals belong to it, whatever way ``point`` was made.
-        point: shape (horizon,), the forecast given out; intervals of leads beyond the columns lie
-            around it and are continued by the growth rule. Where it lies outside a bound, the caller is
-            to move that bound to it (``scaling.restore`` does), for which the opposite one is drawn in.
-        levels: each in (0, 1); 0.5 gives the point forecast itself.
+        history: shape (n,), at least 2 points; in the unit and scale of the forecasts.
+        origins: shape (m,), ascending; index of the last point that each past forecast used.
+        forecasts: shape (m, leads); column j is for the point ``origin + j + 1``, which may be after the end of the
+            history. If there are too few forecasts, the residuals of repeating the last value replace theirs.
+            If the last origin is the newest point, the intervals of its leads are centred on that row, because the
+            residuals belong to it, however ``point`` was computed.
+        point: shape (horizon,), the forecast that the caller returns. The intervals of leads beyond the columns are
+            centred on it and continued by the growth rule. If it is outside a bound, the caller must move that
+            bound to it (``scaling.restore`` does); the opposite bound is already moved inwards for this.
+        levels: each in (0, 1); 0.5 returns the point forecast itself.
         filled: shape (n,), True where ``history`` is interpolated and not observed; None: nowhere.
-            At least two points are observed, the newest among them.
+            At least two points are observed, including the newest.
 
     Returns:
         shape (len(levels), horizon), in float64.
@@ -88,7 +100,7 @@ def intervals(
         centre[:reach] = forecasts[-1, :reach]
     steps = np.arange(1, len(point) + 1)
     given = np.interp(residuals.lead, steps, point - centre)
-    # Leads before the first measured one shrink by the rule by which those beyond the last one grow.
+    # Leads before the first measured one shrink by the same rule by which leads after the last one grow.
     grown = (steps / np.clip(steps, residuals.lead[0], residuals.lead[-1])) ** _growth(residuals)
 
     def bound(level: float) -> FloatArray:
@@ -100,10 +112,12 @@ def intervals(
 
 
 def _offsets(residuals: Residuals, level: float, given: FloatArray) -> tuple[FloatArray, float]:
-    """Of the measured leads from the forecast that the residuals belong to, and what later leads grow from.
+    """The bound's offsets at the measured leads, and the last offset, from which later leads grow.
+
+    Offsets are relative to the forecast that the residuals belong to.
 
     Args:
-        given: shape (leads,), offsets of the forecast that is given out.
+        given: shape (leads,), offsets of the forecast that the caller returns.
     """
     offsets = _widened(residuals, level)
     last = float(offsets[-1])
@@ -114,7 +128,10 @@ def _offsets(residuals: Residuals, level: float, given: FloatArray) -> tuple[Flo
 
 
 def _taken_in(residuals: Residuals, level: float, given: FloatArray) -> FloatArray:
-    """Share of residuals from the bound at ``level``, or its own forecast if further, to ``given``; shape (leads,)."""
+    """Share of residuals between the bound at ``level``, or offset 0 if that is further out, and ``given``.
+
+    Shape (leads,). Offset 0 is the forecast that the residuals belong to.
+    """
     tail = np.full(len(residuals.lead), min(level, 1 - level))
     middle, factor = residuals.middle, _factor(residuals, tail, tail)
 
@@ -124,15 +141,15 @@ def _taken_in(residuals: Residuals, level: float, given: FloatArray) -> FloatArr
         return left
 
     taken = np.maximum(left_out(np.zeros_like(given)) - left_out(given), 0)
-    # At most until the other bound meets this one, and nothing where the residuals do not show the tail.
+    # At most until the two bounds meet, and 0 where there are too few residuals to show the tail.
     return np.where(tail > _least_shown(residuals), np.minimum(taken, 1 - 2 * tail), 0.0)
 
 
 def _widened(residuals: Residuals, level: float | FloatArray) -> FloatArray:
-    """The quantile of each lead, corrected for how few residuals there are; shape (leads,)."""
+    """The quantile of each lead, widened for the small number of residuals; shape (leads,)."""
     level = np.broadcast_to(level, residuals.lead.shape)
-    tail = np.minimum(np.minimum(level, 1 - level), 0.499)  # the normal's quantile at 0.5 is 0, and divides
-    shown = np.clip(_least_shown(residuals), tail, np.maximum(tail, 0.4))  # as far as they show the tail
+    tail = np.minimum(np.minimum(level, 1 - level), 0.499)  # the normal's quantile at 0.5 is 0, and it is a divisor
+    shown = np.clip(_least_shown(residuals), tail, np.maximum(tail, 0.4))  # the outermost tail that the residuals show
     at = residuals.quantile(np.where(level < 0.5, shown, 1 - shown))
     widened: FloatArray = residuals.middle + (at - residuals.middle) * _factor(residuals, tail, shown)
     return widened
@@ -143,7 +160,7 @@ def _least_shown(residuals: Residuals) -> FloatArray:
 
 
 def _factor(residuals: Residuals, tail: FloatArray, shown: FloatArray) -> FloatArray:
-    """By how much the distance at ``shown`` from the middle grows to be the one at ``tail``; shapes (leads,)."""
+    """Ratio of the distance from the median at ``tail`` to the distance at ``shown``; shapes (leads,)."""
     independent = np.maximum(residuals.independent, FEWEST_INDEPENDENT)
     factor: FloatArray = student.quantile(tail, _z(tail), independent - 1) / _z(shown) * np.sqrt(1 + 1 / independent)
     return factor

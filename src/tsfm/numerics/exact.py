@@ -1,4 +1,4 @@
-"""Whole numbers that a float64 would round: the level of a counter near 10^18 is taken off before it becomes one."""
+"""Keep whole numbers exact that a float64 would round: subtract the level of a counter near 10^18 before conversion."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 
 from tsfm.series import FloatArray
 
-EXACT = 2**53  # up to here every whole number is a float64
-LEAST, MOST = -(2**63), 2**64 - 1  # those of databases and of JSON writers; beyond, float64 must do
+EXACT = 2**53  # float64 represents every whole number up to here
+LEAST, MOST = -(2**63), 2**64 - 1  # the range of databases and JSON writers; larger numbers stay float64
 Number = int | float
 
 
 def taken_off(values: Sequence[Number | None], array: FloatArray) -> tuple[FloatArray, int]:
-    """The first of whole numbers taken off all of them, where a float64 would round some.
+    """Subtract the first whole number from all, if a float64 would round some of them.
 
     Args:
-        values: as they came; None and NaN are missing.
-        array: the same as float64.
+        values: the numbers as received; None and NaN are missing.
+        array: the same numbers as float64.
 
     Returns:
-        the numbers, and what was taken off: 0 unless all are whole and some are beyond 2^53.
+        the differences, and the number subtracted: 0 unless all are whole and some are beyond 2^53.
     """
     largest = np.abs(array[~np.isnan(array)]).max(initial=0)
     if not EXACT < largest <= MOST or not all(isinstance(v, int) or v is None or v != v for v in values):
@@ -32,17 +32,17 @@ def taken_off(values: Sequence[Number | None], array: FloatArray) -> tuple[Float
 
 
 def placed(values: FloatArray, origin: int) -> FloatArray | list[Number]:
-    """Back where ``taken_off`` took them from: whole numbers of at most 64 bits, beyond those the nearest float64."""
+    """Add ``origin`` back: whole numbers of at most 64 bits, for larger ones the nearest float64."""
     if not origin:
         return values
     return [kept(origin + round(value)) for value in values.tolist()]
 
 
 def kept(value: Number) -> Number:
-    """A number as a writer of JSON takes it."""
+    """A number in a form that a JSON writer accepts."""
     return float(value) if isinstance(value, int) and not LEAST <= value <= MOST else value
 
 
 def rounded(values: Sequence[Number | None]) -> bool:
-    """Whether some of them would not come back from a float64 as they are."""
+    """Whether conversion to float64 and back would change some of the numbers."""
     return any(isinstance(value, int) and abs(value) > EXACT for value in values)

@@ -1,15 +1,15 @@
-"""Which windows of a long series a model that sees ``size`` points has to look through to fill its gaps.
+"""Plan the windows of ``size`` points in which a model fills the gaps of a long series.
 
 The rule, for a series longer than the window:
 
-* A gap of at most half a window is filled at once, gaps that lie together within half a window in one go. Their
-  window is centred on them, so at least a quarter of it on either side is there to judge by; at an end of the
-  series it is moved inwards.
+* A gap of at most half a window is filled at once. Gaps that together fit into half a window share one window. The
+  window is centred on them, so at least a quarter of the window on either side is context; at an end of the
+  series the window is moved inwards.
 * A longer gap is filled from its ends inwards, a quarter of a window from each end, with three quarters of a
-  window before or behind it. An end with hardly any known points beside it is left to the other one. What is
-  filled counts as known in the next round, until the rest is filled at once.
-* The first gap of a window begins where a patch of the model does, so no known point before it is lost; only near
-  the ends of the series there may be no room for that.
+  window of context before or after it. An end with too few known points beside it is skipped in favour of the other
+  end. Filled points count as known in the next round, until the rest is filled at once.
+* The first gap of a window begins at the start of a model patch, so that no known point before it is lost. Near the
+  ends of the series there may be no room for this alignment.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Piece:
-    """Missing points from ``start`` up to ``stop``, to be filled in one go.
+    """Missing points from ``start`` up to ``stop``, filled in one model call.
 
     Attributes:
-        gap: where the whole gap starts and stops, of which the rest is left for the next round.
+        gap: start and stop of the whole gap; the next round fills the rest of it.
     """
 
     start: int
@@ -43,7 +43,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Window:
-    """Points from ``start`` up to ``stop`` that the model sees, and the pieces that it fills."""
+    """Points from ``start`` up to ``stop`` that are the model's input, and the pieces that it fills."""
 
     start: int
     stop: int
@@ -51,12 +51,12 @@ class Window:
 
 
 def plan(missing: NDArray[np.bool_], size: int, patch: int) -> list[Window]:
-    """One round of windows; empty when nothing is missing.
+    """The windows of one round; empty when no point is missing.
 
     Args:
-        missing: shape (n,), not all of it true.
+        missing: shape (n,), True at missing points; at least one point is known.
         size: points of a window, a multiple of four times ``patch``.
-        patch: points of the model's grid.
+        patch: points of one patch of the model.
     """
     pieces = [piece for start, stop in runs(missing) for piece in _pieces(start, stop, missing, size, patch)]
     if len(missing) <= size:
@@ -65,7 +65,7 @@ def plan(missing: NDArray[np.bool_], size: int, patch: int) -> list[Window]:
 
 
 def runs(missing: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Where each gap starts and stops."""
+    """Start and stop of each gap."""
     edges = np.flatnonzero(np.diff(missing.astype(np.int8), prepend=0, append=0))
     return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
@@ -85,7 +85,7 @@ def _pieces(start: int, stop: int, missing: NDArray[np.bool_], size: int, patch:
 
 
 def _tells(missing: NDArray[np.bool_], patch: int) -> bool:
-    """Whether a whole patch is known, wherever the model's patches begin."""
+    """Whether at least one whole patch is known, at any position of the patch grid."""
     return any(stop - start >= 2 * patch - 1 for start, stop in runs(~missing))
 
 

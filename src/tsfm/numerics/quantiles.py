@@ -1,4 +1,4 @@
-"""Any quantile from the few that a model was trained on."""
+"""Compute any quantile level from the few levels that a model was trained on."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tsfm.series import FloatArray, Forecast
 
 
 def at_levels(trained: Sequence[float], values: FloatArray, levels: Sequence[float]) -> FloatArray:
-    """Read the levels off a model's quantiles.
+    """Interpolate or extrapolate a model's quantiles to the requested levels.
 
-    Between trained levels: linear. Beyond the outermost one: the tail of a normal distribution
-    that has the model's median and passes through its outermost quantile on that side, so an
-    interval goes on widening and keeps the model's skew. Nothing is clamped.
+    Levels between trained levels are interpolated linearly. Levels beyond the outermost trained level follow the tail
+    of a normal distribution that has the model's median and passes through the outermost quantile on that side. An
+    interval therefore keeps widening and keeps the model's skew. Nothing is clamped.
 
     Args:
-        trained: shape (q,), ascending, 0.5 among them.
-        values: shape (..., q, horizon); crossing quantiles are put in order first.
+        trained: shape (q,), ascending, includes 0.5.
+        values: shape (..., q, horizon); crossing quantiles are sorted first.
         levels: each in (0, 1).
 
     Returns:
@@ -33,7 +33,7 @@ def at_levels(trained: Sequence[float], values: FloatArray, levels: Sequence[flo
 
 
 def forecasts(trained: Sequence[float], values: FloatArray, levels: Sequence[float]) -> list[Forecast]:
-    """A whole batch's answers: ``values`` of shape (b, q, horizon) read off by ``at_levels``."""
+    """The forecasts of a batch: ``at_levels`` applied to ``values`` of shape (b, q, horizon)."""
     return [Forecast(rows[0], rows[1:]) for rows in at_levels(trained, values, [0.5, *levels])]
 
 

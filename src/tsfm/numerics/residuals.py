@@ -1,4 +1,4 @@
-"""What a model got wrong over the history, lead by lead, sorted and weighted: conformal intervals are read from it."""
+"""Residuals of a model's past forecasts, sorted and weighted within each lead; the source of conformal intervals."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from numpy.typing import NDArray
 from tsfm.numerics import localscale
 from tsfm.series import FloatArray
 
-FEWEST = 8  # residuals that a lead needs to be measured
-FEWEST_INDEPENDENT = 4  # of them without overlap: three degrees of freedom
-TRUST = 4.0  # independent residuals with which what they show of their growth counts half
-LEVEL = 0.9  # errors have levelled off where their square is this part of a later lead's
-HALF_LIFE = 0.4  # age at which a residual counts half, as a part of the history's length
+FEWEST = 8  # minimum number of residuals for a measured lead
+FEWEST_INDEPENDENT = 4  # minimum number of independent ones: three degrees of freedom
+TRUST = 4.0  # number of independent residuals at which their estimate of the growth has weight 1/2
+LEVEL = 0.9  # errors have levelled off where their mean square is this fraction of a later lead's
+HALF_LIFE = 0.4  # age at which a residual has half weight, as a fraction of the history's length
 
 
 @dataclass(frozen=True)
 class Residuals:
-    """Residuals of the measured leads, sorted within each, with the part of all weight at and below each.
+    """Residuals of the measured leads, sorted within each lead, with the cumulative share of weight at each.
 
-    Leads that are not measured are those with too few residuals: the far ones of a short history, and those that
-    would end on a gap wherever they begin on a point.
+    A lead with too few residuals is not measured. This holds for far leads of a short history, and for leads that
+    end in a gap from every observed origin.
     """
 
-    lead: NDArray[np.int64]  # (leads,), ascending from 1 on
-    values: FloatArray  # (leads, m); beyond ``counts`` without meaning
-    below: FloatArray  # (leads, m)
+    lead: NDArray[np.int64]  # (leads,), ascending, at least 1
+    values: FloatArray  # (leads, m); entries from ``counts`` on have no meaning
+    below: FloatArray  # (leads, m); cumulative share of weight, half of the residual's own included
     counts: NDArray[np.int64]  # (leads,)
-    effective: FloatArray  # (leads,): how many of equal weight they are worth
-    independent: FloatArray  # (leads,): the same without overlap
+    effective: FloatArray  # (leads,): equivalent number of residuals of equal weight
+    independent: FloatArray  # (leads,): the same, corrected for overlap
 
     @cached_property
     def middle(self) -> FloatArray:
@@ -39,7 +39,10 @@ class Residuals:
         return self.quantile(0.5)
 
     def quantile(self, level: float | FloatArray) -> FloatArray:
-        """One level, or one for each lead, to shape (leads,): linear between residuals, the outermost beyond."""
+        """The quantile at one level, or at one level for each lead; shape (leads,).
+
+        Linear between residuals; beyond the outermost residual, its value.
+        """
         last = self.counts - 1
         right = np.minimum(np.maximum((self.below < np.reshape(level, (-1, 1))).sum(1), 1), last)
         left = np.maximum(right - 1, 0)
@@ -50,7 +53,7 @@ class Residuals:
         return blended
 
     def share_below(self, offsets: FloatArray) -> FloatArray:
-        """The inverse of ``quantile`` for one offset of each lead, shapes (leads,): 0 or 1 beyond the outermost."""
+        """The inverse of ``quantile``, one offset per lead, shapes (leads,); 0 or 1 beyond the outermost residual."""
         smaller = (self.values < offsets[:, None]).sum(1)
         right = np.clip(smaller, 1, self.counts - 1)
         rows = np.arange(len(self.lead))
@@ -63,10 +66,10 @@ class Residuals:
 def of_model(
     history: FloatArray, origins: NDArray[np.int64], forecasts: FloatArray, observed: NDArray[np.bool_]
 ) -> Residuals | None:
-    """A model's own, at the local scale of today; None where no lead has enough of them.
+    """Residuals of the model's past forecasts at the current local scale; None if no lead has enough residuals.
 
-    A point that was filled is neither the aim nor the origin of a residual: what is interpolated between two points
-    knows both of them. Arguments as for ``conformal.intervals``, ``observed`` of shape (n,).
+    A filled point is neither the target nor the origin of a residual, because an interpolated value depends on the
+    points on both sides of it. Arguments are those of ``conformal.intervals``; ``observed`` has shape (n,).
     """
     if not observed.all():
         kept = observed[origins]
@@ -96,13 +99,16 @@ def of_model(
 
 
 def of_persistence(history: FloatArray, leads: int, observed: NDArray[np.bool_]) -> Residuals:
-    """Those of repeating the last value, of at least two observed ones; both ways since they are few."""
+    """Residuals of the forecast that repeats the last value; at least two points are observed.
+
+    Each residual is used with both signs, because there are few.
+    """
     origins = np.flatnonzero(observed)[:-1]
     lead = np.arange(1, max(leads, int(np.diff(np.flatnonzero(observed)).min())) + 1)
     aims, there = _aims(origins, lead, observed)
     counts = there.sum(1)
     enough = counts / lead >= FEWEST_INDEPENDENT
-    enough[counts.argmax()] |= not enough.any()  # the first of those with most
+    enough[counts.argmax()] |= not enough.any()  # the first lead with the most residuals
     lead, aims, there = lead[enough], aims[enough], there[enough]
     values = np.asarray(history, np.float64)
     moved, weights = values[aims] - values[origins], there / 2
@@ -112,7 +118,7 @@ def of_persistence(history: FloatArray, leads: int, observed: NDArray[np.bool_])
 def _aims(
     origins: NDArray[np.int64], lead: NDArray[np.int64], observed: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Which point each lead of each origin is for, and whether there is one; both of shape (leads, m)."""
+    """Index of the point that each lead of each origin forecasts, and whether it is observed; shapes (leads, m)."""
     aims = origins + lead[:, None]
     there = aims < len(observed)
     aims = np.minimum(aims, len(observed) - 1)
@@ -120,11 +126,11 @@ def _aims(
 
 
 def _overlap(lead: NDArray[np.int64], spacing: int, counts: NDArray[np.int64], squares: FloatArray) -> FloatArray:
-    """In how many residuals a step counts; shape (leads,).
+    """Number of residuals that share one step; shape (leads,).
 
-    Neighbouring origins share most of their lead. What they share counts as far as it still adds to the errors, of
-    which ``squares`` are the means: of a random walk's it is all, of a stationary series' only what comes before
-    the errors level off. The fewer residuals say so, the less it is believed.
+    Forecasts from neighbouring origins share most of their lead. The shared steps count as long as they add to the
+    mean squared errors ``squares``. For a random walk all shared steps count. For a stationary series only the
+    steps before the errors level off count. This estimate has less weight if fewer residuals support it.
     """
     level = lead[np.searchsorted(np.maximum.accumulate(squares), LEVEL * squares)]
     alone = counts / np.maximum(1, lead / spacing)

@@ -1,8 +1,8 @@
-"""Centre and scale in float64 before a model sees float32, and undo it in float64 after.
+"""Centre and scale series in float64 before the model's float32, and invert it in float64 afterwards.
 
-A meter that stands at 1,000,000,000 and grows by 1, or a current of 1e-12, is thus forecast as
-well as the same shape at 0 and 1. Our families are equivariant under it, whatever the unit: their own
-normalisation on top changes nothing but rounding. Some official codes are not (docs/numerics.md).
+A meter that reads 1,000,000,000 and grows by 1, or a current of 1e-12, is therefore forecast as well as the same
+shape at 0 and 1. Our families are equivariant under this map in any unit: their own normalisation on top of it changes
+only rounding. Some official implementations are not equivariant (docs/numerics.md).
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from tsfm.errors import ModelFailed
 from tsfm.series import Family, FloatArray, Forecast, Imputer, Series
 
 LARGEST = float(np.finfo(np.float64).max)
-FARTHEST = 1e30  # spreads that a covariate may be off its past: a float32 can still be divided by 1e-5
-ROUNDING = 2.0**-22  # of a model in float32, as a part of what it answers or of one spread
-ROUNDING_BACK = 2.0**-51  # of the way back to the input's unit in float64, as a part of its level
+FARTHEST = 1e30  # largest distance of a covariate from its past, in spreads: a float32 can still be divided by 1e-5
+ROUNDING = 2.0**-22  # rounding of a model in float32, as a fraction of its output or of one spread
+ROUNDING_BACK = 2.0**-51  # rounding of the map back to the input's unit in float64, as a fraction of the level
 
 
 @dataclass(frozen=True)
 class Scale:
     """The affine map from a model's unit spread back to the unit of the input.
 
-    A constant series has ``spread`` 0: it is answered with its constant, without the model.
+    A constant series has ``spread`` 0. Its forecast is the constant, and the model is not called.
     """
 
     centre: float
     spread: float
 
     def restore(self, values: FloatArray) -> FloatArray:
-        """Back to the input's unit, float64; what would overflow stays at the largest number."""
+        """The values in the input's unit, float64; values that would overflow become the largest number."""
         with np.errstate(over="ignore"):
             # Halved first: centre and spread may each be near the largest number.
             half = self.centre / 2 + np.asarray(values, np.float64) * (self.spread / 2)
@@ -43,12 +43,12 @@ class Scale:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a model sees of a series, and how far it has to look ahead.
+    """The part of a series that is the model's input, and the number of steps to forecast.
 
     Attributes:
-        series: begins with an observed point; empty where none is left.
+        series: begins with an observed point; empty if no observed point is left.
         lead: steps from the end of ``series`` to the end of the horizon.
-        room: points that the model looks at for such a lead.
+        room: maximum number of context points for this lead.
     """
 
     series: Series
@@ -57,10 +57,10 @@ class Fitted:
 
 
 def fitted(series: Series, family: Family, horizon: int) -> Fitted:
-    """Missing points at either end are not invented, then what is too old is cut off.
+    """Cut missing points at the ends, which are not filled, and then points that are too old.
 
-    A gap at the start makes a series shorter. A gap at the end is masked by families that mask; the others are asked
-    for so many steps more, from the newest observed point on, of which the first are dropped.
+    A gap at the start makes the series shorter. A gap at the end is masked by families that support missing values.
+    The other families forecast from the newest observed point, that many steps more; the first steps are dropped.
     """
     stop = len(series) if family.capabilities.missing_values else series.observed_span()[1]
     lead = len(series) - stop + horizon
@@ -70,15 +70,15 @@ def fitted(series: Series, family: Family, horizon: int) -> Fitted:
 
 
 def standardise(series: Series, fill_gaps: bool, max_context: int | None = None) -> tuple[Series, Scale]:
-    """The target with mean 0 and spread 1 in float32, covariates likewise.
+    """Scale the target to mean 0 and spread 1 in float32, and covariates likewise.
 
-    A covariate is centred and scaled by its past alone: what is known ahead must not move the past. A past that never
-    changes keeps its unit. Missing covariates stay NaN.
+    A covariate is centred and scaled by its past alone, so that its known future does not change its past. A covariate
+    with a constant past keeps its unit. Missing values of covariates stay NaN.
 
     Args:
         series: at least one point is observed.
-        fill_gaps: interpolate the target's gaps linearly, for models that take no NaN.
-        max_context: only so many of the newest points; None: all.
+        fill_gaps: interpolate the target's gaps linearly, for models that do not accept NaN.
+        max_context: maximum number of points, the newest ones; None: all.
     """
     series = series if max_context is None else series.newest(max_context)
     observed = ~np.isnan(series.target)
@@ -95,15 +95,15 @@ def standardise(series: Series, fill_gaps: bool, max_context: int | None = None)
 
 
 def restore(forecast: Forecast, scale: Scale, levels: Sequence[float]) -> Forecast:
-    """In the input's unit; quantiles cross neither one another nor the median.
+    """The forecast in the input's unit; quantiles do not cross one another or the median.
 
     Raises:
-        ModelFailed: the model gave something that is not a number.
+        ModelFailed: the model returned NaN or infinity.
     """
     made = np.vstack((forecast.median, forecast.quantiles))
     if not np.isfinite(made).all():
         raise ModelFailed("the model's answer holds values that are not numbers")
-    # A bound that the model puts on a value of the series must not miss it by rounding, so bounds are rounded outward.
+    # If the model's bound equals a value of the series, rounding must not exclude that value: round bounds outward.
     rounding = ROUNDING * np.maximum(1, np.abs(made)) + ROUNDING_BACK * abs(scale.centre) / scale.spread
     made = scale.restore(made + np.sign(np.subtract([0.5, *levels], 0.5))[:, None] * rounding)
     median, rows = made[0], made[1:]
@@ -118,15 +118,15 @@ def restore(forecast: Forecast, scale: Scale, levels: Sequence[float]) -> Foreca
 
 
 def constant(horizon: int, levels: Sequence[float], scale: Scale) -> Forecast:
-    """The answer to a series without any spread."""
+    """The forecast for a constant series."""
     return Forecast(np.full(horizon, scale.centre), np.full((len(levels), horizon), scale.centre))
 
 
 def forecast(family: Family, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
-    """The whole way for series in any unit, in this thread: scale, model, scale back.
+    """Scale series of any unit, run the model and scale back, all in this thread.
 
     Raises:
-        ValueError: of some series nothing is left to forecast from.
+        ValueError: a series has no observed point in the model's context.
     """
     fits = [fitted(series, family, horizon) for series in batch]
     if not all(len(fit.series) for fit in fits):
@@ -142,7 +142,7 @@ def forecast(family: Family, batch: Sequence[Series], horizon: int, levels: Sequ
 
 
 def impute(model: Imputer, batch: Sequence[Series]) -> list[FloatArray]:
-    """The whole way of filling gaps for series in any unit, in this thread; shapes (n,), float64."""
+    """Scale series of any unit, fill their gaps and scale back, all in this thread; shapes (n,), float64."""
     prepared = [standardise(series, False) for series in batch]
     moving = [series for series, scale in prepared if scale.spread]
     filled = iter(model.impute(moving) if moving else [])
@@ -156,7 +156,7 @@ def completed(filled: FloatArray, scale: Scale) -> FloatArray:
     """A filled series in the input's unit, float64.
 
     Raises:
-        ModelFailed: the model gave something that is not a number.
+        ModelFailed: the model returned NaN or infinity.
     """
     if not np.isfinite(filled).all():
         raise ModelFailed("the model's answer holds values that are not numbers")
@@ -164,7 +164,7 @@ def completed(filled: FloatArray, scale: Scale) -> FloatArray:
 
 
 def fill(values: FloatArray) -> FloatArray:
-    """Gaps interpolated linearly, ends held; all missing stays as it is."""
+    """Interpolate gaps linearly and repeat the outermost value at the ends; if all are missing, change nothing."""
     observed = ~np.isnan(values)
     if observed.all() or not observed.any():
         return values
@@ -173,7 +173,7 @@ def fill(values: FloatArray) -> FloatArray:
 
 
 def _beside(row: FloatArray, points: int) -> FloatArray:
-    """A covariate in the unit of its first ``points`` values, float32, gaps as they are."""
+    """Scale a covariate by its first ``points`` values, float32; gaps stay gaps."""
     values = np.asarray(row, np.float64)
     measured = ~np.isnan(values)
     measured[points:] = False
@@ -183,13 +183,13 @@ def _beside(row: FloatArray, points: int) -> FloatArray:
 
 
 def _unit(values: FloatArray, measured: NDArray[np.bool_] | slice) -> tuple[FloatArray, Scale]:
-    """The values with the mean and the spread of the ``measured`` ones taken off; float64, NaN stays."""
+    """Centre and scale the values by the mean and the spread of the ``measured`` ones; float64, NaN stays NaN."""
     seen = values[measured]
     low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
     if low == high:
         return values - high, Scale(high, 0.0)
-    # First the lowest value is taken off, which is exact for near values, then the range comes to 1:
-    # squares of 1e200 and of 1e-200 are out of range. Halved where high - low itself would be.
+    # First subtract the lowest value, which is exact for near values, then scale the range to 1: squares of 1e200 and
+    # of 1e-200 are out of float64's range. Values are halved where high - low itself would be out of range.
     part = 0.5 if max(-low, high) > LARGEST / 4 else 1.0
     base, span = low * part, high * part - low * part
     unit = (values * part - base) / span

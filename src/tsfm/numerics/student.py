@@ -1,8 +1,8 @@
-"""Quantiles of Student's t for any number of degrees of freedom, without scipy: Hill's expansion.
+"""Quantiles of Student's t for any number of degrees of freedom, by Hill's expansion, without scipy.
 
-Hill, Algorithm 396: Student's t-quantiles, Communications of the ACM 13 (10), 1970: near the centre an
-expansion about the normal, in the tails one in powers of the tail's probability. Within 1e-5 of the exact
-quantile (relative) from 3 degrees of freedom on, for every tail in (0, 0.5).
+Source: Hill, Algorithm 396: Student's t-quantiles, Communications of the ACM 13 (10), 1970. Near the centre it is an
+expansion about the normal; in the tails it is an expansion in powers of the tail's probability. The relative error is
+within 1e-5 of the exact quantile for 3 or more degrees of freedom and every tail in (0, 0.5).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ def quantile(tail: FloatArray, z: FloatArray, freedom: FloatArray) -> FloatArray
 
     Args:
         tail: each in (0, 0.5).
-        z: the normal's quantiles of the same tails.
-        freedom: degrees of freedom, each at least 2; whole or not.
+        z: the normal's quantiles at the same tails.
+        freedom: degrees of freedom, each at least 2; need not be whole.
     """
-    # Names as in the paper, where P is the probability of both tails.
+    # Names follow the paper, where P is the probability of both tails together.
     a = 1 / (freedom - 0.5)
     b = 48 / a**2
     c = ((20700 * a / b - 98) * a - 16) * a + 96.36
