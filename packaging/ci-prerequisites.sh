@@ -1,5 +1,5 @@
 #!/bin/sh
-# Everything that the packages' tests need from the distribution, installed once; quick when it is there.
+# Install the distribution's packages that the packages' tests need. Quick when all of them are installed.
 set -eu
 needed="systemd-container debootstrap debian-archive-keyring dpkg-dev apt-utils rpm createrepo-c lintian rpmlint
     binutils zstd make git curl procps util-linux openssl python3 python3-pip python3.11 python3.11-venv"
@@ -11,5 +11,5 @@ done
 [ -n "$missing" ] || exit 0
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
-# shellcheck disable=SC2086  # words on purpose
+# shellcheck disable=SC2086  # word splitting is intended
 apt-get install -q -y --no-install-recommends $missing

@@ -1,6 +1,6 @@
 #!/bin/sh
-# dev-venv.sh [FOLDER]: make or renew the development environment (default .venv) from locks/dev.txt, with
-# this project in it as an editable install. Does nothing where it is up to date; what a developer added stays.
+# dev-venv.sh [FOLDER]: create or update the development environment (default .venv) from locks/dev.txt, with
+# this project as an editable install. Does nothing if it is up to date; packages that a developer added are kept.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 venv=${1:-$here/../.venv}
@@ -13,7 +13,7 @@ uv() { sh "$here/uv.sh" "$@"; }
 install() { VIRTUAL_ENV=$venv uv pip install --quiet --no-deps --python "$venv/bin/python" "$@"; }
 if [ ! -x "$venv/bin/python" ]; then uv venv --quiet --python "$python" "$venv"; fi
 if ! install --require-hashes -r "$lock"; then
-    # Most likely PyTorch's own index is out of reach: take what the default one has, larger and unhashed.
+    # Most likely PyTorch's own index is not reachable: use the build of the default index, larger and without hashes.
     echo "the pinned CPU build of torch is out of reach: trying the default build" >&2
     others=$(mktemp)
     trap 'rm -f "$others"' EXIT
@@ -23,6 +23,6 @@ if ! install --require-hashes -r "$lock"; then
         "$(sed -n 's/^\(torch==[0-9.]*\).*/\1/p' "$lock")"
 fi
 install --no-build-isolation --editable "$here/.."
-# Without compiled modules each start takes several seconds more; a failing file is some package's test data.
+# Without compiled modules each start takes several seconds more. A file that fails is test data of some package.
 PYTHONDONTWRITEBYTECODE='' "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" >/dev/null || :
 echo "$stamp $here" >"$venv/lock-stamp"

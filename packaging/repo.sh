@@ -1,5 +1,5 @@
 #!/bin/sh
-# repo.sh FOLDER: make FOLDER, which holds packages, a repository for apt and for dnf.
+# repo.sh FOLDER: turn FOLDER, which contains packages, into a repository for apt and for dnf.
 # On a host:  deb [trusted=yes] file:FOLDER ./     or     dnf --repofrompath=tsfm,FOLDER --nogpgcheck
 set -eu
 cd "$1"

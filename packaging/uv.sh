@@ -1,6 +1,6 @@
 #!/bin/sh
-# uv.sh ARGUMENT...: the pinned uv, fetched once by pip, told where torch's CPU build comes from.
-# uv reads neither pip.conf nor pip's environment, so what pip is told is passed on.
+# uv.sh ARGUMENT...: run the pinned uv with the source of torch's CPU build. pip downloads uv once.
+# uv reads neither pip.conf nor pip's environment variables, so this script passes pip's settings on to uv.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/python.sh"
@@ -9,16 +9,16 @@ home=${XDG_CACHE_HOME:-$HOME/.cache}/taos-tsfm/uv-$version
 if [ ! -x "$home/bin/uv" ]; then
     mkdir -p "$(dirname "$home")"
     fresh=$(mktemp -d --tmpdir="$(dirname "$home")")
-    # --target works where the distribution forbids pip to touch its own environment.
+    # --target also works where the distribution does not allow pip to change the system's environment.
     PIP_ROOT_USER_ACTION=ignore $pip install --quiet --require-hashes --no-deps --target "$fresh" -r "$here/locks/uv.txt" >&2
-    mv -T "$fresh" "$home" 2>/dev/null || rm -rf "$fresh" # another build was faster
+    mv -T "$fresh" "$home" 2>/dev/null || rm -rf "$fresh" # another build created it first
 fi
 
 links=${PIP_FIND_LINKS:-$($pip config get global.find-links 2>/dev/null || :)}
 torch=$(sed -n 's/^torch==\([^ ]*\).*/\1/p' "$here/locks/runtime.in")
-UV_TORCH_BACKEND=${UV_TORCH_BACKEND-cpu} # PyTorch's own index of CPU builds, by name
+UV_TORCH_BACKEND=${UV_TORCH_BACKEND-cpu} # uv's name for PyTorch's own index of CPU builds
 for place in $links; do
-    # A folder that holds the wheel makes that index unnecessary, and works without a network.
+    # If a folder contains the wheel, that index is not needed, and the build works without a network.
     for wheel in "$place/torch-$torch-"*.whl; do
         if [ -e "$wheel" ]; then UV_TORCH_BACKEND=; fi
     done

@@ -1,12 +1,12 @@
 case "$what" in
     remove | purge)
         if [ "$what" = purge ] || [ "$format" = rpm ]; then
-            # What "systemctl enable" made. Drop-ins below tsfm@*.service.d are the administrator's.
+            # Remove the links of "systemctl enable". Drop-ins in tsfm@*.service.d belong to the administrator.
             for unit in tsfm.target tsfm-register.path; do rm -f /etc/systemd/system/*.wants/$unit; done
             rmdir /etc/systemd/system/tsfm.target.wants 2>/dev/null || :
         fi
-        # Shared with TDgpt: where it is not there, what is empty and root's goes. Weights are never deleted;
-        # the user stays, as files may be its own.
+        # These folders are shared with TDgpt. If TDgpt is not installed, remove those that are empty and owned by
+        # root. Weights are never deleted. The user is kept, because it may own files.
         rmdir /usr/local/taos/taosanode/tsfm 2>/dev/null || :
         if [ ! -e /usr/local/taos/taosanode/lib ]; then
             for folder in /var/lib/taos/taosanode/model /var/lib/taos/taosanode /var/lib/taos \

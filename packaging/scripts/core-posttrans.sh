@@ -1,3 +1,3 @@
-# After everything of one transaction has come and gone. The first of our packages registers for all of them, and
-# the others find nothing to change: TDgpt restarts once.
+# Runs after all packages of one transaction are installed or removed. The first of our packages registers all
+# families, and the others find nothing to change: TDgpt restarts once.
 tell_tdgpt register

@@ -1,8 +1,8 @@
 if [ "$what" = remove ]; then
     if booted; then
-        # Stopping the target returns before its instances are down.
+        # Stopping the target alone would return before its instances have stopped.
         systemctl stop tsfm-register.path 'tsfm@*.service' 'tsfm-pull@*.service' tsfm.target || :
-        # What the stops have woken; taking our lines out of TDgpt's file wakes it no more.
+        # The stops above may have started this service. Removing our lines from TDgpt's file cannot start it again.
         systemctl stop tsfm-register.service || :
     fi
     tell_tdgpt unregister

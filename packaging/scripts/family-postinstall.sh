@@ -2,9 +2,9 @@ if [ "$what" = configure ]; then
     unit=tsfm@$family.service
     if booted; then
         systemctl daemon-reload || :
-        # Takes up the new files if it runs. The model's loading is not waited for.
+        # A running instance restarts with the new files. This script does not wait until the model is loaded.
         systemctl --no-block try-restart "$unit" || :
-        # What failed while its files were being replaced comes back. What somebody stopped stays so.
+        # An instance that failed while its files were being replaced starts again. A stopped instance stays stopped.
         if systemctl --quiet is-failed "$unit" && systemctl --quiet is-enabled "$unit"; then
             systemctl reset-failed "$unit" || :
             systemctl --no-block start "$unit" || :

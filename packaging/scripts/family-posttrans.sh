@@ -1,2 +1,2 @@
-# See core-posttrans.sh: this is for a transaction that brings a family alone.
+# See core-posttrans.sh. This script is for a transaction that installs only a family.
 tell_tdgpt register

@@ -1,2 +1,2 @@
-# Before its interpreter goes. During an upgrade it goes on running.
+# Stop the instance before its interpreter is removed. During an upgrade the instance keeps running.
 if [ "$what" = remove ] && booted; then systemctl stop tsfm@$family.service || :; fi

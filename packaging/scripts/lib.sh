@@ -1,7 +1,7 @@
 #!/bin/sh
 set -e
-# What comes before every maintainer script. dpkg and rpm say the same in different words; $what is the
-# word for both:
+# This file is put in front of every maintainer script. dpkg and rpm use different arguments for the same step; $what
+# is the common word:
 #   after installing   deb "configure [OLD]", "triggered NAMES", "abort-*"    rpm 1 (first) or 2 (upgrade)
 #   before removing    deb "remove", "upgrade NEW", "deconfigure ..."         rpm 0 (last) or 1 (upgrade)
 #   after removing     deb "remove", "purge", "upgrade NEW", ...              rpm 0 (last) or 1 (upgrade)
@@ -11,8 +11,8 @@ case "${1:-}" in
     *) what=${1:-} format=deb ;;
 esac
 
-# False in a chroot or while an image is built: then nothing runs that could be told anything.
+# False in a chroot or while an image is built: then no systemd is running.
 booted() { [ -d /run/systemd/system ]; }
 
-# TDgpt or its database may be down or absent: a warning, never a failed installation.
+# TDgpt or its database may be down or absent: this prints a warning and never makes the installation fail.
 tell_tdgpt() { timeout 15 tsfm "$@" </dev/null || :; }

@@ -1,4 +1,4 @@
-"""tsfm.ini as text: sections with keys, each with its line; what is no such file is refused in words."""
+"""Parses tsfm.ini into sections and keys with their line numbers; an invalid file raises a ConfigError."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands behind one key, and in which line of the file the key is."""
+    """The value of one key, and the line of the file with the key."""
 
     value: str
     line: int
@@ -36,13 +36,13 @@ Sections = dict[str, Section]
 
 
 def read(path: Path) -> Sections:
-    """Every section of the file. A file that does not exist has none.
+    """Read every section of the file. A file that does not exist has no sections.
 
-    The format is ConfigParser's, without interpolation: ``key = value`` or ``key: value``, comments on lines of
-    their own behind # or ;, and a value goes on in the next line where that is indented.
+    The format is that of ConfigParser without interpolation: ``key = value`` or ``key: value``. A comment is a
+    separate line that starts with # or ;. An indented line continues the value of the line above it.
 
     Raises:
-        ConfigError: the file cannot be read or does not have that form; the sentence names file and line.
+        ConfigError: the file cannot be read or has another format; the message names the file and the line.
     """
     try:
         data = path.read_bytes()
@@ -54,12 +54,12 @@ def read(path: Path) -> Sections:
 
 
 def parse(text: str, source: str) -> Sections:
-    """The sections of a text; ``source`` names it in sentences."""
+    """Parse the sections of a text; error messages name it as ``source``."""
     return _Reader(source).read(text)
 
 
 def _decoded(data: bytes, path: Path) -> str:
-    # A NUL between ASCII letters is UTF-16 without its mark.
+    # A NUL between ASCII letters means UTF-16 without a byte order mark.
     if data.startswith(_UTF16) or b"\0" in data:
         raise ConfigError(f"{path}: cannot be read: it looks like UTF-16 (Notepad's Unicode); save it as UTF-8")
     try:
@@ -70,7 +70,7 @@ def _decoded(data: bytes, path: Path) -> str:
 
 
 class _Reader:
-    """The place in the text, and what has been read so far."""
+    """The current position in the text, and the sections read so far."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -117,7 +117,7 @@ class _Reader:
     def _go_on(self, words: str) -> None:
         keys = self._sections[self._section].keys
         entry = keys[self._key]
-        # A setting or a section that somebody indented would vanish in the value of the line above it.
+        # An indented setting or section would otherwise become part of the value of the line above it.
         if words[0] == "[" or re.match(r"\w+\s*=", words):
             what = f"is indented, and so goes on with {self._key} of line {entry.line}: move it to the left"
             raise self._wrong(f"{words!r} {what}")
@@ -128,7 +128,7 @@ class _Reader:
 
 
 def nearest(word: str, known: Collection[str]) -> str:
-    """The known word that was probably meant, as a question behind a sentence; empty when none is near."""
+    """A question to append to an error message: did you mean the most similar known word? Empty if none is similar."""
     plain = {name.casefold(): name for name in known}
     found = difflib.get_close_matches(word.strip().casefold(), plain, n=1)
     return f"; did you mean {plain[found[0]]}?" if found else ""

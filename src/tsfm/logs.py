@@ -1,4 +1,4 @@
-"""Log lines for the journal: one line per event, with syslog levels, control characters escaped."""
+"""Formats log lines for the journal: syslog levels, one line per event, escaped control characters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 
 SYSLOG_LEVEL = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
-# C0 and C1 control characters, and the line separators that terminals obey.
+# C0 and C1 control characters, and the line separators that terminals interpret.
 ESCAPES = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)]} | {
     0x2028: "\\u2028",
     0x2029: "\\u2029",
@@ -15,7 +15,7 @@ ESCAPES = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)]} | 
 
 
 class OneLine(logging.Formatter):
-    """``<6>message`` under systemd, which takes the level off; ``INFO message`` elsewhere."""
+    """``<6>message`` under systemd, which removes the level from the text; ``INFO message`` elsewhere."""
 
     def __init__(self, for_journal: bool) -> None:
         super().__init__()
@@ -28,11 +28,11 @@ class OneLine(logging.Formatter):
 
 
 def set_up(level: str) -> None:
-    """Send every logger's lines of at least ``level`` to stderr."""
+    """Send the lines of every logger to stderr, from ``level`` upwards."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLine("JOURNAL_STREAM" in os.environ))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
-    # Libraries tell at INFO what only their authors want to know.
+    # These libraries log details at INFO that only their authors need.
     for name in ("waitress", "transformers", "py.warnings", "urllib3", "chronos"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -1,6 +1,6 @@
-"""Where the packages put things, and which families they brought.
+"""The paths of the installed files, and the families that are installed.
 
-``$TSFM_ROOT`` stands in front of every path: development and tests use a tree of their own.
+``$TSFM_ROOT`` is the prefix of every path: development and tests use a separate tree.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ SHARE = PAYLOAD / "share"
 TDGPT = ROOT / "usr/local/taos/taosanode"
 SCRIPTS = TDGPT / "tsfm"
 ETC = ROOT / "etc/taos"
-# The name may come from a unit's instance: never let it walk out of the folder.
+# The name may come from a systemd unit's instance: it must never lead out of the folder.
 _FAMILY = re.compile("[a-z][a-z0-9]*")
 
 
 def installed_families() -> list[str]:
-    """The families whose environment is complete, by name.
+    """The names of the families that have a complete environment, sorted.
 
-    A folder without an interpreter is one whose package is half unpacked or half removed.
+    If a folder has no interpreter, its package is only partly unpacked or partly removed.
     """
     if not VENVS.is_dir():
         return []
@@ -34,12 +34,12 @@ def installed_families() -> list[str]:
 
 
 def is_there(family: str) -> bool:
-    """Whether the family's package is installed, be it in part only."""
+    """Whether the family's package is installed, completely or in part."""
     return bool(_FAMILY.fullmatch(family)) and (VENVS / family).is_dir()
 
 
 def venv_python(family: str) -> Path | None:
-    """The interpreter of the family's environment; None when its package is not installed."""
+    """The interpreter of the family's environment, or None if its package is not installed."""
     if not _FAMILY.fullmatch(family):
         return None
     python = VENVS / family / "bin" / "python"

@@ -1,1 +1,1 @@
-"""Torch modules of our own that read the official tensor names, and the parts they share."""
+"""Our own torch modules, which read the official tensor names, and the parts that they share."""

@@ -1,9 +1,9 @@
-"""Chronos-Bolt: a T5 encoder over patches and a decoder of a single token that answers all quantiles at once.
+"""Chronos-Bolt: a T5 encoder over patches and a decoder of a single token that returns all quantiles at once.
 
-The numbers of upstream's ``chronos.chronos_bolt.ChronosBoltModelForForecasting``, with less work:
-the decoder's one token attends to nothing but itself, so its self-attention is one product of
-weights multiplied beforehand; and its cross-attention multiplies the query, not every token of the
-encoder, with the key's and value's weights.
+The numbers equal those of upstream's ``chronos.chronos_bolt.ChronosBoltModelForForecasting``, with less work.
+The decoder's single token attends only to itself, so its self-attention is one product with weights that were
+multiplied in advance. The cross-attention applies the key's weights to the query and the value's weights to the
+weighted sum of the encoder's tokens, instead of applying both to every token of the encoder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KEYS = (
 
 @dataclass(frozen=True)
 class BoltSizes(Sizes):
-    """What config.json of a Chronos-Bolt says."""
+    """Sizes of a Chronos-Bolt, read from its config.json."""
 
     decoder_layers: int
     horizon: int
@@ -38,10 +38,10 @@ class BoltSizes(Sizes):
 
     @classmethod
     def read(cls, config: Config) -> BoltSizes:
-        """From config.json: ``T5Config`` and ``ChronosBoltConfig``.
+        """Read the sizes from config.json: keys of ``T5Config`` and ``ChronosBoltConfig``.
 
         Raises:
-            ConfigError: it is not a configuration of this network.
+            ConfigError: config.json is not a configuration of this network.
         """
         rest: dict[str, Any] = cls.common(config)
         own = config.section("chronos_config")
@@ -61,7 +61,7 @@ class BoltSizes(Sizes):
 
 
 class Bolt:
-    """The encoder's products run in ``dtype``, the decoder in float32."""
+    """The network: the encoder's products run in ``dtype``, the decoder runs in float32."""
 
     def __init__(self, sizes: BoltSizes, take: Take, dtype: torch.dtype) -> None:
         self.sizes = sizes
@@ -78,7 +78,7 @@ class Bolt:
             for i in range(sizes.layers)
         ]
         self._encoded = Norm(take, "encoder.final_layer_norm", sizes, torch.float32)
-        # The bias of a single position shifts all of its scores alike: no softmax notices.
+        # The bias of a single position shifts all of its scores equally, and softmax ignores such a shift: not used.
         take("decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", (sizes.buckets, sizes.heads))
         self._decoder = [
             (
@@ -95,10 +95,10 @@ class Bolt:
 
     @torch.inference_mode()
     def forecast(self, context: Tensor, horizon: int) -> Tensor:
-        """As ``ChronosBoltPipeline.predict``: beyond one block every quantile is fed back as a path of its own.
+        """Forecast as ``ChronosBoltPipeline.predict``: beyond one block, each quantile is fed back as a separate path.
 
         Args:
-            context: shape (B, points), float32, NaN where nothing was observed; at most ``sizes.context`` points.
+            context: shape (B, points), float32, NaN at unobserved points; at most ``sizes.context`` points.
 
         Returns:
             shape (B, len(quantiles), horizon), float32, in the context's unit.
@@ -114,7 +114,7 @@ class Bolt:
         return torch.cat(answers, -1)[..., :horizon]
 
     def _step(self, context: Tensor) -> Tensor:
-        """One block: shape (B, len(quantiles), sizes.horizon)."""
+        """Forecast one block, shape (B, len(quantiles), sizes.horizon)."""
         rows = len(context)
         patches = patched(context, self.sizes.patch, arcsinh=False)
         x = self._embed(torch.cat((patches.values, patches.observed), -1))
@@ -154,7 +154,7 @@ class OwnAttention:
 
 
 class CrossAttention:
-    """x + o(attention of one token to the encoder's): keys and values are never made."""
+    """x + o(attention of one token to the encoder's tokens). Keys and values are never computed."""
 
     def __init__(self, take: Take, layer: str, sizes: Sizes) -> None:
         inner, width = sizes.heads * sizes.head_width, sizes.width
@@ -166,7 +166,13 @@ class CrossAttention:
         self._norm = Norm(take, f"{layer}.layer_norm", sizes, torch.float32)
 
     def __call__(self, x: Tensor, encoded: Tensor, unseen: Tensor) -> Tensor:
-        """x: shape (B, D); encoded: (B, T, D); unseen: (B, T), added to the scores."""
+        """Add the attention's output to ``x`` in place.
+
+        Args:
+            x: shape (B, D).
+            encoded: shape (B, T, D).
+            unseen: shape (B, T), added to the scores.
+        """
         rows, heads = len(x), len(self._k)
         q = F.linear(self._norm(x), self._q).view(rows, heads, -1).transpose(0, 1)
         query = torch.bmm(q, self._k).transpose(0, 1)
@@ -177,12 +183,13 @@ class CrossAttention:
 
 
 def _position_bias(take: Take, sizes: BoltSizes) -> Tensor:
-    """What transformers' ``T5Attention.compute_bias`` adds to the encoder's scores, shape (1, H, T, T)."""
+    """The bias of transformers' ``T5Attention.compute_bias`` for the encoder's scores, shape (1, H, T, T)."""
     name = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
     table = take(name, (sizes.buckets, sizes.heads)).float()
     tokens = torch.arange(-(-sizes.context // sizes.patch) + 1, device=table.device)
     offset = tokens[None] - tokens[:, None]
-    # Half of the buckets for each direction; half of those one to one, the rest ever wider.
+    # Each direction has half of the buckets. The first half of these holds one distance per bucket; the others
+    # get wider with the distance.
     half = sizes.buckets // 2
     exact = half // 2
     away = offset.abs()

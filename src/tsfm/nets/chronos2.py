@@ -1,11 +1,11 @@
 """Chronos-2: an encoder over patches of past and future that attends along time and across a group of rows.
 
-The numbers of upstream's ``chronos.chronos2.model.Chronos2Model`` and of its pipeline's rule for long
-horizons. A group is one target with its covariates; a target that has none attends across to nothing
-but itself, which is one product instead of an attention over the whole batch.
+The numbers equal those of upstream's ``chronos.chronos2.model.Chronos2Model`` and of its pipeline's rule for long
+horizons. A group is one target with its covariates. A target without covariates attends only to itself across the
+group: this is one product instead of an attention over the whole batch.
 
-In bfloat16 only the feed-forward products run, which are more than half of the work: the others would
-double the distance to the float32 answer, which the final sinh stretches in the tails.
+Only the feed-forward products run in bfloat16. They are more than half of the work. The other products in bfloat16
+would double the distance to the float32 answer, and the final sinh stretches this distance in the tails.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ KEYS = (
     *("use_reg_token", "use_arcsinh", "max_output_patches", "time_encoding_scale"),
 )
 
-# The quantiles that upstream feeds back beyond the longest horizon of one pass.
+# Upstream feeds these quantiles back when the horizon is longer than one pass.
 UNROLLED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True)
 class Chronos2Sizes(Sizes):
-    """What config.json of a Chronos-2 says."""
+    """Sizes of a Chronos-2, read from its config.json."""
 
     most_patches: int
     time_scale: int
@@ -40,10 +40,10 @@ class Chronos2Sizes(Sizes):
 
     @classmethod
     def read(cls, config: Config) -> Chronos2Sizes:
-        """From config.json: ``Chronos2CoreConfig`` and ``Chronos2ForecastingConfig``.
+        """Read the sizes from config.json: keys of ``Chronos2CoreConfig`` and ``Chronos2ForecastingConfig``.
 
         Raises:
-            ConfigError: it is not a configuration of this network.
+            ConfigError: config.json is not a configuration of this network.
         """
         rest: dict[str, Any] = cls.common(config)
         own = config.section("chronos_config")
@@ -64,7 +64,7 @@ class Chronos2Sizes(Sizes):
 
 
 class Chronos2:
-    """Groups of rows in, quantiles of each row out; feed-forward products in ``dtype``."""
+    """The network: takes groups of rows, returns quantiles of each row. Feed-forward products run in ``dtype``."""
 
     def __init__(self, sizes: Chronos2Sizes, take: Take, dtype: torch.dtype) -> None:
         self.sizes = sizes
@@ -87,16 +87,17 @@ class Chronos2:
 
     @property
     def longest(self) -> int:
-        """Horizon of one pass."""
+        """The longest horizon of one pass, in points."""
         return self.sizes.most_patches * self.sizes.patch
 
     @torch.inference_mode()
     def forecast(self, context: Tensor, future: Tensor, group: int, horizon: int) -> Tensor:
-        """
+        """Forecast quantiles of every row.
+
         Args:
-            context: shape (B, points), float32, NaN where nothing was observed; at most ``sizes.context`` points.
-            future: shape (B, horizon), NaN where nothing is known, as in every row to be forecast.
-            group: rows of one group, which lie together; B is a multiple of it.
+            context: shape (B, points), float32, NaN at unobserved points; at most ``sizes.context`` points.
+            future: shape (B, horizon), NaN at unknown points; a row to be forecast is all NaN.
+            group: number of rows of one group. The rows of a group are adjacent; B is a multiple of ``group``.
 
         Returns:
             shape (B, len(quantiles), horizon), float32, in the unit of each row.
@@ -117,7 +118,7 @@ class Chronos2:
             context = torch.cat((context, fed_back), -1)[:, -self.sizes.context :]
             future = future[:, answer.shape[-1] :]
             samples = self._step(context, future, group, horizon - done)
-            # (group, path, row of it) -> (group, row of it, path and quantile)
+            # (group, path, row of the group) -> (group, row of the group, path and quantile)
             samples = torch.unflatten(samples, 0, (-1, paths, group)).transpose(1, 2).flatten(0, 1).flatten(1, 2)
             answer = _weighted_quantiles(samples, weights, self._levels)
             answers.append(answer)
@@ -125,7 +126,7 @@ class Chronos2:
         return torch.cat(answers, -1)[..., :horizon]
 
     def _step(self, context: Tensor, future: Tensor, group: int, horizon: int) -> Tensor:
-        """One pass: as many whole patches as the horizon needs and the model has."""
+        """Run one pass over as many whole patches as the horizon needs, at most ``most_patches``."""
         size = self.sizes.patch
         ahead = min(-(-horizon // size), self.sizes.most_patches)
         past = patched(context, size, self.sizes.arcsinh)
@@ -148,20 +149,24 @@ class Chronos2:
         return torch.unflatten(answer, -1, (-1, ahead * size))
 
     def _time(self, start: int, stop: int, rows: int) -> Tensor:
-        """Time of each point of the patches ``start`` to ``stop``, "now" is zero: shape (rows, patches, P)."""
+        """Time of each point of the patches ``start`` to ``stop``, shape (rows, patches, P). Zero means "now"."""
         size = self.sizes.patch
         points = torch.arange(start * size, stop * size, dtype=torch.float32, device=self._reg.device)
         return torch.unflatten(points / self.sizes.time_scale, 0, (-1, size)).expand(rows, -1, -1)
 
     def _encode(self, x: Tensor, hidden: Tensor, group: int, ahead: int) -> Tensor:
-        """The last ``ahead`` tokens, encoded; hidden: shape (B, T), added to scores."""
+        """Encode ``x`` and return its last ``ahead`` tokens.
+
+        Args:
+            hidden: shape (B, T), added to the scores.
+        """
         tokens = x.shape[1]
         cos, sin = (table[:tokens] for table in self._turns)
         mask = hidden[:, None, None] if hidden.any() else None
         across = torch.unflatten(hidden, 0, (-1, group)).transpose(1, 2).flatten(0, 1)[:, None, None]
         for layer, (along, between, feed) in enumerate(self._blocks, start=1):
             x = along(x, mask, lambda qk: _turned(qk, cos, sin))
-            if layer == len(self._blocks):  # nobody looks at the past after the last look along time
+            if layer == len(self._blocks):  # the past is not used after the last attention along time
                 x = x[:, -ahead:].contiguous()
                 across = torch.unflatten(across, 0, (-1, tokens))[:, -ahead:].flatten(0, 1)
             x = feed(between.alone(x) if group == 1 else _between(between, x, across, group))
@@ -169,7 +174,7 @@ class Chronos2:
 
 
 def _between(attention: SelfAttention, x: Tensor, mask: Tensor, group: int) -> Tensor:
-    """Attention across the rows of each group, at each token for itself."""
+    """Attention across the rows of each group, separately at each token."""
     tokens = x.shape[1]
     turned = torch.unflatten(x, 0, (-1, group)).transpose(1, 2).flatten(0, 1).contiguous()
     turned = attention(turned, mask)
@@ -190,19 +195,19 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _each_path(rows: Tensor, group: int, paths: int) -> Tensor:
-    """Each group once for every path: shape (B, n) to (groups * paths * group, n)."""
+    """Repeat each group once for every path: shape (B, n) to (groups * paths * group, n)."""
     return torch.unflatten(rows, 0, (-1, 1, group)).expand(-1, paths, -1, -1).flatten(0, 2)
 
 
 def _mass(levels: Tensor) -> Tensor:
-    """Probability that each quantile stands for: half of the way to its neighbours, adding up to 1."""
+    """Probability mass of each quantile: it reaches half of the way to each neighbour. The masses add up to 1."""
     edges = torch.cat((levels.new_zeros(1), levels, levels.new_ones(1)))
     mass = (edges[2:] - edges[:-2]) / 2
     return mass / mass.sum()
 
 
 def _weighted_quantiles(samples: Tensor, weights: Tensor, levels: Tensor) -> Tensor:
-    """Quantiles of weighted samples, linear between them, held beyond, as ``chronos.utils.weighted_quantile``.
+    """Quantiles of weighted samples: linear between samples, constant outside, as ``chronos.utils.weighted_quantile``.
 
     Args:
         samples: shape (B, n, h).

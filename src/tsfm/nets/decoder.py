@@ -1,8 +1,8 @@
-"""Parts of a causal decoder that answers many series of different lengths without padding.
+"""Parts of a causal decoder that runs many series of different lengths without padding.
 
-The tokens of all series lie packed in one matrix (tokens, hidden), so every product runs once for
-the batch and none of it is spent on padding; only attention goes series by series, each with its
-own cache of keys and values. A series therefore meets the same arithmetic alone and in a batch.
+The tokens of all series are packed in one matrix (tokens, hidden), so every product runs once for the batch and
+no work is spent on padding. Only attention runs series by series, and each series has its own cache of keys and
+values. The arithmetic of a series is therefore the same alone and in a batch.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Angles = tuple[Tensor, Tensor]  # cosines and signed sines, each of shape (tokens, 1, width)
-QUERY_BLOCK = 128  # queries at once: large enough for full speed, small enough to skip most of the future
+QUERY_BLOCK = 128  # queries per block: large enough for full speed, small enough to skip most of the future
 
 
 class Rotary:
-    """Rotary position embedding in the layout that turns first against second half of each head.
+    """Rotary position embedding in the layout that rotates the first half of each head against the second half.
 
     Source: Su et al., RoFormer; the layout is that of transformers' ``apply_rotary_pos_emb``.
     """
@@ -33,15 +33,15 @@ class Rotary:
         self._sin = torch.cat((-sin, sin), -1).to(device, dtype)
 
     def at(self, positions: Tensor) -> Angles:
-        """The angles of ``positions``, shape (tokens,): once for all layers."""
+        """The angles of ``positions``, shape (tokens,). All layers use the same angles."""
         return self._cos[positions], self._sin[positions]
 
 
 def turned(heads: Tensor, angles: Angles) -> Tensor:
-    """``heads``, shape (tokens, heads, width), turned by the angles of their tokens."""
+    """``heads``, shape (tokens, heads, width), rotated by the angles of their tokens."""
     cos, sin = angles
     first, second = heads.chunk(2, -1)
-    # Over whole heads: halves of 16 numbers leave the CPU's vectors half empty, which takes three times as long.
+    # Works on whole heads: halves of 16 numbers leave the CPU's vectors half empty and take three times as long.
     return (heads * cos).addcmul_(torch.cat((second, first), -1), sin)
 
 
@@ -50,10 +50,10 @@ class Cache:
 
     def __init__(self, layers: int, heads: int, capacity: int, width: int, like: Tensor) -> None:
         self._store = like.new_empty(layers, 2, heads, capacity, width)
-        self.length = 0  # positions that all layers have seen
+        self.length = 0  # positions that all layers have processed
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> Tensor:
-        """Put new ones, each (new, heads, width), behind the old.
+        """Append new keys and values, each of shape (new, heads, width).
 
         Returns:
             shape (2, heads, length + new, width): all keys, all values.
@@ -67,7 +67,7 @@ class Cache:
 
 @dataclass(frozen=True)
 class Span:
-    """Which rows of the packed tokens belong to one series, and what it has seen before."""
+    """The rows of the packed tokens that belong to one series, and the cache of its earlier tokens."""
 
     start: int
     stop: int
@@ -78,7 +78,7 @@ class Span:
 
 
 def spans(lengths: Sequence[int], caches: Sequence[Cache]) -> list[Span]:
-    """Spans of series packed one behind the other."""
+    """The spans of series that are packed one after the other."""
     stops = torch.tensor(lengths).cumsum(0).tolist()
     return [Span(stop - n, stop, cache) for n, stop, cache in zip(lengths, stops, caches, strict=True)]
 
@@ -92,11 +92,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, layer: int, packed: Sequen
     """Causal attention of every series over its cache and its new tokens.
 
     Args:
-        query: shape (tokens, heads, width), or (series, heads, width) for each series' last token only.
-        key, value: shape (tokens, heads, width); they are put into the caches.
+        query: shape (tokens, heads, width), or (series, heads, width) for only the last token of each series.
+        key, value: shape (tokens, heads, width); they are appended to the caches.
 
     Returns:
-        shape like ``query``, heads joined: (rows, heads * width).
+        shape (rows, heads * width): the rows of ``query`` with their heads joined.
     """
     last_only = len(query) < len(key)
     joined = torch.empty_like(query)
@@ -115,7 +115,7 @@ def _causal(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     mask = None
     if 1 < new < seen:
         mask = torch.ones(new, seen, dtype=torch.bool, device=query.device).tril(seen - new)
-    # The leading 1 matters: torch's fused kernel takes four dimensions only.
+    # The leading 1 is needed: torch's fused kernel accepts only four dimensions.
     return F.scaled_dot_product_attention(
         query[None], keys[None], values[None], attn_mask=mask, is_causal=1 < new == seen
     )[0]
@@ -123,12 +123,12 @@ def _causal(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 @cache
 def _future(dtype: torch.dtype) -> Tensor:
-    """What hides later keys of a block from its queries."""
+    """The mask that hides the later keys of a block from its queries."""
     return torch.full((QUERY_BLOCK, QUERY_BLOCK), -torch.inf, dtype=dtype).triu(1)
 
 
 def _causal_blocks(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    # In bfloat16 the fused kernel takes twice the time of plain products over what each block may see.
+    # In bfloat16 the fused kernel takes twice the time of plain products over the keys that each block may see.
     new, past = query.shape[1], keys.shape[1] - query.shape[1]
     query = query * query.shape[-1] ** -0.5
     future = _future(query.dtype)

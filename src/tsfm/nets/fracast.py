@@ -1,10 +1,10 @@
-"""Fracast's network, read from the released weights and run series by series so that it stays in the cache.
+"""Fracast's network, read from the released weights and run series by series so that its data fit in the CPU cache.
 
-The official code (``fracast._core.model.FracastCore``, ``gather_head.GatherQuantileHead``) takes each of
-its ten stages over a whole batch, transposed back and forth, and finds the periods twice. Here a stage
-is three matrix products and seven passes over half a megabyte, channels last. The numbers are the
-official ones to float32 rounding; the periods come from the official detector itself, since one bin
-of its spectrum to the side is another answer.
+The official code (``fracast._core.model.FracastCore``, ``gather_head.GatherQuantileHead``) runs each of its ten
+stages over a whole batch, transposes it back and forth, and detects the periods twice. Here a stage is three matrix
+products and seven passes over half a megabyte, channels last. The numbers equal the official ones to float32
+rounding. The period detection repeats the official one exactly, because a shift by one bin of its spectrum changes
+the answer.
 
 Shapes: B series, W points of context, H points of horizon, D channels, Q quantiles.
 """
@@ -23,14 +23,14 @@ from tsfm.nets.fracast_features import PHASES, RECENCY, phases, recency, seasona
 from tsfm.nets.parallel import each
 from tsfm.weights.configuration import Config
 
-Take = Callable[[str, Sequence[int]], Tensor]  # the tensor of a name, which must have a shape
+Take = Callable[[str, Sequence[int]], Tensor]  # returns the tensor with this name and checks its shape
 
 TAPS = 3
-SEED = 128  # newest hidden states from which the horizon's states start
+SEED = 128  # number of newest hidden states from which the horizon's states start
 HORIZON_STAGES = 6
 PERIODS = 4
 
-# What the computation below is made for. Keys that are absent stand for it: so are upstream's defaults.
+# The only values that the computation below supports. They are upstream's defaults, so a key may be absent.
 RELEASED: dict[str, object] = {
     "share_stages": True,
     "causal": True,
@@ -54,13 +54,13 @@ RELEASED: dict[str, object] = {
     "head_phase_bins": PHASES,
     "head_seasonal_fill_mode": "phase_mean",
 }
-# These must be said: upstream's defaults are others.
+# These keys must be present: upstream's defaults are different.
 SAID: dict[str, object] = {"head_future_conv": True, "periodic_topk": PERIODS}
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What may differ between checkpoints."""
+    """The sizes that may differ between checkpoints."""
 
     width: int
     window: int
@@ -72,10 +72,10 @@ class Sizes:
 
     @classmethod
     def read(cls, config: Config) -> Sizes:
-        """From config.json.
+        """Read the sizes from config.json.
 
         Raises:
-            ConfigError: it is not a configuration of this network.
+            ConfigError: config.json is not a configuration of this network.
         """
         model = config.section("model")
         for name, expected in SAID.items():
@@ -102,7 +102,7 @@ class Sizes:
 
 
 class Swiglu:
-    """y + down(silu(gate) * value), gate and value the halves of up(y)."""
+    """y + down(silu(gate) * value), where gate and value are the halves of up(y)."""
 
     def __init__(self, take: Take, name: str, width: int, hidden: int) -> None:
         self._hidden = hidden
@@ -117,7 +117,7 @@ class Swiglu:
 
 
 class Filter:
-    """A causal filter of three taps, channel by channel, along the last but one axis."""
+    """A causal filter of three taps along the second-to-last axis, separate for each channel."""
 
     def __init__(self, take: Take, name: str, width: int) -> None:
         self._bias = take(f"{name}.dw_bias", (width,))
@@ -149,10 +149,10 @@ class Block:
 
 
 class FracastNet:
-    """Quantiles of the next H points from W normalised ones.
+    """Quantiles of the next H points from W normalised points.
 
     Args:
-        take: hands out each tensor of the checkpoint once.
+        take: returns each tensor of the checkpoint once.
     """
 
     def __init__(self, sizes: Sizes, take: Take) -> None:
@@ -162,9 +162,10 @@ class FracastNet:
 
     @torch.inference_mode()
     def __call__(self, values: Tensor, observed: Tensor) -> Tensor:
-        """
+        """Forecast a batch.
+
         Args:
-            values: shape (B, W), zero where nothing was observed.
+            values: shape (B, W), zero at unobserved points.
             observed: shape (B, W), bool.
 
         Returns:
@@ -190,7 +191,7 @@ class Core:
         phase = take("core.periodic.proj.weight", (width, 2 * PERIODS))
         bias = take("core.in_proj.bias", (width,)) + take("core.periodic.proj.bias", (width,))
         self._time = torch.arange(sizes.window, device=weight.device).float()
-        # Whatever the series: how long ago each point was.
+        # The same for every series: how long ago each point was.
         self._base = F.linear(recency(self._time, sizes.window), weight[:, 2:], bias)
         self._enter = torch.cat((weight[:, :2], phase), 1).T.contiguous()
         self._dilations = [2**stage for stage in range(sizes.stages)]
@@ -207,7 +208,7 @@ class Core:
 
 
 class Head:
-    """The decoder of a batch: summaries (B, 2D), newest states (B, SEED, D), fill (B, H) to (B, H, Q)."""
+    """The decoder of a batch: from summaries (B, 2D), newest states (B, SEED, D) and fill (B, H) to (B, H, Q)."""
 
     def __init__(self, sizes: Sizes, take: Take) -> None:
         width, horizon, levels = sizes.width, sizes.horizon, len(sizes.quantiles)
@@ -243,7 +244,7 @@ class Head:
 
 
 def _conditions(take: Take, width: int, dilations: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-    """Gain and shift of each stage, as ``ScaleCondition`` gives them for its dilation."""
+    """Gain and shift of each stage, as ``ScaleCondition`` computes them from the stage's dilation."""
     weight, bias = take("core.scale.to_gb.weight", (2 * width, 8)), take("core.scale.to_gb.bias", (2 * width,))
     octaves = torch.pow(2.0, torch.arange(4, device=weight.device, dtype=torch.float32))
     pairs = []

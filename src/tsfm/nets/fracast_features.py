@@ -1,4 +1,4 @@
-"""What Fracast computes of a series without any weights, as ``fracast._core.periodic`` does."""
+"""Features that Fracast computes from a series without any weights, as ``fracast._core.periodic`` does."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-RECENCY = 5  # channels that say how long ago a point was
-PHASES = 16  # parts of a period, each with a mean of its own
-CHANCE = 0.05  # that noise alone shows a period
+RECENCY = 5  # channels that encode how long ago a point was
+PHASES = 16  # parts of a period; each has its own mean
+CHANCE = 0.05  # probability that noise alone shows a period
 
 
 def recency(time: Tensor, window: int) -> Tensor:
@@ -21,21 +21,22 @@ def recency(time: Tensor, window: int) -> Tensor:
 
 
 def phases(time: Tensor, periods: Tensor) -> Tensor:
-    """``official_encoding._phase_encoding`` of one series: shape (W, 2 * PERIODS), zero for no period."""
-    # In the official order of operations: at angles of thousands another order is another sine.
+    """``official_encoding._phase_encoding`` of one series: shape (W, 2 * PERIODS), zero where a period is 0."""
+    # Keep the official order of operations: at angles of thousands, another order gives another sine.
     angle = 2.0 * math.pi * time.unsqueeze(1) / periods.clamp(min=1).float()
     return (torch.stack((angle.sin(), angle.cos()), -1) * (periods > 0).unsqueeze(-1)).flatten(1)
 
 
 def strongest_periods(values: Tensor, observed: Tensor, most: int) -> Tensor:
-    """``seasonal_fill.detect_periods``: of each series the strongest periods in points, shape (B, most), 0 for none.
+    """``seasonal_fill.detect_periods``: the strongest periods of each series in points, shape (B, most), 0 for none.
 
-    A period from 2 points to half the window counts where the power spectrum has a peak above what
-    white noise would show. The package's own is not imported: it would bring torch's compiler with it.
+    A period from 2 points to half the window counts when the power spectrum has a peak there that is higher than
+    white noise would show. The function of the fracast package is not imported, because it would import torch's
+    compiler too.
 
     Args:
         values: shape (B, W).
-        observed: shape (B, W), bool; what is not observed takes the mean of what is.
+        observed: shape (B, W), bool; unobserved points take the mean of the observed points.
     """
     window = values.shape[1]
     mean = torch.where(observed, values, 0.0).sum(1, keepdim=True) / observed.sum(1, keepdim=True).clamp(min=1)
@@ -54,7 +55,7 @@ def strongest_periods(values: Tensor, observed: Tensor, most: int) -> Tensor:
 
 
 def seasonal(values: Tensor, observed: Tensor, period: Tensor, horizon: int) -> Tensor:
-    """``seasonal_fill.folded_seasonal_fill``: each future point's mean over its phase, shape (B, H)."""
+    """``seasonal_fill.folded_seasonal_fill``: for each future point, the mean of its phase, shape (B, H)."""
     window = values.shape[1]
     time = torch.arange(window + horizon, device=values.device).float()
     primary = period.clamp(min=1).float()

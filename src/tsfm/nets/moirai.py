@@ -1,7 +1,7 @@
-"""Moirai-MoE and Moirai-2 around their common encoder: what goes in, what comes out, how paths go on.
+"""Moirai-MoE and Moirai-2 around their common encoder: inputs, outputs and the extension of paths.
 
-Written from uni2ts 2.0.0 (``uni2ts.model.moirai_moe``, ``uni2ts.model.moirai2``), reading its tensor
-names. Tokens are those of ``tsfm.nets.moirai_patches``.
+Written from uni2ts 2.0.0 (``uni2ts.model.moirai_moe``, ``uni2ts.model.moirai2``); reads its tensor names. The
+tokens are those of ``tsfm.nets.moirai_patches``.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from tsfm.nets.moirai_mixture import NOISE, Head, Mixture
 from tsfm.nets.moirai_patches import PATCH, Patches
 from tsfm.weights.reader import State
 
-PATHS = 100  # sample paths, as uni2ts has by default
-DRAWS = 10  # from the distribution of each path; the first one is the path's own
-BYTES = 256 * 2**20  # for what grows with the number of paths under way
+PATHS = 100  # sample paths, the default of uni2ts
+DRAWS = 10  # draws from the distribution of each path; the first draw extends the path
+BYTES = 256 * 2**20  # for the memory that grows with the number of paths in progress
 
 Affine = tuple[Tensor, Tensor]
 
 
 class MoiraiMoE:
-    """Sample paths, patch after patch, each patch drawn from the mixture that the path so far gives."""
+    """Draws sample paths patch by patch: each patch from the mixture that the model predicts for the path so far."""
 
     def __init__(self, state: State, sizes: Sizes, narrow: float, dtype: torch.dtype, device: str) -> None:
         self.device, d = device, sizes.width
@@ -35,12 +35,12 @@ class MoiraiMoE:
         self.head = Head(state, d, narrow, device)
 
     def sample(self, patches: Patches, steps: int, seeds: Sequence[int], exact: bool = False) -> Tensor:
-        """Draws of the target in the unit given, (B, PATHS * DRAWS, steps * 16).
+        """Draw the target in the input's unit, (B, PATHS * DRAWS, steps * 16).
 
         Args:
-            seeds: one for each series; with it the draws are always the same.
-            exact: scale anew at every step with the path's own draws counted in, as uni2ts's
-                forecast does and its training does not; else the context's scale stays.
+            seeds: one for each series; the same seed always gives the same draws.
+            exact: compute the scale again at every step and include the path's own draws. The forecast of
+                uni2ts does this, its training does not. If False, the context's scale is kept.
         """
         paths = int(BYTES / self._path_bytes(patches, steps, exact))
         at_once, rows = max(1, paths // PATHS), max(1, min(PATHS, paths))
@@ -53,15 +53,15 @@ class MoiraiMoE:
         return torch.cat(done)
 
     def given(self, patches: Patches, paths: Tensor) -> tuple[Mixture, Tensor, Tensor]:
-        """What follows ``paths`` (B, S, points) when they count in loc and scale, (B, S), returned too."""
+        """The mixture after ``paths`` (B, S, points), and the loc and scale (B, S), which include the paths."""
         loc, scale = patches.rescale(paths)
         out = _encode(self.encoder, self._embed(patches.behind(paths, loc, scale)), patches, paths)
         return self.head(out), loc, scale
 
     def follow(self, patches: Patches, steps: int, paths: int) -> Generator[Mixture, Tensor, None]:
-        """What follows the context, (B, 1, 16); then, for each patch (B, paths, 16) that is sent, what follows it.
+        """Yield the mixture after the context, (B, 1, 16), then the mixture after each patch (B, paths, 16) sent in.
 
-        Everything is in units of the context's scale, which stays.
+        All values are in units of the context's scale, which does not change.
         """
         ids, known, newest = patches.ids(), patches.future.shape[1], patches.valid.shape[1] - 1
         tokens = self._embed(patches.scaled().flatten(1, 2))
@@ -81,7 +81,7 @@ class MoiraiMoE:
         return F.linear(F.silu(F.linear(scaled, *into)), *further) + F.linear(scaled, *beside)
 
     def _frozen(self, patches: Patches, steps: int, seeds: Sequence[int], span: slice) -> Tensor:
-        """(B, paths, DRAWS, steps * 16) with the context encoded once."""
+        """Draw (B, paths, DRAWS, steps * 16); the context is encoded once."""
         following = self.follow(patches, steps, span.stop - span.start)
         drawn = [self._draw(next(following), seeds, 0, span)]
         for step in range(1, steps):
@@ -91,7 +91,7 @@ class MoiraiMoE:
         return torch.cat(drawn, -1) * scale + loc
 
     def _rescaled(self, patches: Patches, steps: int, seeds: Sequence[int], span: slice) -> Tensor:
-        """The same, every path encoded whole at every step."""
+        """Draw the same shape as ``_frozen``; every path is encoded as a whole at every step."""
         own = patches.values.new_empty(len(seeds), span.stop - span.start, 0)
         drawn = []
         for step in range(steps):
@@ -102,7 +102,7 @@ class MoiraiMoE:
         return torch.cat(drawn, -1)
 
     def _draw(self, mixture: Mixture, seeds: Sequence[int], step: int, span: slice) -> Tensor:
-        """(B, paths, DRAWS, 16) scaled draws from noise that only seed and step decide."""
+        """Scaled draws (B, paths, DRAWS, 16); their noise depends only on seed and step."""
         noise = torch.stack([_noise(seed, step)[:, span] for seed in seeds], 1).to(self.device)
         return self.head.draw(mixture.each(), noise)
 
@@ -114,7 +114,7 @@ class MoiraiMoE:
 
 
 class Moirai2:
-    """Nine quantiles of several patches at once; longer horizons go on from each quantile as a path."""
+    """Predicts nine quantiles of several patches at once; for longer horizons each quantile is extended as a path."""
 
     def __init__(
         self, state: State, sizes: Sizes, levels: Sequence[float], ahead: int, dtype: torch.dtype, device: str
@@ -125,10 +125,10 @@ class Moirai2:
         self.encoder = Encoder(state, sizes, dtype, device)
 
     def quantiles(self, patches: Patches, steps: int) -> Tensor:
-        """(B, levels, steps * 16) in the unit given, by the rule of ``Moirai2Forecast.forward``.
+        """Quantiles (B, levels, steps * 16) in the input's unit, by the rule of ``Moirai2Forecast.forward``.
 
-        Every step reads all paths' 9 * 9 quantiles as a crowd and takes that crowd's quantiles; the
-        scale is made again with each path counted in.
+        Every step pools the 9 * 9 quantiles of all paths and takes the quantiles of this pool. The scale is
+        computed again at every step and includes each path.
         """
         own = self._next(patches, patches.values.new_empty(len(patches.values), 1, 0))[:, 0]
         own = own.transpose(1, 2).flatten(2)
@@ -140,7 +140,7 @@ class Moirai2:
         return own[..., : steps * PATCH]
 
     def _next(self, patches: Patches, paths: Tensor) -> Tensor:
-        """What follows each of ``paths`` (B, S, points): (B, S, ahead, levels, 16)."""
+        """The forecast after each of ``paths`` (B, S, points): (B, S, ahead, levels, 16)."""
         known, variates = 1 + patches.future.shape[1], patches.values.shape[1]
         tokens = variates * patches.valid.shape[1] + known * paths.shape[-1] // PATCH
         at_once = max(1, int(BYTES / _row_bytes(self.encoder.sizes, tokens)) // paths.shape[1])
@@ -157,7 +157,7 @@ class Moirai2:
 
 
 class _Residual:
-    """uni2ts's ResidualBlock: one hidden layer beside a straight way."""
+    """uni2ts's ResidualBlock: one hidden layer plus a linear skip connection."""
 
     def __init__(self, state: State, prefix: str, widths: tuple[int, int, int], device: str) -> None:
         n, hidden, out = widths
@@ -170,14 +170,14 @@ class _Residual:
 
 
 def _affine(state: State, name: str, shape: tuple[int, ...], device: str) -> Affine:
-    """Weight and bias as copies in float32; a leading axis of 1 (one patch size) is dropped."""
+    """Weight and bias, copied to float32. A leading axis of 1 (one patch size) is dropped."""
     weight = state.take(f"{name}.weight", shape).to(device, torch.float32, copy=True)
     bias = state.take(f"{name}.bias", shape[:-1]).to(device, torch.float32, copy=True)
     return (weight[0], bias[0]) if len(shape) == 3 else (weight, bias)
 
 
 def _encode(encoder: Encoder, tokens: Tensor, patches: Patches, paths: Tensor) -> Tensor:
-    """Whole rows (B, S, N, d); returns what the newest target token of each became, (B, S, d)."""
+    """Encode whole rows (B, S, N, d) and return the output of each row's newest target token, (B, S, d)."""
     batch, samples, more = *paths.shape[:2], paths.shape[-1] // PATCH
     context = patches.values.shape[1] * patches.valid.shape[1]
     newest = context + more - 1 if more else patches.valid.shape[1] - 1
@@ -186,11 +186,11 @@ def _encode(encoder: Encoder, tokens: Tensor, patches: Patches, paths: Tensor) -
 
 
 def _row_bytes(sizes: Sizes, tokens: int) -> float:
-    """About what one row of tokens needs while it is encoded: activations and attention."""
+    """Approximate bytes that one row of tokens needs while it is encoded: activations and attention."""
     return 4 * tokens * (12 * sizes.width + sizes.width // HEAD * tokens)
 
 
 def _noise(seed: int, step: int) -> Tensor:
-    """Uniforms (NOISE, PATHS, DRAWS, 16)."""
+    """Uniform random numbers (NOISE, PATHS, DRAWS, 16)."""
     generator = torch.Generator().manual_seed(seed * 65536 + step)
     return torch.rand((NOISE, PATHS, DRAWS, PATCH), generator=generator)

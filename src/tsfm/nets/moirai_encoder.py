@@ -1,10 +1,10 @@
 """The transformer of Moirai-MoE and Moirai-2: causal by time, with keys and values kept for sample paths.
 
-Written from uni2ts 2.0.0 (``uni2ts.module.transformer.TransformerEncoder`` and what it uses), reading
-its tensor names. A token looks at every token of its own or an earlier patch, of any variate, so what
-a context gives does not depend on what follows: it is encoded once, and all sample paths share it.
-Only the feed-forwards, nine tenths of the arithmetic, are of the type that is asked for: attention in
-bfloat16 as well moves tokens to other experts, and the answer with them (docs/decisions/0006-mixed-precision.md).
+Written from uni2ts 2.0.0 (``uni2ts.module.transformer.TransformerEncoder`` and the modules that it uses); reads
+its tensor names. A token attends to every token of its own patch or an earlier patch, of any variate. The encoding
+of a context therefore does not depend on later tokens: it is computed once, and all sample paths share it.
+Only the feed-forwards run in the requested dtype; they are nine tenths of the arithmetic. Attention in bfloat16
+would move tokens to other experts and change the answer (docs/decisions/0006-mixed-precision.md).
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from torch import Tensor
 from tsfm.weights.reader import State
 
 HEAD = 64  # uni2ts: num_heads = d_model // 64
-ROTATED = 32  # positions turn the first half of each head (partial_factor 0.0 to 0.5)
+ROTATED = 32  # positions rotate the first half of each head (partial_factor 0.0 to 0.5)
 THETA = 10_000.0  # uni2ts: RotaryProjection's base
 EXPERTS, CHOSEN = 32, 2  # fixed in uni2ts's TransformerEncoder
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Read from config.json."""
+    """Sizes of the transformer, read from config.json."""
 
     width: int  # d_model
-    inner: int  # d_ff, of one expert
+    inner: int  # d_ff of one expert
     layers: int
     experts: bool
 
 
 @dataclass(frozen=True)
 class Ids:
-    """What attention knows of N tokens in each of R rows.
+    """The information that attention uses about N tokens in each of R rows.
 
     Attributes:
-        times: (R, N) number of the patch; equal ones see each other.
-        variates: (N,) 0 is the target.
-        valid: (R, N) False for padding, which nothing looks at.
+        times: (R, N) number of the patch; tokens with equal numbers attend to each other.
+        variates: (N,) number of the variate; 0 is the target.
+        valid: (R, N) False for padding; no token attends to padding.
     """
 
     times: Tensor
@@ -49,18 +49,18 @@ class Ids:
     valid: Tensor
 
     def mask(self) -> Tensor | None:
-        """(R, 1, N, N), True where a token may look; None for plain causal order."""
+        """Attention mask (R, 1, N, N), True where a token may attend; None for plain causal order."""
         times = self.times
         one_variate = bool((self.variates == 0).all())
         if one_variate and bool(self.valid.all()) and bool((times[:, 1:] > times[:, :-1]).all()):
             return None
         seen = (times[:, None, :] <= times[:, :, None]) & self.valid[:, None, :]
-        # A row of padding must look at something, or its softmax has nothing to divide by.
+        # A row of padding must attend to some token; otherwise its softmax divides by zero.
         return (seen | ~self.valid[:, :, None])[:, None]
 
 
 class Paths:
-    """Keys and values of one layer: the context's once, and those of S paths behind it.
+    """Keys and values of one layer: one set for the context, and one set for each of the S paths after it.
 
     Shapes: context (B, heads, N, 64), own (B, heads, S, room, 64).
     """
@@ -72,7 +72,7 @@ class Paths:
         self.used = 0
 
     def grow(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Append n tokens, (B, heads, S, n, 64); returns all own ones."""
+        """Append n tokens, (B, heads, S, n, 64), and return the keys and values of all tokens of the paths."""
         end = self.used + keys.shape[3]
         for store, new in zip(self.own, (keys, values), strict=True):
             store[:, :, :, self.used : end] = new
@@ -81,7 +81,7 @@ class Paths:
 
 
 class Layer:
-    """Pre-norm attention and a gated feed-forward, or 32 of them of which each token takes two."""
+    """Pre-norm attention and a gated feed-forward, or 32 feed-forwards (experts), of which each token uses two."""
 
     def __init__(self, state: State, number: int, sizes: Sizes, dtype: torch.dtype) -> None:
         d, prefix = sizes.width, f"encoder.layers.{number}."
@@ -94,7 +94,7 @@ class Layer:
         self.qkv = torch.cat(qkv).float()
         self.out = state.take(f"{attention}out_proj.weight", (d, d)).to(torch.float32, copy=True)
         bias = state.take(f"{attention}var_attn_bias.emb.weight", (2, d // HEAD)).float()
-        # Softmax ignores what all keys share, so only the difference counts: none with one variate.
+        # Softmax ignores a bias that all keys share, so only the difference counts. With one variate it has no effect.
         self.same_variate = bias[1] - bias[0]
         self.feed = _feeds(state, prefix + "ffn.", sizes, dtype)
         self.centroids: Tensor | None = None
@@ -107,14 +107,14 @@ class Layer:
         self.feed = self.feed[0].to(device), self.feed[1].to(device)
 
     def project(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> list[Tensor]:
-        """q, k, v of (R, n, d), each (R, heads, n, 64), q and k normalised and turned."""
+        """q, k, v of x (R, n, d), each (R, heads, n, 64); q and k are normalised and rotated."""
         rows, n, width = x.shape
         split = F.linear(_rms(x, self.norms[0]), self.qkv).view(rows, n, 3, width // HEAD, HEAD).permute(2, 0, 3, 1, 4)
         q, k = (_turn(_rms(t, w), *turn) for t, w in ((split[0], self.q_norm), (split[1], self.k_norm)))
         return [q, k, split[2]]
 
     def mix(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Add to x (R, n, d) what attention gave (R, heads, n, 64), then the feed-forward."""
+        """Add the attention's output (R, heads, n, 64) to x (R, n, d), then add the feed-forward."""
         x = x + F.linear(attended.transpose(1, 2).reshape(x.shape), self.out)
         normed = _rms(x, self.norms[1]).flatten(0, -2)
         if self.centroids is None:
@@ -123,7 +123,7 @@ class Layer:
 
 
 class Encoder:
-    """All layers; rows are independent of one another."""
+    """All layers. Rows are independent of each other."""
 
     def __init__(self, state: State, sizes: Sizes, dtype: torch.dtype, device: str) -> None:
         self.sizes = sizes
@@ -138,14 +138,14 @@ class Encoder:
         self.norm = state.take("encoder.norm.weight", (sizes.width,)).float().clone().to(device)
 
     def context(self, x: Tensor, ids: Ids, newest: int, samples: int = 0, room: int = 0) -> tuple[Tensor, list[Paths]]:
-        """Encode whole rows, (R, N, d) float32, for the sake of one token each.
+        """Encode whole rows, (R, N, d) float32, and return the output of one token of each row.
 
         Args:
-            newest: the token whose outcome is asked for.
-            samples: keep keys and values for as many paths, each with ``room`` tokens of its own.
+            newest: the token whose output is returned.
+            samples: number of paths for which keys and values are kept; each path has room for ``room`` tokens.
 
         Returns:
-            (R, d) and, for each layer, what ``extend`` needs.
+            The output (R, d) and, for each layer, the keys and values that ``extend`` needs.
         """
         mask, turn = ids.mask(), _angles(ids.times[:, None])
         same = (ids.variates[:, None] == ids.variates).float()
@@ -159,23 +159,23 @@ class Encoder:
                 bias = layer.same_variate[:, None, None] * same
                 look = bias.masked_fill(~mask, float("-inf"))
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=look, is_causal=look is None)
-            if layer is self.layers[-1]:  # nobody asks what the last layer makes of the others
+            if layer is self.layers[-1]:  # the last layer's output of the other tokens is not used
                 x, attended = x[:, newest, None], attended[:, :, newest, None]
             x = layer.mix(x, attended)
         return _rms(x[:, 0], self.norm), kept
 
     def extend(self, x: Tensor, times: Tensor, variates: Tensor, ids: Ids, kept: list[Paths]) -> Tensor:
-        """One more patch on each path.
+        """Encode one more patch of each path.
 
         Args:
             x: (B, S, n, d), the n tokens of the new patch: target first, then known covariates.
-            times: (B,) the new patch's number.
-            variates: (n,) of the tokens.
-            ids: the context's.
-            kept: from ``context`` with S samples; grows by n.
+            times: (B,) number of the new patch.
+            variates: (n,) numbers of the tokens' variates.
+            ids: the ids of the context.
+            kept: the keys and values from ``context`` with S samples; each grows by n tokens.
 
         Returns:
-            (B, S, n, d).
+            The output (B, S, n, d).
         """
         batch, samples, n, width = x.shape
         turn = _angles(times[:, None, None].expand(batch, 1, samples * n))
@@ -204,7 +204,7 @@ def _rms(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _angles(times: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, (..., 16) for times (...): pairs of neighbours turn together."""
+    """Cosines and sines, (..., 16) for times (...). Pairs of adjacent channels rotate together."""
     theta = THETA ** (-torch.arange(0, ROTATED, 2, dtype=torch.float32, device=times.device) / ROTATED)
     angle = times[..., None].float() * theta
     return angle.cos(), angle.sin()
@@ -217,7 +217,7 @@ def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _feeds(state: State, prefix: str, sizes: Sizes, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Gate above up, (E, 2 * inner, d), and down, (E, d, inner), copied once from the mapped file."""
+    """Gate stacked on up, (E, 2 * inner, d), and down, (E, d, inner), copied once from the mapped file."""
     d, inner = sizes.width, sizes.inner
     names = [f"{prefix}experts.{e}." for e in range(EXPERTS)] if sizes.experts else [prefix]
     into = torch.empty(len(names), 2 * inner, d, dtype=dtype)
@@ -235,9 +235,9 @@ def _gated(x: Tensor, into: Tensor, down: Tensor) -> Tensor:
 
 
 def _experts(x: Tensor, centroids: Tensor, into: Tensor, down: Tensor) -> Tensor:
-    """Each row of (M, d) through two experts: those whose centroids are the farthest, as uni2ts has it.
+    """Run each row of (M, d) through two experts: the two with the farthest centroids, as in uni2ts.
 
-    Rows are sorted by expert, so that each expert is one product of neighbouring rows.
+    Rows are sorted by expert, so that each expert is one product over adjacent rows.
     """
     distances, chosen = torch.cdist(x, centroids).topk(CHOSEN)
     expert, order = chosen.flatten().sort(stable=True)

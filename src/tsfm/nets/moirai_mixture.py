@@ -1,8 +1,8 @@
-"""Moirai-MoE's predictive distribution, drawn from by transforming a fixed number of uniforms.
+"""Moirai-MoE's predictive distribution: each draw transforms a fixed number of uniform random numbers.
 
-Written from uni2ts 2.0.0 (``uni2ts.distribution``): a mixture of Student's t, a narrow normal, a
-negative binomial and a log-normal for every point of a patch. Each draw uses its own NOISE uniforms
-and never asks for more, so rounding (a batch against a single series) moves a draw by rounding only.
+Written from uni2ts 2.0.0 (``uni2ts.distribution``): a mixture of Student's t, a narrow normal, a negative binomial
+and a log-normal for every point of a patch. Each draw uses exactly NOISE uniforms of its own. A rounding difference
+in the parameters (a batch against a single series) therefore changes a draw only by rounding.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from tsfm.weights.configuration import Config
 from tsfm.weights.reader import State
 
 NOISE = 9
-LARGEST = 1e6  # a draw beyond a million spreads is cut: its square must stay a float32
-TINY = 2.0**-25  # uniforms are multiples of 2**-24: between 0 and the first of them
+LARGEST = 1e6  # a draw beyond a million scales is clamped: its square must fit in a float32
+TINY = 2.0**-25  # uniforms are multiples of 2**-24; this is between 0 and the smallest positive one
 COMPONENTS = ("StudentTOutput", "NormalFixedScaleOutput", "NegativeBinomialOutput", "LogNormalOutput")
 NAMES = ("0.df", "0.loc", "0.scale", "1.loc", "2.total_count", "2.logits", "3.loc", "3.scale")
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Parameters for each point, all (..., 16); shares (..., 16, 4) add up to 1."""
+    """Parameters for each point, all (..., 16), and the shares of the components (..., 16, 4), which add up to 1."""
 
     shares: Tensor
     t: tuple[Tensor, Tensor, Tensor]  # degrees of freedom, loc, scale
@@ -37,7 +37,7 @@ class Mixture:
     log: tuple[Tensor, Tensor]  # loc, scale of the logarithm
 
     def each(self) -> Mixture:
-        """Room for several draws from each: (..., 1, 16)."""
+        """Add an axis for several draws from each distribution: (..., 1, 16)."""
         t, narrow, counts, log = (
             tuple(p[..., None, :] for p in part) for part in (self.t, self.narrow, self.counts, self.log)
         )
@@ -45,7 +45,7 @@ class Mixture:
 
 
 class Head:
-    """From a token's (..., d) to the distribution of the patch behind it, in scaled units."""
+    """Maps a token's output (..., d) to the distribution of the next patch, in scaled units."""
 
     def __init__(self, state: State, width: int, narrow: float, device: str) -> None:
         prefix = "param_proj.proj."
@@ -69,7 +69,11 @@ class Head:
         )
 
     def draw(self, mixture: Mixture, noise: Tensor) -> Tensor:
-        """One draw for each of (..., 16), shapes broadcast; noise is (NOISE, ..., 16) uniforms."""
+        """Draw once for each point, shape (..., 16). The parameters are broadcast to this shape.
+
+        Args:
+            noise: (NOISE, ..., 16), uniform random numbers.
+        """
         shape = noise.shape[1:]
         below = mixture.shares.cumsum(-1)[..., :3]
         choice = (noise[0][..., None] >= below).sum(-1)
@@ -92,10 +96,10 @@ class Head:
 
 
 def narrow_scale(config: Config) -> float:
-    """The narrow normal's scale, once config.json's ``distr_output`` is the mixture that we know.
+    """The narrow normal's scale, after a check that ``distr_output`` of config.json is the supported mixture.
 
     Raises:
-        ConfigError: another distribution.
+        ConfigError: ``distr_output`` is another distribution.
     """
     output = config.section("distr_output")
     output.no_others(("_target_", "components"))
@@ -119,7 +123,7 @@ def _normals(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _student(noise: Tensor, df: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    """Exact from two uniforms (Bailey, Mathematics of Computation 62, 1994)."""
+    """An exact draw from two uniforms (Bailey, Mathematics of Computation 62, 1994)."""
     radius = (df * torch.expm1(-2 * noise[0].log() / df)).sqrt()
     return loc + scale * radius * (2 * math.pi * noise[1]).cos()
 
@@ -129,18 +133,18 @@ def _log_normal(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
 
 
 def _counts(noise: Tensor, total: Tensor, odds: Tensor) -> Tensor:
-    """Negative binomial: a Poisson number whose rate is gamma distributed."""
+    """Negative binomial: a Poisson draw whose rate is gamma distributed."""
     rate = _gamma(noise[:7], total) * odds.exp()
     return _poisson(noise[7], rate)
 
 
 def _gamma(noise: Tensor, shape: Tensor) -> Tensor:
-    """Marsaglia and Tsang (ACM TOMS 26, 2000), at most three tries, each right in 95 % or more.
+    """Gamma draw by Marsaglia and Tsang (ACM TOMS 26, 2000) with at most three tries.
 
-    A third try that fails too, one draw in 8,000 or fewer, is taken all the same: its cube
-    is still a draw from nearly the same distribution.
+    Each try is accepted with a probability of 95 % or more. The third try is used even if it should be rejected,
+    which happens in one draw in 8,000 or fewer: its cube is still a draw from nearly the same distribution.
     """
-    d = shape + 2 / 3  # for shape + 1: the last factor brings it back, and covers shapes below 1
+    d = shape + 2 / 3  # for shape + 1: the last factor corrects this, and covers shapes below 1
     c = 1 / (9 * d).sqrt()
     tries = (*_normals(noise[0], noise[1]), _normals(noise[2], noise[3])[0])
     value = torch.zeros_like(d)
@@ -154,7 +158,7 @@ def _gamma(noise: Tensor, shape: Tensor) -> Tensor:
 
 
 def _poisson(uniform: Tensor, rate: Tensor) -> Tensor:
-    """By inversion: exact below a rate of 32, above by the Cornish-Fisher expansion, rounded."""
+    """Poisson draw by inversion: exact for rates below 32, else by the Cornish-Fisher expansion, rounded."""
     z = torch.special.ndtri(uniform.clamp(TINY, 1 - 2**-24))
     large = (rate + rate.sqrt() * z + (z * z - 1) / 6).round().clamp_min(0)
     small = torch.where(rate < 32, rate, 0.0).double()

@@ -1,9 +1,10 @@
-"""Series as Moirai's tokens: patches of 16 points of every variate, with a scale of its own for each.
+"""Converts series to Moirai's tokens: patches of 16 points of each variate. Each variate has its own scale.
 
 Follows uni2ts 2.0.0 (``MoiraiMoEForecast._convert``, ``PackedStdScaler``, ``CausalMeanValueImputation``):
-the newest point ends a patch; gaps count as unobserved and hold the mean of all before them in the
-target, 0 in a covariate (``AddObservedValuesIndicator``), which is the mean of its past as it comes here; a
-known covariate has tokens behind the context as well, a past one has none there, so nothing is invented.
+- The newest point ends a patch.
+- Gaps count as unobserved. In the target a gap takes the mean of all points before it. In a covariate it takes 0
+  (``AddObservedValuesIndicator``), which is the mean of the covariate's past as it arrives here.
+- A known covariate also has tokens after the context. A past covariate has none there, so no value is invented.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ from tsfm.nets.moirai_encoder import Ids
 from tsfm.series import FloatArray, Series
 
 PATCH = 16
-LEAST_SCALE = 1e-5  # added to the variance, as in uni2ts
+LEAST_SCALE = 1e-5  # added to the variance, as uni2ts does
 
 
 @dataclass(frozen=True)
 class Patches:
-    """B series of V variates (target, known covariates, past ones) as T patches, P more to come.
+    """B series of V variates (target, known covariates, past covariates) as T patches, with P patches to forecast.
 
     Attributes:
-        values: (B, V, T, 16) in the unit given, 0 where padded.
-        observed: (B, V, T, 16).
-        future: (B, known, P, 16) the known covariates behind the context.
-        future_observed: (B, known, P, 16).
-        times: (B, T) number of the patch, from the first one that holds anything observed.
-        valid: (B, T) False for whole patches of padding.
-        loc, scale: (B, V), over context and, for known covariates, horizon.
+        values: (B, V, T, 16) in the input's unit, 0 in the padding.
+        observed: (B, V, T, 16), True at observed points.
+        future: (B, known, P, 16) the known covariates after the context.
+        future_observed: (B, known, P, 16), True at observed points.
+        times: (B, T) number of the patch, counted from the first patch with an observed point.
+        valid: (B, T) False for patches that are padding only.
+        loc, scale: (B, V), computed over the context and, for known covariates, also over the horizon.
     """
 
     values: Tensor
@@ -47,20 +48,20 @@ class Patches:
     scale: Tensor
 
     def __getitem__(self, rows: slice) -> Patches:
-        """Some of the series."""
+        """A slice of the series."""
         return Patches(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
     def scaled(self) -> Tensor:
-        """(B, V, T, 16)."""
+        """Scaled ``values``, (B, V, T, 16)."""
         return (self.values - self.loc[..., None, None]) / self.scale[..., None, None]
 
     def scaled_future(self) -> Tensor:
-        """(B, known, P, 16)."""
+        """Scaled ``future``, (B, known, P, 16)."""
         known = slice(1, 1 + self.future.shape[1])
         return (self.future - self.loc[:, known, None, None]) / self.scale[:, known, None, None]
 
     def ids(self, more: int = 0, samples: int = 1) -> Ids:
-        """Of (B * samples) rows: the context's tokens variate after variate, then those of ``behind``."""
+        """Ids of (B * samples) rows: the context's tokens, variate by variate, then the tokens that ``behind`` adds."""
         variates, known = self.values.shape[1], 1 + self.future.shape[1]
         device = self.times.device
         ahead = self.times[:, -1:] + 1 + torch.arange(more, device=device)
@@ -73,11 +74,11 @@ class Patches:
         return Ids(next(rows), torch.cat([numbers, new]), next(rows))
 
     def behind(self, paths: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-        """Scaled tokens of context and paths, (B, S, N, 16).
+        """Scaled tokens of the context and the paths, (B, S, N, 16).
 
         Args:
-            paths: (B, S, points), whole patches of the target in the unit given.
-            loc, scale: (B, S) the target's, one for each path.
+            paths: (B, S, points), whole patches of the target in the input's unit.
+            loc, scale: (B, S) loc and scale of the target, one for each path.
         """
         shape = (*paths.shape[:2], -1, PATCH)
         more = paths.shape[-1] // PATCH
@@ -88,14 +89,19 @@ class Patches:
         return torch.cat([target[0].reshape(shape), others[0], target[1].reshape(shape), others[1]], 2)
 
     def observed_behind(self, paths: int, more: int) -> Tensor:
-        """1 where the tokens of ``behind`` for ``more`` patches hold something known or forecast, (B, paths, N, 16)."""
+        """Which points of the tokens from ``behind`` are observed, known or forecast, (B, paths, N, 16), 1 or 0.
+
+        Args:
+            paths: number of paths.
+            more: number of patches after the context.
+        """
         target = self.observed.new_ones(len(self.observed), more, PATCH)
         known = self.future_observed[:, :, :more].flatten(1, 2)
         observed = torch.cat([self.observed.flatten(1, 2), target, known], 1)
         return observed[:, None].expand(-1, paths, -1, -1).float()
 
     def rescale(self, paths: Tensor) -> tuple[Tensor, Tensor]:
-        """The target's loc and scale with ``paths`` (B, S, points) counted as observed, each (B, S)."""
+        """The target's loc and scale, each (B, S); the points of ``paths`` (B, S, points) count as observed."""
         past = self.values[:, 0].flatten(1).double()
         seen = self.observed[:, 0].flatten(1)
         count = seen.sum(1, keepdim=True) + paths.shape[-1]
@@ -107,7 +113,7 @@ class Patches:
 
 
 def patches(batch: Sequence[Series], horizon: int, device: str) -> Patches:
-    """All series of one schema; shorter ones are padded on the left by what nothing looks at."""
+    """Convert series of one schema. Shorter series are padded on the left, and no token attends to the padding."""
     count, more = -(-max(map(len, batch)) // PATCH), -(-horizon // PATCH)
     past, known = batch[0].schema
     values = np.zeros((len(batch), 1 + past + known, count * PATCH), np.float32)
@@ -136,7 +142,7 @@ def patches(batch: Sequence[Series], horizon: int, device: str) -> Patches:
 
 
 def _numbers(batch: Sequence[Series], seen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The numbers of the patches and which ones are real, both (B, T)."""
+    """The number of each patch, and whether the patch is real (not padding), both (B, T)."""
     started = np.logical_or.accumulate(seen.any(-1), axis=1)
     padding = [seen.shape[1] - -(-len(series) // PATCH) for series in batch]
     valid = np.arange(seen.shape[1]) >= np.array(padding)[:, None]
@@ -152,7 +158,10 @@ def _moments(observed: FloatArray) -> tuple[float, float]:
 
 
 def _causal_mean(values: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
-    """Gaps become the mean of all points before them, themselves held; leading ones the first value."""
+    """Fill each gap with the mean of all points before it.
+
+    In this mean, an earlier gap counts as the last value before it. Leading gaps take the first value.
+    """
     if seen.all() or not seen.any():
         return np.nan_to_num(values)
     last = np.maximum.accumulate(np.where(seen, np.arange(len(values)), -1))

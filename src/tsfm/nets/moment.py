@@ -1,4 +1,4 @@
-"""The network of MOMENT-1: a T5 encoder over patches that reconstructs the ones it may not see."""
+"""The network of MOMENT-1: a T5 encoder over patches that reconstructs the hidden patches."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LEAST_DEVIATION = 1e-5  # added to each window's deviation, as upstream's RevIN 
 
 @dataclass(frozen=True)
 class Sizes(T5Sizes):
-    """The sizes of a checkpoint, and which arithmetic to use.
+    """The sizes of a checkpoint, and the device and dtype to use.
 
     Attributes:
-        window, patch: points.
-        biased: whether a patch's embedding has a bias.
-        reach: distance in patches from which on all distances count the same.
-        dtype: of the feed-forward products, which are two thirds of the work. The rest is float32: attention
-            here is not scaled, so what bfloat16 rounds off its inputs moves the answer more than all else.
+        window, patch: lengths in points.
+        biased: whether the embedding of a patch has a bias.
+        reach: distance in patches; all distances from ``reach`` on share one bucket.
+        dtype: dtype of the feed-forward products, which are two thirds of the work. All else runs in float32:
+            attention is not scaled here, so rounding its inputs to bfloat16 changes the answer more than all else.
     """
 
     window: int
@@ -41,9 +41,9 @@ class Sizes(T5Sizes):
 
 
 class Encoder:
-    """The official module's tensors and our forward over them.
+    """The tensors of the official module and our own forward pass.
 
-    Everything but the layers' feed-forward products is float32.
+    Only the feed-forward products of the layers run in ``dtype``; all else runs in float32.
     """
 
     def __init__(self, state: State, sizes: Sizes) -> None:
@@ -58,16 +58,16 @@ class Encoder:
         self._norm = exact(state, sizes, "encoder.final_layer_norm.weight", width)
         self._head = exact(state, sizes, "head.linear.weight", sizes.patch, width)
         self._head_bias = exact(state, sizes, "head.linear.bias", sizes.patch)
-        if (words := "encoder.embed_tokens.weight") in state:  # T5's vocabulary, which no series is made of
+        if (words := "encoder.embed_tokens.weight") in state:  # T5's vocabulary, which series do not use
             state.take(words, state.shape(words, 2))
         state.finish()
 
     def reconstruct(self, windows: Sequence[FloatArray]) -> list[FloatArray]:
-        """The model's idea of every point of each window, in the window's unit.
+        """Reconstruct every point of each window, in the window's unit.
 
         Args:
-            windows: each of shape (n,) with n up to the window's size, NaN where it is missing; at
-                least one whole patch, counted from the end, is known.
+            windows: each of shape (n,) with n up to the window's size, NaN at missing points. At least one
+                whole patch, counted from the end, must be known.
         """
         known = _Windows.of(windows, self._sizes.patch)
         patches = self._forward(*(torch.from_numpy(part).to(self._sizes.device) for part in known.parts()))
@@ -89,12 +89,12 @@ class Encoder:
 
 @dataclass(frozen=True)
 class _Windows:
-    """Windows of any lengths as patches that end together, normalised by what is known of each.
+    """Windows of any lengths as patches, aligned at their ends and normalised by the known points of each window.
 
     Attributes:
-        values: shape (b, n, patch); 0 where there is no point.
-        whole: shape (b, n); patches without a missing point: the others are hidden from the model.
-        real: shape (b, n); patches that lie wholly within the window: the others are not attended to.
+        values: shape (b, n, patch); 0 at missing points and before a window begins.
+        whole: shape (b, n); True for patches without a missing point. The other patches are hidden from the model.
+        real: shape (b, n); True for patches that are completely inside the window. No patch attends to the others.
         mean, deviation: shape (b, 1).
     """
 
@@ -130,7 +130,7 @@ class _Windows:
 
 
 class _Layer:
-    """One block of transformers' ``T5Stack`` as an encoder: attention without scale, then a gated feed-forward."""
+    """One encoder block of transformers' ``T5Stack``: attention without scaling, then a gated feed-forward."""
 
     def __init__(self, state: State, sizes: Sizes, at: str) -> None:
         self._sizes, self._act = sizes, ACTIVATIONS[sizes.act]
@@ -144,7 +144,7 @@ class _Layer:
         self._down = fast(state, sizes, f"{mlp}.wo.weight", width, sizes.hidden)
 
     def __call__(self, x: Tensor, bias: Tensor) -> Tensor:
-        """From shape (b, n, width) to the same; ``bias`` broadcasts to (b, heads, n, n)."""
+        """From shape (b, n, width) to the same shape; ``bias`` broadcasts to (b, heads, n, n)."""
         sizes = self._sizes
         normed = F.rms_norm(x, (sizes.width,), self._before_attention, sizes.epsilon)
         qkv = F.linear(normed, self._qkv).view(*x.shape[:2], 3, sizes.heads, sizes.head_width)
@@ -158,34 +158,34 @@ class _Layer:
 
 
 def exact(state: State, sizes: Sizes, name: str, *shape: int) -> Tensor:
-    """A tensor in float32, copied: one left in the mapped file would keep all of it."""
+    """Take a tensor as a float32 copy: a tensor that stays in the mapped file would keep the whole file mapped."""
     return state.take(name, shape).to(sizes.device, torch.float32, copy=True)
 
 
 def fast(state: State, sizes: Sizes, name: str, *shape: int) -> Tensor:
-    """A tensor in the type of the fast products, copied as well."""
+    """Take a tensor as a copy in the dtype of the feed-forward products."""
     return state.take(name, shape).to(sizes.device, sizes.dtype, copy=True)
 
 
 def _positions(state: State, sizes: Sizes) -> Tensor:
-    """The positions' embedding, shape (patches of a window, width)."""
+    """The position embedding, shape (patches of a window, width)."""
     name, count = "patch_embedding.position_embedding.pe", sizes.window // sizes.patch
     stored = state.shape(name, 3)[1]
     return state.take(name, (1, stored, sizes.width))[0, :count].to(sizes.device, torch.float32, copy=True)
 
 
 def _relative_bias(state: State, sizes: Sizes) -> Tensor:
-    """What attention adds for each distance, shape (heads, n, n); all layers share the first one's.
+    """The bias that attention adds for each distance, shape (heads, n, n); all layers share that of the first layer.
 
-    The first half of the buckets is for keys before the query, the second for those behind it; in each, one half
-    is for single distances and the rest grows with the logarithm (transformers' ``T5Attention``).
+    The first half of the buckets is for keys before the query, the second half for keys after it. In each half, one
+    half is for single distances and the rest grows with the logarithm (transformers' ``T5Attention``).
     """
     name = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
     table = exact(state, sizes, name, sizes.buckets, sizes.heads)
     index = torch.arange(sizes.window // sizes.patch, device=sizes.device)
     ahead = index[None, :] - index[:, None]
     side, single = sizes.buckets // 2, sizes.buckets // 4
-    far = ahead.abs().clamp(min=1).float()  # a distance of 0 is a single one
+    far = ahead.abs().clamp(min=1).float()  # a distance of 0 uses a single-distance bucket below
     growth = torch.log(far / single) / math.log(sizes.reach / single) * (side - single)
     bucket = torch.where(ahead.abs() < single, ahead.abs(), (single + growth.long()).clamp(max=side - 1))
     return table[bucket + side * (ahead > 0)].permute(2, 0, 1).contiguous()

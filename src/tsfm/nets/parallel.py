@@ -1,7 +1,7 @@
-"""Pieces of a forward that do not need one another, each on a CPU of its own.
+"""Runs independent pieces of a forward pass in parallel, one CPU for each piece.
 
-The products of a mixture of experts are many and small: two threads that share one of them mostly wait for
-each other, and are done sooner with one each.
+A mixture of experts has many small products. Two threads that share one product mostly wait for each other; they
+finish sooner when each thread runs its own product.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ U = TypeVar("U")
 
 
 def each(act: Callable[[T], U], pieces: Sequence[T]) -> list[U]:
-    """``[act(piece) for piece in pieces]``, as many at once as the calling thread's arithmetic may use CPUs.
+    """``[act(piece) for piece in pieces]``, in parallel on as many CPUs as the calling thread may use for arithmetic.
 
-    When it returns or raises, no helper works on a piece any more.
+    When this function returns or raises, no helper thread works on a piece any more.
     """
     usual = torch.get_num_threads()
     threads = min(usual, len(pieces))
     if threads < 2:
         return [act(piece) for piece in pieces]
     share = _Share(act, pieces)
-    torch.set_num_threads(1)  # for this thread; those of the pool have it already
+    torch.set_num_threads(1)  # for this thread; the threads of the pool already use 1
     helpers = [_pool().submit(share.work) for _ in range(threads - 1)]
     try:
         share.work()
@@ -43,7 +43,7 @@ def each(act: Callable[[T], U], pieces: Sequence[T]) -> list[U]:
 
 
 class _Share(Generic[T, U]):
-    """Pieces from which every thread takes the next one that is left; after a failure none is."""
+    """Pieces for several threads: each thread takes the next remaining piece. A failure drops the remaining pieces."""
 
     def __init__(self, act: Callable[[T], U], pieces: Sequence[T]) -> None:
         self.done: dict[int, U] = {}
@@ -52,7 +52,7 @@ class _Share(Generic[T, U]):
         self._next = 0
         self._lock = threading.Lock()
 
-    @torch.inference_mode()  # which each thread has to say for itself
+    @torch.inference_mode()  # each thread must set this mode itself
     def work(self) -> None:
         while (index := self._take()) is not None:
             try:
@@ -74,7 +74,10 @@ class _Share(Generic[T, U]):
 
 
 class _Pool:
-    """Threads for pieces. Daemons, unlike those of ``concurrent.futures``: a hung one must not hold the process."""
+    """Threads that run the pieces.
+
+    They are daemon threads, unlike those of ``concurrent.futures``: a hung thread must not block the process's exit.
+    """
 
     def __init__(self, threads: int) -> None:
         self._asked: SimpleQueue[tuple[Callable[[], None], Future[None]]] = SimpleQueue()
@@ -87,15 +90,15 @@ class _Pool:
         return future
 
     def _loop(self) -> None:
-        torch.get_num_threads()  # the first call in a thread takes over the number that another thread has set last
+        torch.get_num_threads()  # the first call in a thread copies the number that another thread set last
         torch.set_num_threads(1)
         while True:
             work, future = self._asked.get()
             try:
                 future.set_result(work())
-            except BaseException as error:  # noqa: BLE001  it is raised in the caller
+            except BaseException as error:  # noqa: BLE001  the caller raises it
                 future.set_exception(error)
-            del work, future  # and the pieces with them
+            del work, future  # this also frees the pieces
 
 
 @cache

@@ -1,8 +1,8 @@
-"""What Chronos-Bolt and Chronos-2 have in common: normalising, patching, and T5-like layers.
+"""The parts that Chronos-Bolt and Chronos-2 share: normalisation, patching and T5-like layers.
 
-Read from upstream ``chronos.chronos_bolt`` (InstanceNorm, Patch, ResidualBlock), ``chronos.chronos2.layers``
-and transformers' T5. Big products run in the dtype given, everything between them in float32: norms,
-residuals, attention scores and the quantile head.
+Written from upstream ``chronos.chronos_bolt`` (InstanceNorm, Patch, ResidualBlock), ``chronos.chronos2.layers``
+and transformers' T5. Large products run in the given dtype. Norms, residuals, attention scores and the quantile
+head run in float32.
 
 Shapes: B rows, T tokens, D channels, H heads, K channels of a head, P points of a patch.
 """
@@ -19,14 +19,14 @@ from torch import Tensor
 from tsfm.nets.t5 import ACTIVATIONS, T5Sizes
 from tsfm.weights.configuration import Config
 
-Take = Callable[[str, Sequence[int]], Tensor]  # the tensor of a name, which must have a shape
+Take = Callable[[str, Sequence[int]], Tensor]  # returns the tensor with this name and checks its shape
 
-HIDDEN = torch.finfo(torch.float32).min  # added to the score of a token that must not be seen
+HIDDEN = torch.finfo(torch.float32).min  # added to the score of a token that must not be attended to
 
 
 @dataclass(frozen=True)
 class Sizes(T5Sizes):
-    """Sizes that both config.json's have."""
+    """The sizes that the config.json of both networks has."""
 
     patch: int
     context: int
@@ -34,7 +34,7 @@ class Sizes(T5Sizes):
 
     @classmethod
     def common(cls, config: Config) -> dict[str, object]:
-        """See ``T5Sizes.common``."""
+        """The fields above and those of ``T5Sizes.common``; raises the same errors."""
         own = config.section("chronos_config")
         patch = own.whole("input_patch_size")
         if own.whole("input_patch_stride") != patch:
@@ -46,12 +46,12 @@ class Sizes(T5Sizes):
 
 
 def owned(tensor: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """A copy of a tensor in the mapped file: once nobody refers to the file any more, none of it stays resident."""
+    """Copy a tensor out of the mapped file: with no reference to the file left, none of it stays in memory."""
     return tensor.to(dtype, copy=True)
 
 
 class Norm:
-    """T5's norm: no mean is taken off, no bias; in float32, the answer in ``dtype``."""
+    """T5's norm: it subtracts no mean and adds no bias. It is computed in float32; its output is in ``dtype``."""
 
     def __init__(self, take: Take, name: str, sizes: Sizes, dtype: torch.dtype) -> None:
         self._weight = owned(take(f"{name}.weight", (sizes.width,)))
@@ -63,7 +63,7 @@ class Norm:
 
 
 class SelfAttention:
-    """x + o(attention(q, k, v of norm(x))), unscaled as in T5; one product for q, k and v."""
+    """x + o(attention(q, k, v of norm(x))), unscaled as in T5. One product computes q, k and v."""
 
     def __init__(self, take: Take, layer: str, part: str, sizes: Sizes, dtype: torch.dtype) -> None:
         inner, width = sizes.heads * sizes.head_width, sizes.width
@@ -74,10 +74,11 @@ class SelfAttention:
         self._heads = sizes.heads
 
     def __call__(self, x: Tensor, mask: Tensor | None, turn: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """
+        """Add the attention's output to ``x`` in place.
+
         Args:
-            x: shape (B, T, D), added to in place.
-            mask: added to the scores, broadcast to (B, H, T, T); None where all is seen.
+            x: shape (B, T, D).
+            mask: added to the scores, broadcast to (B, H, T, T); None if every token attends to all tokens.
             turn: applied to queries and keys together, shape (2, B, H, T, K).
         """
         rows, tokens = x.shape[:2]
@@ -88,13 +89,13 @@ class SelfAttention:
         return x.add_(F.linear(seen.transpose(1, 2).flatten(2).to(self._o.dtype), self._o))
 
     def alone(self, x: Tensor) -> Tensor:
-        """What is left of attention where every token sees itself only: no queries, no keys."""
+        """Attention where every token attends only to itself: it needs no queries and no keys."""
         inner = self._o.shape[1]
         return x.add_(F.linear(F.linear(self._norm(x), self._qkv[2 * inner :]), self._o))
 
 
 class Feed:
-    """x + wo(act(wi(norm(x)))), or x + wo(act(wi_0(norm(x))) * wi_1(norm(x))) where it is gated."""
+    """x + wo(act(wi(norm(x)))); with a gate, x + wo(act(wi_0(norm(x))) * wi_1(norm(x)))."""
 
     def __init__(self, take: Take, layer: str, part: str, sizes: Sizes, dtype: torch.dtype) -> None:
         names = ("wi_0", "wi_1") if sizes.gated else ("wi",)
@@ -115,7 +116,10 @@ class Feed:
 
 
 class Residual:
-    """out(act(hidden(x))) + residual(x): it makes tokens of patches and quantiles of tokens; ``out`` in ``dtype``."""
+    """out(act(hidden(x))) + residual(x); ``out`` runs in ``dtype``.
+
+    It converts patches to tokens, and tokens to quantiles.
+    """
 
     def __init__(
         self, take: Take, name: str, wide: int, out: int, sizes: Sizes, dtype: torch.dtype = torch.float32
@@ -140,9 +144,9 @@ class Patched:
     """A normalised context in patches.
 
     Attributes:
-        values: shape (B, T, P), zero where nothing was observed.
+        values: shape (B, T, P), zero at unobserved points.
         observed: shape (B, T, P), 1.0 or 0.0.
-        loc, scale: shape (B, 1); the point x of the context became (x - loc) / scale.
+        loc, scale: shape (B, 1); a point x of the context was normalised to (x - loc) / scale.
     """
 
     values: Tensor
@@ -152,15 +156,15 @@ class Patched:
 
     @property
     def hidden(self) -> Tensor:
-        """What to add to the score of each patch, shape (B, T): patches without any point are not seen."""
+        """Mask to add to the scores, shape (B, T): a patch without any observed point gets no attention."""
         return (self.observed.amax(-1) - 1).mul_(-HIDDEN)
 
 
 def patched(context: Tensor, size: int, arcsinh: bool) -> Patched:
-    """Normalise by mean and standard deviation of what was observed, then cut, aligned to the newest point.
+    """Normalise by mean and standard deviation of the observed points, then cut patches that end at the newest point.
 
     Args:
-        context: shape (B, points), float32, NaN where nothing was observed.
+        context: shape (B, points), float32, NaN at unobserved points.
     """
     loc = context.nanmean(-1, keepdim=True).nan_to_num_(0.0)
     scale = (context - loc).square_().nanmean(-1, keepdim=True).sqrt_().nan_to_num_(1.0)

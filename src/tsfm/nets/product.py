@@ -1,4 +1,4 @@
-"""A matrix product by a fixed weight: through torch's private oneDNN operators where they work, else ``F.linear``.
+"""A matrix product with a fixed weight: uses torch's private oneDNN operators where they work, else ``F.linear``.
 
 The private operators are ``torch.ops.mkldnn._reorder_linear_weight`` and ``_linear_pointwise`` of torch 2.13
 (aten/src/ATen/native/mkldnn/, MKLDNNConversions.cpp and Linear.cpp); torch's own compiler uses them the same way.
@@ -16,15 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 log = logging.getLogger(__name__)
-ROWS = 512  # the number of rows that oneDNN chooses the weight's layout for; any other number works as well
+ROWS = 512  # oneDNN chooses the weight's layout for this number of rows; any other number works too
 Product = Callable[[Tensor], Tensor]
 
 
 def product(weight: Tensor, bias: Tensor | None = None) -> Product:
-    """A function from shape (rows, in) to (rows, out): x times ``weight`` transposed, plus ``bias``.
+    """Make a function from shape (rows, in) to (rows, out): x times ``weight`` transposed, plus ``bias``.
 
     Args:
-        weight: shape (out, in); with the private operators a reordered copy is kept, so that it may be dropped.
+        weight: shape (out, in). The private operators keep a reordered copy, so the caller may drop ``weight``.
         bias: shape (out,).
     """
     if weight.device.type == "cpu" and _private_works(weight.dtype):
@@ -44,14 +44,14 @@ def _private(weight: Tensor, bias: Tensor | None) -> Product:
 
 @cache
 def _private_works(dtype: torch.dtype) -> bool:
-    """Whether the private operators are there and agree with ``F.linear`` on a small product, for one type."""
+    """Whether the private operators exist and agree with ``F.linear`` on a small product of this dtype."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     numbers = torch.linspace(-1, 1, 32 * 32, dtype=torch.float32).reshape(32, 32).to(dtype)
     expected = F.linear(numbers, numbers, numbers[0])
     try:
         found = _private(numbers, numbers[0])(numbers)
-    except (AttributeError, RuntimeError, TypeError) as error:  # no such operator; it refuses; another signature
+    except (AttributeError, RuntimeError, TypeError) as error:  # missing operator; it refuses; different signature
         log.warning("torch %s lacks the oneDNN operators used here (%s): F.linear is used", torch.__version__, error)
         return False
     if found.shape == expected.shape and torch.allclose(found, expected, rtol=0, atol=32 * torch.finfo(dtype).eps):

@@ -1,4 +1,4 @@
-"""What the configuration of a T5-like network says, with the defaults of transformers' ``T5Config``."""
+"""Reads the configuration of a T5-like network, with the defaults of transformers' ``T5Config``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tsfm.weights.configuration import TRANSFORMERS, Config
 
-Activation = Callable[[Tensor], Tensor]  # may write to what it is given
+Activation = Callable[[Tensor], Tensor]  # may change its argument in place
 
 
 def _gelu_new(x: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def _silu(x: Tensor) -> Tensor:
     return F.silu(x, inplace=True)
 
 
-# By their names in transformers' ACT2FN.
+# The keys are the names in transformers' ACT2FN.
 ACTIVATIONS: dict[str, Activation] = {
     "relu": torch.relu_,
     "silu": _silu,
@@ -35,11 +35,11 @@ ACTIVATIONS: dict[str, Activation] = {
 
 @dataclass(frozen=True)
 class T5Sizes:
-    """The keys of ``T5Config`` that an encoder's answer depends on.
+    """The keys of ``T5Config`` that change the output of an encoder.
 
     Attributes:
         act: a key of ``ACTIVATIONS``.
-        gated: whether the feed-forward's wide half is gated by the other.
+        gated: whether one half of the feed-forward's hidden layer gates the other half.
     """
 
     width: int
@@ -53,10 +53,10 @@ class T5Sizes:
 
     @classmethod
     def common(cls, config: Config) -> dict[str, object]:
-        """The fields above.
+        """Read the fields above from config.json.
 
         Raises:
-            ConfigError: it is not a configuration of these networks.
+            ConfigError: config.json is not a configuration of these networks.
         """
         config.only(TRANSFORMERS)
         act, gated = _feed_forward(config)
@@ -73,7 +73,10 @@ class T5Sizes:
 
 
 def _feed_forward(config: Config) -> tuple[str, bool]:
-    """``feed_forward_proj`` says both, ``dense_act_fn`` and ``is_gated_act`` overrule it, as upstream has it."""
+    """Activation, and whether it is gated.
+
+    As upstream, ``feed_forward_proj`` defines both; ``dense_act_fn`` and ``is_gated_act`` override it.
+    """
     said = config.word("feed_forward_proj", "relu")
     first, _, rest = said.partition("-")
     if rest and (first != "gated" or "-" in rest):

@@ -1,4 +1,4 @@
-"""How many CPU threads the arithmetic of the calling thread uses."""
+"""Sets how many CPU threads torch uses for the arithmetic of the calling thread."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 
 
 def use(threads: int) -> None:
-    """Set the number for the calling thread alone (OpenMP's own rule); without torch there is nothing to set."""
+    """Set the number for the calling thread only (the rule of OpenMP). Does nothing if torch is not loaded."""
     if torch := sys.modules.get("torch"):
-        # The first question or product of a thread takes over the number that any thread has set last: ask now, so
-        # that it does not happen after this number is set.
+        # The first query or product of a thread copies the number that any thread set last. Query it now, so that
+        # this does not overwrite the number set below.
         torch.get_num_threads()
         torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""The network of Time-MoE, over packed series, equal to the official one to rounding.
+"""The network of Time-MoE over packed series. Its numbers equal the official ones up to rounding.
 
 Source: Shi et al., Time-MoE (ICLR 2025), and ``TimeMoeForPrediction`` as published with the weights.
 """
@@ -17,12 +17,12 @@ from tsfm.nets.parallel import each
 from tsfm.nets.product import Product, product
 from tsfm.weights.reader import State
 
-FFN_ROWS = 1024  # tokens at once: the wide inner products of more fall out of the second-level cache
+FFN_ROWS = 1024  # tokens at once: with more tokens, the wide hidden layer no longer fits in the second-level cache
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The fields of the checkpoint's config.json that shape the network, by their official names."""
+    """The fields of the checkpoint's config.json that define the network, with their official names."""
 
     hidden_size: int
     intermediate_size: int
@@ -41,7 +41,7 @@ class Shape:
 
 
 class Network:
-    """All layers; weights and products in ``dtype``, the sum of the layers in float32."""
+    """All layers. Weights and products are in ``dtype``, the sum of the layers is in float32."""
 
     def __init__(self, shape: Shape, state: State, dtype: torch.dtype, device: str) -> None:
         self.shape, self.dtype, self.device = shape, dtype, device
@@ -63,12 +63,12 @@ class Network:
         return Cache(shape.num_hidden_layers, shape.num_attention_heads, capacity, shape.head_width, store)
 
     def hidden(self, values: Tensor, packed: Sequence[Span], everywhere: bool = False) -> Tensor:
-        """Run new points through all layers and into the caches.
+        """Run new points through all layers and add them to the caches.
 
         Args:
-            values: shape (tokens,), float32, normalised; the series one behind the other.
-            packed: which of them belong to which series.
-            everywhere: also where no forecast is read off, that is before each series' last token.
+            values: shape (tokens,), float32, normalised; the series are packed one after the other.
+            packed: which of these tokens belong to which series.
+            everywhere: return all tokens. Otherwise return only each series' last token, which the forecast needs.
 
         Returns:
             shape (series, hidden), or (tokens, hidden) with ``everywhere``; float32.
@@ -90,7 +90,7 @@ class Network:
 
 
 class Layer:
-    """Attention, then a shared expert and the best few of many, each behind a norm."""
+    """Attention, then a shared expert and the best few of many experts. A norm comes before each of the two parts."""
 
     def __init__(self, shape: Shape, state: State, name: str, dtype: torch.dtype, device: str) -> None:
         self._shape, self._dtype, hidden = shape, dtype, shape.hidden_size
@@ -118,7 +118,7 @@ class Layer:
         angles: Angles,
         ends: Tensor | None,
     ) -> Tensor:
-        """The stream (tokens, hidden) after this layer; only the rows ``ends`` of it when given."""
+        """The stream (tokens, hidden) after this layer; only its rows ``ends`` if given."""
         shape = self._shape
         heads = (-1, shape.num_attention_heads, shape.head_width)
         x = self._normed(stream, 0).to(self._dtype)
@@ -137,7 +137,7 @@ class Layer:
 
 
 class Experts:
-    """The mixture: each token goes to its best experts, weighted by the router, and to a shared one."""
+    """The mixture: each token uses its best experts, weighted by the router, and the shared expert."""
 
     def __init__(self, shape: Shape, state: State, name: str, dtype: torch.dtype, device: str) -> None:
         hidden, count, self._best = shape.hidden_size, shape.num_experts, shape.num_experts_per_tok
@@ -150,35 +150,35 @@ class Experts:
             gate, up = (take(f"{part}.{half}_proj", inner, hidden) for half in ("gate", "up"))
             return Gated(product(torch.cat([gate, up])), product(take(f"{part}.down_proj", hidden, inner)))
 
-        # The choice of experts is a jump: rounding must not make it.
+        # The choice of experts is not continuous: rounding must not change it, so the router is float32.
         self._router = take("gate", count, hidden).float()
         self._shared_gate = take("shared_expert_gate", 1, hidden)
         self._shared = block("shared_expert", shape.intermediate_size)
         self._experts = [block(f"experts.{e}", width) for e in range(count)]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Shape (tokens, hidden), float32, to the same."""
+        """From shape (tokens, hidden), float32, to the same shape."""
         chance, expert = F.softmax(F.linear(x, self._router), -1).topk(self._best, -1)
         x = x.to(self._shared_gate.dtype)
         order = expert.flatten().argsort()
         counts = torch.bincount(expert.flatten(), minlength=len(self._experts)).tolist()
-        # Rows sorted by expert: one product for each expert, over neighbouring rows.
+        # Rows are sorted by expert: each expert is one product over adjacent rows.
         parts = zip(self._experts, torch.split(x[order // self._best], counts), strict=True)
         done = torch.cat(each(lambda asked: asked[0](asked[1]), [(e, part) for e, part in parts if len(part)]))
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order), device=x.device)
-        # Summed in float32: what is rounded here changes which experts the next layers choose.
+        # The sum is float32: rounding here changes which experts the next layers choose.
         mixed = (done[back].view(*expert.shape, -1) * chance[..., None]).sum(1)
         return mixed.addcmul_(torch.sigmoid(F.linear(x, self._shared_gate)).float(), self._shared(x).float())
 
 
 class Gated:
-    """A feed-forward block whose wide half is gated by the other."""
+    """A feed-forward block: one half of its hidden layer gates the other half."""
 
     def __init__(self, up: Product, down: Product) -> None:
         self._up, self._down = up, down
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Shape (rows, hidden) to the same."""
+        """From shape (rows, hidden) to the same shape."""
         gate, value = self._up(x).chunk(2, -1)
         return self._down(F.silu(gate).mul_(value))

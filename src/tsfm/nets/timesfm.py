@@ -1,4 +1,4 @@
-"""The network of TimesFM 2.0: patches of 32 points in, the next 128 points with their quantiles out."""
+"""The network of TimesFM 2.0: from patches of 32 points to the next 128 points with their quantiles."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tsfm.weights.reader import State
 
 PATCH = 32
 STEP = 128  # points that one pass forecasts
-OUTPUTS = 10  # for each point: the mean, then nine quantiles
+OUTPUTS = 10  # outputs for each point: the mean, then nine quantiles
 EPSILON = 1e-6
-FIRST = 20  # layers of TimesFM 1.0
+FIRST = 20  # number of layers of TimesFM 1.0
 
 
 @dataclass(frozen=True)
 class Patched:
-    """Series of any lengths as patches that end together.
+    """Series of any lengths as patches, aligned at their ends.
 
     Attributes:
-        values: shape (b, n, PATCH), normalised; 0 where there is no point.
+        values: shape (b, n, PATCH), normalised; 0 before a series begins.
         absent: shape (b, n, PATCH); 1 before a series begins.
         mean, deviation: shape (b, 1, 1).
     """
@@ -52,7 +52,7 @@ def patch(batch: Sequence[FloatArray]) -> Patched:
 
 
 def _scale(series: FloatArray) -> tuple[float, float]:
-    """Mean and deviation of the first patch that holds at least three points."""
+    """Mean and deviation of the first patch that has at least three points."""
     begun = len(series) % PATCH or PATCH
     first = series[:begun] if begun >= 3 or len(series) < PATCH else series[begun : begun + PATCH]
     deviation = float(np.std(first, dtype=np.float64))
@@ -61,7 +61,7 @@ def _scale(series: FloatArray) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a checkpoint's tensors say of it."""
+    """Sizes of the network, read from the checkpoint's tensors."""
 
     width: int
     layers: int
@@ -69,13 +69,14 @@ class Sizes:
 
 
 class Reader:
-    """Takes tensors out of a checkpoint in the type that they are needed in."""
+    """Takes tensors out of a checkpoint and converts them to the dtype that the network needs."""
 
     def __init__(self, state: State, device: torch.device, dtype: torch.dtype) -> None:
         self.state, self._device, self.dtype = state, device, dtype
 
     def exact(self, name: str, *shape: int) -> Tensor:
-        # One tensor left in the mapped file would keep all of it: copy, unless all of it is used as it is.
+        # A tensor that stays in the mapped file keeps the whole file mapped. Copy it, unless all tensors are used in
+        # place.
         taken = self.state.take(name, shape)
         return taken.to(self._device, torch.float32, copy=self.dtype != torch.float32)
 
@@ -88,10 +89,10 @@ class Reader:
 
 
 class Decoder:
-    """The official module's tensors and our forward over them.
+    """The tensors of the official module and our own forward pass.
 
-    The residual stream, the first and the last block are float32; the layers' products are in the reader's
-    type.
+    The residual stream, the first and the last block are float32; the products of the layers are in the reader's
+    dtype.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -112,7 +113,7 @@ class Decoder:
         reader.state.finish()
 
     def next_step(self, patched: Patched, frequency: int) -> FloatArray:
-        """The next STEP points of each series, shape (b, STEP, OUTPUTS), in the series' unit."""
+        """Forecast the next STEP points of each series, shape (b, STEP, OUTPUTS), in the series' unit."""
         device = self._frequencies.device
         absent = torch.from_numpy(patched.absent).to(device)
         x = self._into(torch.cat([torch.from_numpy(patched.values).to(device), absent], dim=-1))
@@ -125,10 +126,10 @@ class Decoder:
 
 
 def _mask(before: Tensor) -> Tensor | None:
-    """Which patch sees which, shape (b, 1, n, n); None: each all up to itself.
+    """Attention mask of the patches, shape (b, 1, n, n); None means plain causal order.
 
     Args:
-        before: shape (b, n), the patches before a series begins: nobody sees them but they themselves.
+        before: shape (b, n), True for patches before a series begins. Only such a patch itself attends to it.
     """
     if not before.any():
         return None
@@ -139,7 +140,7 @@ def _mask(before: Tensor) -> Tensor | None:
 
 
 class _ResidualBlock:
-    """Upstream's ``ResidualBlock``: a hidden layer with SiLU beside a straight one."""
+    """Upstream's ``ResidualBlock``: a hidden layer with SiLU plus a linear skip connection."""
 
     def __init__(self, reader: Reader, name: str, wide: int, hidden: int, out: int) -> None:
         self._hidden = reader.affine(f"{name}.hidden_layer.0", wide, hidden)
@@ -151,13 +152,13 @@ class _ResidualBlock:
 
 
 class _Layer:
-    """Upstream's ``TimesFMDecoderLayer``: attention scaled in each dimension, then a plain feed-forward."""
+    """Upstream's ``TimesFMDecoderLayer``: attention with a scale for each dimension, then a plain feed-forward."""
 
     def __init__(self, reader: Reader, at: str, width: int) -> None:
         (head,) = reader.state.shape(f"{at}.self_attn.scaling", 1)
         self._dtype, self._width = reader.dtype, width
         self._norm = reader.exact(f"{at}.input_layernorm.weight", width)
-        # 1.442695041 makes the scale that of plain attention where the parameter is 0.
+        # With the factor 1.442695041, a parameter of 0 gives the scale of plain attention.
         scaling = F.softplus(reader.exact(f"{at}.self_attn.scaling", head)) * 1.442695041
         self._scale = (scaling / head**0.5).to(reader.dtype)
         self._qkv = reader.fast(f"{at}.self_attn.qkv_proj", width, 3 * width)
@@ -168,7 +169,7 @@ class _Layer:
         self._down = reader.fast(f"{at}.mlp.down_proj", width, width)
 
     def __call__(self, x: Tensor, seen: Tensor | None) -> Tensor:
-        """From shape (b, n, width) to the same."""
+        """From shape (b, n, width) to the same shape."""
         normed = F.rms_norm(x, (self._width,), self._norm, EPSILON).to(self._dtype)
         qkv = F.linear(normed, *self._qkv).view(*x.shape[:2], 3, -1, len(self._scale))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (b, heads, n, head)
