@@ -11,8 +11,9 @@ export HF_HUB_OFFLINE := 1
 run: .venv
 	$(TSFM) forecast src/tsfm/share/nino12.csv --family fracast --horizon 24
 
-# All tests that need no root, in one process for each CPU; WORKERS=0: in pytest's own process, for a debugger.
-WORKERS ?= auto
+# All tests that need no root, in two processes for each CPU, as most of them wait for a service of their own.
+# WORKERS=0: in pytest's own process, for a debugger.
+WORKERS ?= $(shell expr 2 '*' $$(nproc))
 PYTEST := $(PYTHON) -m pytest tests --ignore tests/host --dist loadfile --numprocesses
 test: .venv
 	$(PYTEST) $(WORKERS)
