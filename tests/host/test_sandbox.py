@@ -11,6 +11,8 @@ from host.conftest import Host
 from host.container import until
 from host.probe import ALLOWED, ATTEMPTS, HIDDEN, OUTSIDE, SETUID
 
+from tsfm import card
+
 PROBE = Path(__file__).with_name("probe.py")
 # The unit as it is, but for what it runs.
 DROP_IN = "[Service]\nType=oneshot\nExecStart=\nExecStart=/usr/bin/python3 -B /srv/probe.py\nExecStopPost=\n"
@@ -62,6 +64,19 @@ def test_the_sandbox_refuses(found: dict[str, object], attempt: str) -> None:
 @pytest.mark.parametrize("attempt", ALLOWED)
 def test_what_the_service_needs_is_possible(found: dict[str, object], attempt: str) -> None:
     assert found[attempt] == "done"
+
+
+def test_a_large_body_is_read_by_a_process_inside_the_sandbox(host: Host) -> None:
+    """Bodies above 256 KiB are parsed by a process of their own, which the unit must let start."""
+    host.out("systemctl start tsfm@fracast")
+    values = [10 + (index * 7919 % 1000) / 977 for index in range(20_000)]
+    status, answer = host.post(card.read("fracast").port, "/ds_predict", {"input": values, "next_len": 3})
+    assert len(json.dumps(values)) > 256 << 10
+    assert (status, len(answer["output"])) == (200, 3)
+    readers = "grep --text --files-with-matches '[t]sfm.http.bodies' /proc/[0-9]*/cmdline"
+    assert len(host.out(readers).splitlines()) == 1
+    host.out("systemctl stop tsfm@fracast")
+    assert host.run(f"{readers} 2>/dev/null", check=False).stdout == ""
 
 
 def test_outside_the_sandbox_the_same_would_succeed(host: Host, outside: None) -> None:
