@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from conftest import HERE
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tsfm import inifile, settings
@@ -210,6 +210,7 @@ WORDS = st.text(alphabet="abc1 =:#;[]%'\t", max_size=6)
 LINES = st.one_of(WORDS, st.sampled_from(["[a]", "[b]", "x = 1", "y: 2 = 3", "z=", "# c", "  ; d", "  more", ""]))
 
 
+@example(["[]"])
 @given(st.lists(LINES, max_size=12))
 def test_what_it_takes_it_reads_as_configparser_does(lines):
     text = "\n".join(["[a]", *lines])

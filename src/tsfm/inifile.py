@@ -93,7 +93,7 @@ class _Reader:
         return self._sections
 
     def _begin(self, words: str) -> None:
-        if not words.endswith("]"):
+        if not words.endswith("]") or not words[1:-1].strip():
             raise self._wrong(f"expected a section such as [DEFAULT] alone in its line, got {words!r}")
         name = words[1:-1]
         if name in self._sections:
