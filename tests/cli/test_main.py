@@ -59,6 +59,7 @@ def test_list_shows_every_packaged_family_and_none_for_tests():
     assert families["chronos"]["checkpoints"][0]["name"] == "amazon/chronos-bolt-tiny"
 
 
+@pytest.mark.slow
 def test_forecast_starts_a_service_asks_it_over_http_and_draws_the_answer(tmp_path):
     ini = tmp_path / "tsfm.ini"
     ini.write_text("[naive]\nport = 1\n")  # where nothing answers
@@ -72,6 +73,7 @@ def test_forecast_starts_a_service_asks_it_over_http_and_draws_the_answer(tmp_pa
     assert any("o" in line for line in lines[4:])
 
 
+@pytest.mark.slow
 def test_forecast_asks_the_service_that_runs(serve, tmp_path):
     live = serve("naive").until_ready()
     ini = tmp_path / "tsfm.ini"

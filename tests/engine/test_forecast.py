@@ -213,6 +213,7 @@ json_values = st.recursive(
 FIELDS = ("input", "next_len", "conf_interval", "ts", "dynamic_real", "past_dynamic_real")
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(FIELDS), json_values))
 def test_any_json_is_answered_or_refused_in_one_short_sentence(made):
     try:

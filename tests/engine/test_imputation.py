@@ -282,6 +282,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.fixed_dictionaries({}, optional={k: json_values for k in ("input", "ts", "precision", "freq")}))
 def test_whatever_comes_is_answered_or_refused_in_words(body):
     try:

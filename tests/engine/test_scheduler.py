@@ -288,6 +288,7 @@ def test_an_idle_lane_that_takes_up_no_work_is_noticed(workers):
     assert workers.healthy(10)
 
 
+@pytest.mark.slow
 def test_hung_workers_are_waited_for_together_at_the_end(workers):
     hung = [Sum("one"), Sum("two")]
     held = []

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 from conftest import HERE, free_port
 
 MOST_ON_THE_EDGE = 14
@@ -56,6 +57,7 @@ sys.exit(process.run())
 """
 
 
+@pytest.mark.slow
 def test_a_request_goes_through_the_modules_that_the_documentation_lists_and_no_more(tmp_path):
     (tmp_path / "naive.json").write_text('{"delay_s": 0.2}')  # so the answer is not there before it is waited for
     environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}

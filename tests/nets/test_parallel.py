@@ -91,6 +91,7 @@ def test_no_piece_is_begun_after_one_has_failed(two_threads):
     assert sorted(begun) == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_hung_helper_does_not_keep_the_process():
     code = (
         "import threading, torch\n"
