@@ -44,6 +44,7 @@ def client():
         ask()
         tracing.set()
         answer = ask()
+        process._engine.healthy()  # returns once the inference threads wait again: memory is freed after the answer
         tracing.clear()
         print(json.dumps({"answer": answer} | {thread: sorted(names) for thread, names in seen.items()}))
     finally:
