@@ -35,7 +35,7 @@ def main(words: Sequence[str]) -> int:
             card, checkpoint = identify.identify(source, family, name[0] if name else None, None)
             venvs.BUILD.mkdir(exist_ok=True)
             with tempfile.TemporaryDirectory(dir=venvs.BUILD, prefix="weights-") as stage:
-                folder = importer.take_in(source, card, checkpoint, f"{stage}/in")
+                folder = importer.install(source, card, checkpoint, f"{stage}/in")
                 package(card, checkpoint, folder, Path(stage))
     return 0
 
@@ -43,7 +43,7 @@ def main(words: Sequence[str]) -> int:
 def package(card: Card, checkpoint: Checkpoint, folder: Path, stage: Path) -> None:
     """Build the deb and the rpm of one checked checkpoint."""
     listed = manifest.read(folder)
-    assert listed is not None  # noqa: S101  (take_in wrote it)
+    assert listed is not None  # noqa: S101  (install wrote it)
     title = checkpoint.folder if checkpoint.pullable else card.name
     name = f"taos-tsfm-weights-{title.lower().replace('_', '-')}"
     version = os.environ.get("VERSION") or f"1.0+{listed.revision[:8] or listed.files[-1].sha256[:8]}"

@@ -19,7 +19,7 @@ LONG_MODULES = {
 }
 LONG_FUNCTIONS = {
     "numerics/conformal.py intervals": "one computation, whose array shapes the docstring gives",
-    "weights/importer.py take_in": "one sequence of steps of which none may be left out",
+    "weights/importer.py install": "one sequence of steps of which none may be left out",
 }
 
 

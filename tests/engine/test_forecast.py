@@ -97,10 +97,10 @@ def test_other_numbers_are_taken_as_they_are(values):
 
 
 def test_what_was_taken_off_comes_back_as_whole_numbers_of_64_bits_or_as_a_float():
-    assert exact.placed(np.array([0.4, 17.6]), 10**18) == [10**18, 10**18 + 18]
-    assert exact.placed(np.array([-1e300, 1e300, 0.0]), 2**63) == [-1e300, 1e300, 2**63]
+    assert exact.offset_added(np.array([0.4, 17.6]), 10**18) == [10**18, 10**18 + 18]
+    assert exact.offset_added(np.array([-1e300, 1e300, 0.0]), 2**63) == [-1e300, 1e300, 2**63]
     plain = np.array([0.4])
-    assert exact.placed(plain, 0) is plain
+    assert exact.offset_added(plain, 0) is plain
 
 
 def test_null_and_bare_nan_are_missing_values():

@@ -318,7 +318,7 @@ def test_a_batch_waits_for_those_who_have_come_but_no_longer_than_the_last_one_t
     assert not any(future.done() for future in futures)
     ingress.ran()
     ingress.queued = ()
-    ingress.gone()
+    ingress.drained()
     assert [future.result(10) for future in futures] == [20, 21]
     assert ask.seen == [[10], [20, 21]]
     scheduler.close()

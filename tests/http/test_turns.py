@@ -16,11 +16,11 @@ def ingress():
 
 def test_posts_run_in_their_order_and_the_ingress_is_busy_until_the_last_one(ingress):
     ran, none_left = [], []
-    ingress.when_none = lambda: none_left.append(len(ran))
+    ingress.on_drained = lambda: none_left.append(len(ran))
 
     async def main():
         queue, settled = turns.Turns(ingress), asyncio.Event()
-        ingress.when_none = lambda: (none_left.append(len(ran)), settled.set())
+        ingress.on_drained = lambda: (none_left.append(len(ran)), settled.set())
 
         async def post(number):
             # They come one turn of the event loop after another, as requests do whose bytes are parsed one by one.

@@ -125,18 +125,18 @@ def test_with_no_anode_nothing_is_updated(host: Host) -> None:
     ],
 )
 def test_the_code_is_judged_not_the_status(answer: bytes, said: str, host: Host) -> None:
-    with adapter(host, answer), pytest.raises(database.Trouble, match=said):
+    with adapter(host, answer), pytest.raises(database.DatabaseError, match=said):
         update()
 
 
 def test_an_update_that_fails_is_told(host: Host) -> None:
     refusal = http(200, {"code": 0x0443, "desc": "Analysis failed since anode return error"})
-    with adapter(host, success(ANODE), refusal), pytest.raises(database.Trouble, match="anode return error"):
+    with adapter(host, success(ANODE), refusal), pytest.raises(database.DatabaseError, match="anode return error"):
         update()
 
 
 def test_an_answer_that_never_ends_is_given_up_in_time(host: Host) -> None:
-    with adapter(host, None), pytest.raises(database.Trouble, match="did not answer in time"):
+    with adapter(host, None), pytest.raises(database.DatabaseError, match="did not answer in time"):
         started = time.monotonic()
         update(0.3)
     assert time.monotonic() - started < 10
@@ -219,7 +219,7 @@ def test_the_password_reaches_the_cli_by_its_prompt_only(host: Host, tmp_path: P
     secret.chmod(0o600)
     script = 'read password; echo "DB error: wrong password $password"'
     log = taos(host, script, more=f"password_file = {secret}\n")
-    with pytest.raises(database.Trouble) as trouble:
+    with pytest.raises(database.DatabaseError) as trouble:
         update()
     assert "-u root -p -s show anodes" in log.read_text()
     assert "topsecret" not in log.read_text()
@@ -236,21 +236,21 @@ def test_the_password_reaches_the_cli_by_its_prompt_only(host: Host, tmp_path: P
 )
 def test_the_clis_output_is_judged_as_its_exit_status_is_always_0(said: str, host: Host) -> None:
     taos(host, f"echo '{said}'; exit 0")
-    with pytest.raises(database.Trouble, match=r"out of reach \(Connection refused\); the taos CLI: ") as trouble:
+    with pytest.raises(database.DatabaseError, match=r"out of reach \(Connection refused\); the taos CLI: ") as trouble:
         update()
     assert said[:20] in str(trouble.value)
 
 
 def test_a_cli_that_hangs_is_ended_with_its_children(host: Host) -> None:
     taos(host, "sleep 600 & wait")
-    with pytest.raises(database.Trouble, match="did not end within its time limit"):
+    with pytest.raises(database.DatabaseError, match="did not end within its time limit"):
         update(1)
 
 
 def test_a_refusal_by_the_adapter_is_not_asked_twice(host: Host) -> None:
     with adapter(host, http(401, {"code": 3, "desc": "no"})):
         host.command("taos", f"touch {host.root}/asked")
-        with pytest.raises(database.Trouble, match="refuses user root"):
+        with pytest.raises(database.DatabaseError, match="refuses user root"):
             update()
     assert not (host.root / "asked").exists()
 
@@ -264,15 +264,15 @@ def test_root_does_not_run_a_program_that_another_user_can_exchange(place: str, 
     (host.bin / "taos").symlink_to(host.root / "opt/taos")
     access = database.Access("127.0.0.1", 6041, 6030, "root", "secret", False)
     os.chown(host.root / place, 65534, 65534, follow_symlinks=False)
-    with pytest.raises(database.Trouble, match=r"is not run as root: .*belongs to user 65534; make it root's"):
+    with pytest.raises(database.DatabaseError, match=r"is not run as root: .*belongs to user 65534; make it root's"):
         database.cli(access, "show anodes", Deadline.after(5))
     os.chown(host.root / place, 0, 0, follow_symlinks=False)
     if place in ("bin", "opt"):
         (host.root / place).chmod(0o777)
-        with pytest.raises(database.Trouble, match="may be changed by others"):
+        with pytest.raises(database.DatabaseError, match="may be changed by others"):
             database.cli(access, "show anodes", Deadline.after(5))
         (host.root / place).chmod(0o1777)
     assert not (host.root / "trapped").exists()
-    with pytest.raises(database.Trouble, match="no answer"):
+    with pytest.raises(database.DatabaseError, match="no answer"):
         database.cli(access, "show anodes", Deadline.after(5))
     assert (host.root / "trapped").exists()

@@ -112,13 +112,13 @@ def test_a_package_manager_at_work_is_waited_for(host: Host, config: Path, lock:
     path = host.root / lock
     path.parent.mkdir(parents=True)
     path.touch()
-    assert not packages.at_work()
+    assert not packages.is_running()
     host.enable("fracast")
     with subprocess.Popen([sys.executable, "-c", HOLD, path], stdin=-1, stdout=-1) as holder:
         assert holder.stdout
         assert holder.stdin
         assert holder.stdout.readline() == b"held\n"
-        assert packages.at_work()
+        assert packages.is_running()
         holder.stdin.close()
         assert host.tsfm("register", "--after-packages", "--no-restart", "--no-update").returncode == 0
         assert holder.wait(30) == 0
@@ -129,6 +129,6 @@ def test_asking_does_not_take_the_package_managers_lock(host: Host) -> None:
     path = host.root / "var/lib/dpkg/lock"
     path.parent.mkdir(parents=True)
     with path.open("w") as file:
-        assert not packages.at_work()
+        assert not packages.is_running()
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        assert not packages.at_work()  # this process's own
+        assert not packages.is_running()  # this process's own

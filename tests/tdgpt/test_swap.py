@@ -161,10 +161,10 @@ def test_a_template_is_not_laid_over_the_file_that_tdgpt_brings_meanwhile(
     host.install("fracast")
     create = files.create
 
-    def late(path: Path, data: bytes, mode: int = 0o644, anew: bool = False) -> None:
+    def late(path: Path, data: bytes, mode: int = 0o644, must_be_new: bool = False) -> None:
         if path == config:
             path.write_text("[theirs]\n")
-        create(path, data, mode, anew)
+        create(path, data, mode, must_be_new)
 
     monkeypatch.setattr(files, "create", late)
     assert "another program is writing it" in reconcile.register().refused[0]

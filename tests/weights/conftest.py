@@ -20,9 +20,9 @@ MODEL = "amazon/chronos-bolt-tiny"
 FAMILIES = Path(SRC) / "tsfm" / "families"
 # The command with short waits between attempts and with the cards of $TSFM_TEST_FAMILIES.
 PRELUDE = (
-    "import os, pathlib, sys; from tsfm import card; from tsfm.weights import patience;"
-    "card.FOLDER = pathlib.Path(os.environ['TSFM_TEST_FAMILIES']); patience.WAITS_S = (0.05,) * 3;"
-    "patience.LATER_WAITS_S = (0.05,) * 7;"
+    "import os, pathlib, sys; from tsfm import card; from tsfm.weights import retry;"
+    "card.FOLDER = pathlib.Path(os.environ['TSFM_TEST_FAMILIES']); retry.WAITS_S = (0.05,) * 3;"
+    "retry.LATER_WAITS_S = (0.05,) * 7;"
 )
 COMMAND = f"{PRELUDE} from tsfm.cli.main import main; sys.exit(main())"
 

@@ -367,8 +367,8 @@ def test_root_goes_on_as_the_user_whom_the_folder_belongs_to(box: Box) -> None:
     box.root.mkdir(parents=True)
     os.chown(box.root, owner, -1)
     program = (
-        "import os, sys, pathlib; from tsfm.weights import reach\n"
-        "with reach.nearest(pathlib.Path(sys.argv[1])) as near: near.step_down()\n"
+        "import os, sys, pathlib; from tsfm.weights import safe_path\n"
+        "with safe_path.nearest(pathlib.Path(sys.argv[1])) as near: near.step_down()\n"
         "print(os.getresuid())"
     )
     command = [sys.executable, "-c", program, box.root]

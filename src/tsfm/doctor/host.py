@@ -39,12 +39,12 @@ class Torch:
         if self._process is None:
             return None
         try:
-            said, _ = self._process.communicate(timeout=20)
+            output, _ = self._process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
             return None
-        words = said.split()
+        words = output.split()
         return (words[0], " ".join(words[1:])) if len(words) > 1 else None
 
 
@@ -57,8 +57,8 @@ def check(endpoints: Sequence[Endpoint], units: dict[str, Unit] | None, torch: T
 
 
 def _cpu(kernels: str | None) -> Finding:
-    said = (PROC / "cpuinfo").read_text(encoding="utf-8", errors="replace")
-    flags = next((line.partition(":")[2].split() for line in said.splitlines() if line.startswith("flags")), [])
+    cpuinfo = (PROC / "cpuinfo").read_text(encoding="utf-8", errors="replace")
+    flags = next((line.partition(":")[2].split() for line in cpuinfo.splitlines() if line.startswith("flags")), [])
     has = [name for flag, name in _FLAGS.items() if flag in flags]
     features = ", ".join(has) or "no AVX2"
     lacking = ", ".join(name for name in _FLAGS.values() if name not in has)
@@ -80,8 +80,8 @@ def _memory(endpoints: Sequence[Endpoint], units: dict[str, Unit] | None) -> Fin
     # A running service already has its memory.
     starting = [e for e, unit in states if unit is None or (unit.enabled and unit.active != "active")]
     needed = sum(card.read(endpoint.family).memory_mib for endpoint in starting)
-    whose = "the installed families need" if units is None else "enabled families still to start need"
-    text = f"{available} MiB available, {whose} about {needed}"
+    subject = "the installed families need" if units is None else "enabled families still to start need"
+    text = f"{available} MiB available, {subject} about {needed}"
     if needed > available:
         return finding.warning("memory", text, "disable some, or choose smaller checkpoints in tsfm.ini")
     return finding.ok("memory", text)

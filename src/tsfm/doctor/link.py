@@ -37,13 +37,13 @@ def _registration() -> Iterator[Finding]:
     if outcome.done:
         more = f", and {len(outcome.done) - 1} more" if len(outcome.done) > 1 else ""
         yield finding.broken("registration", f"not up to date: {outcome.done[0]}{more}", "run: tsfm register")
-    for line in outcome.clashes:
+    for line in outcome.conflicts:
         what, _, remedy = line.partition("; ")
         yield finding.broken("registration", what, remedy)
     for line in outcome.notes:
         what, _, remedy = line.partition("; ")
         yield finding.warning("registration", what, remedy)
-    if not (outcome.refused or outcome.done or outcome.notes or outcome.clashes):
+    if not (outcome.refused or outcome.done or outcome.notes or outcome.conflicts):
         yield finding.ok("registration", "agrees with tsfm.ini")
 
 
@@ -53,17 +53,17 @@ def _anode(found: Tdgpt, endpoints: Sequence[Endpoint], units: dict[str, Unit] |
     remedy = f"run: systemctl restart {UNIT}"
     try:
         names = anode.listed(found.anode)
-    except anode.AnodeTrouble as error:
+    except anode.AnodeError as error:
         state = f"{UNIT} is {unit.active}: " if unit and unit.loaded else ""
         yield finding.broken("anode", f"{state}{error}", error.remedy)
         return
-    wanted = {endpoint.key: endpoint.task for endpoint in endpoints}
+    tasks = {endpoint.key: endpoint.task for endpoint in endpoints}
     # TDgpt may list a model under its task too: moment is listed as moment-imputation.
-    missing = [k for k, task in wanted.items() if k not in names and f"{k}-{task}" not in names]
+    missing = [k for k, task in tasks.items() if k not in names and f"{k}-{task}" not in names]
     if missing:
         yield finding.broken("anode", f"{where} does not list {', '.join(missing)}", remedy)
     else:
-        yield finding.ok("anode", f"{where} lists {', '.join(wanted) or 'nothing of ours, as nothing is enabled'}")
+        yield finding.ok("anode", f"{where} lists {', '.join(tasks) or 'nothing of ours, as nothing is enabled'}")
 
 
 def _database() -> Iterator[Finding]:
@@ -72,8 +72,8 @@ def _database() -> Iterator[Finding]:
         count = database.rest(access, "show anodes", Deadline.after(3))
     except ConfigError as error:
         yield finding.broken("database", str(error), f"correct [{database.SECTION}] of tsfm.ini, or run as root")
-    except database.Trouble as error:
-        yield finding.warning("database", str(error), f"after changes run: {database.LATER}")
+    except database.DatabaseError as error:
+        yield finding.warning("database", str(error), f"after changes run: {database.UPDATE_COMMAND}")
     else:
         if count:
             yield finding.ok("database", f"taosAdapter at {access.host}:{access.rest_port} knows {count} anode(s)")

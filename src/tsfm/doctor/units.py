@@ -31,10 +31,10 @@ def show(names: Sequence[str]) -> dict[str, Unit] | None:
     if systemctl is None or not (paths.ROOT / "run/systemd/system").is_dir():
         return None
     try:
-        _, said = run([systemctl, "show", "--property", _PROPERTIES, *names], Deadline.after(5))
+        _, output = run([systemctl, "show", "--property", _PROPERTIES, *names], Deadline.after(5))
     except NotInTime:
         return None
-    states = (dict(line.split("=", 1) for line in part.splitlines() if "=" in line) for part in said.split("\n\n"))
+    states = (dict(line.split("=", 1) for line in part.splitlines() if "=" in line) for part in output.split("\n\n"))
     return {state["Id"]: _unit(state) for state in states if "Id" in state}
 
 

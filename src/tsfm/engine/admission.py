@@ -127,7 +127,7 @@ class Deadlines:
             self._open[future] = deadline
             if deadline < self._wakes:  # seldom: a thread that waits for a sooner one is not woken by each request
                 self._changed.notify()
-        future.add_done_callback(self._forget)
+        future.add_done_callback(self._remove)
 
     def close(self) -> None:
         """End the thread; futures that are still open then have no deadline any more."""
@@ -135,7 +135,7 @@ class Deadlines:
             self._closing = True
             self._changed.notify()
 
-    def _forget(self, future: Future[Any]) -> None:
+    def _remove(self, future: Future[Any]) -> None:
         with self._changed:
             self._open.pop(future, None)
 

@@ -59,8 +59,8 @@ class Trial:
         turns = [(self._seconds(batch, self.threads), self._seconds(batch, 1)) for _ in range(TRIES)]
         many, one = (min(seconds) for seconds in zip(*turns, strict=True))
         chosen = 1 if one < many else self.threads
-        took = f"{many * 1000:.1f} ms with all, {one * 1000:.1f} ms with one"
-        log.info("a series that is alone runs on %d of %d threads: %s", chosen, self.threads, took)
+        timing = f"{many * 1000:.1f} ms with all, {one * 1000:.1f} ms with one"
+        log.info("a series that is alone runs on %d of %d threads: %s", chosen, self.threads, timing)
         return [chosen]
 
     def _seconds(self, batch: Sequence[Series], threads: int, look: bool = False) -> float:

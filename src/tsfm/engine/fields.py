@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from tsfm.errors import BadRequest, TooLarge
-from tsfm.numerics.exact import EXACT, taken_off
+from tsfm.numerics.exact import EXACT, offset_removed
 from tsfm.series import FloatArray, Series
 from tsfm.settings import Settings
 
@@ -108,7 +108,7 @@ def exact(field: str, value: object) -> tuple[FloatArray, int]:
     array = numbers(field, value)
     if not (np.abs(array) > EXACT).any():
         return array, 0
-    return taken_off(cast(list[Any], value), array)
+    return offset_removed(cast(list[Any], value), array)
 
 
 def numbers(field: str, value: object) -> FloatArray:

@@ -24,7 +24,7 @@ from tsfm.engine.schemas import FLOATS, GAPPY, NUMBERS, TIME, WARNINGS, Json, ro
 from tsfm.engine.work import Known, WorkItem, check_shape
 from tsfm.errors import BadRequest, TooLarge
 from tsfm.numerics import scaling
-from tsfm.numerics.exact import placed
+from tsfm.numerics.exact import offset_added
 from tsfm.series import Capabilities, Family, Forecast, Series
 from tsfm.settings import Settings
 
@@ -138,7 +138,7 @@ def finish(request: ForecastRequest, output: Output) -> dict[str, object]:
     """The fields of the answer."""
     made: list[object] = [output.forecast.median, *output.forecast.quantiles]
     if request.origin:
-        made = [placed(row, request.origin) for row in (output.forecast.median, *output.forecast.quantiles)]
+        made = [offset_added(row, request.origin) for row in (output.forecast.median, *output.forecast.quantiles)]
     fields = {"status": "success"} | dict(zip(("output", "lower", "upper"), made, strict=True))
     warnings = [*request.warnings, *output.warnings]
     return fields | {"conf_interval": request.confidence} | ({"warnings": warnings} if warnings else {})

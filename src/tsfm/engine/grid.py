@@ -68,18 +68,18 @@ def shown_freq(freq: object) -> str:
     return f"the default {DEFAULT_FREQ}" if freq is None else shown(freq)
 
 
-def places_of(times: list[int], step: int, precision: str) -> list[int]:
+def indices_of(times: list[int], step: int, precision: str) -> list[int]:
     """The index on the grid of each row."""
-    places = []
+    indices = []
     for at, time in enumerate(times):
-        place, rest = divmod(time - times[0], step)
+        index, rest = divmod(time - times[0], step)
         if rest:
             raise BadRequest(
                 f"ts[{at}]: expected a whole number of steps of freq ({step}) after the first timestamp, "
                 f"got {time} after {times[0]}{_likely_cause(step, rest, precision)}"
             )
-        places.append(place)
-    return places
+        indices.append(index)
+    return indices
 
 
 def _likely_cause(step: int, rest: int, precision: str) -> str:

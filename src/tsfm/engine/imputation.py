@@ -22,7 +22,7 @@ from tsfm.engine.grid import (
     DEFAULT_PRECISION,
     PRECISIONS_NS,
     UNITS_NS,
-    places_of,
+    indices_of,
     precision_of,
     shown_freq,
     step_of,
@@ -32,7 +32,7 @@ from tsfm.engine.schemas import FLOATS, NUMBERS, TIME, WARNINGS, Json, rows, str
 from tsfm.engine.work import Known, WorkItem, check_shape
 from tsfm.errors import BadRequest, TooLarge
 from tsfm.numerics import scaling
-from tsfm.numerics.exact import kept, placed, rounded
+from tsfm.numerics.exact import json_number, offset_added, rounded
 from tsfm.series import FloatArray, Imputer, Series
 from tsfm.settings import Settings
 
@@ -97,15 +97,15 @@ def read(fields: dict[str, object], limits: Settings) -> ImputationRequest:
     points = (times[-1] - times[0]) // step + 1
     if points - observed > MAX_FILLED:
         raise BadRequest(_too_many(points, observed, times, precision, freq))
-    places = places_of(times, step, precision)
+    indices = indices_of(times, step, precision)
     full = np.full(points, np.nan)
-    full[places] = target
+    full[indices] = target
     return ImputationRequest(
         # Python's integers: the step times a place may need more than 64 bits.
-        np.array([times[0] + step * place for place in range(points)], np.int64),
+        np.array([times[0] + step * index for index in range(points)], np.int64),
         full,
         origin,
-        _as_received(cast(list[Any], values), places, points),
+        _as_received(cast(list[Any], values), indices, points),
         unknown(fields, FIELDS),
     )
 
@@ -130,7 +130,7 @@ def finish(request: ImputationRequest, filled: FloatArray) -> dict[str, object]:
         filled: shape (n,), finite.
     """
     gaps = np.isnan(request.target)
-    values = placed(np.where(gaps, np.asarray(filled, np.float64), request.target), request.origin)
+    values = offset_added(np.where(gaps, np.asarray(filled, np.float64), request.target), request.origin)
     if request.given is not None:
         values = [value if gap else observed for value, gap, observed in zip(values, gaps, request.given, strict=True)]
     fields = {"status": "success", "ts": request.times, "target": values, "mask": gaps.astype(np.uint8)}
@@ -177,13 +177,13 @@ def _check_rows(rows: int, limits: Settings) -> None:
         raise BadRequest(f"input: expected at least {limits.min_rows} points, got {rows}")
 
 
-def _as_received(values: list[Any], places: list[int], points: int) -> list[Any] | None:
+def _as_received(values: list[Any], indices: list[int], points: int) -> list[Any] | None:
     """The values on the grid, where a float64 would round some of them; else None."""
     if not rounded(values):
         return None
     given: list[Any] = [None] * points
-    for place, value in zip(places, values, strict=True):
-        given[place] = kept(value)
+    for index, value in zip(indices, values, strict=True):
+        given[index] = json_number(value)
     return given
 
 

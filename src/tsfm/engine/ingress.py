@@ -13,12 +13,12 @@ class Ingress:
 
     Attributes:
         queued: requests that have arrived and have not been run yet; set by the edge.
-        when_none: called on the edge's thread each time it has run all requests that had arrived.
+        on_drained: called on the edge's thread each time it has run all requests that had arrived.
     """
 
     def __init__(self) -> None:
         self.queued: Sized = ()
-        self.when_none: Callable[[], object] = lambda: None
+        self.on_drained: Callable[[], object] = lambda: None
         self._ran = False  # written by the edge's thread alone
 
     @property
@@ -30,8 +30,8 @@ class Ingress:
         """The edge has run a request; it counts as busy until it has looked for the next one."""
         self._ran = True
 
-    def gone(self) -> None:
+    def drained(self) -> None:
         """The edge has looked for further requests and found none."""
         if self._ran and not self.queued:
             self._ran = False
-            self.when_none()
+            self.on_drained()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # A key of a request's WSGI environment, set by servers that understand Deferred: the rest of the request's run, None
 # at first. Under other servers the thread waits.
-COMES_BACK = "tsfm.comes_back"
+RESUME = "tsfm.resume"
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -37,25 +37,25 @@ class Pending(Generic[T]):
         future.set_result(value)
         return cls(future, lambda same: same)
 
-    def then(self, further: Callable[[T], U]) -> Pending[U]:
+    def then(self, step: Callable[[T], U]) -> Pending[U]:
         """The same with one more step, which runs in ``get``."""
         finish = self._finish
-        return Pending(self.future, lambda result: further(finish(result)))
+        return Pending(self.future, lambda result: step(finish(result)))
 
-    def bind(self, further: Callable[[T], Pending[U]]) -> Pending[U]:
-        """What ``further`` makes of the value, as soon as the value is known, on the thread that makes it known."""
+    def bind(self, step: Callable[[T], Pending[U]]) -> Pending[U]:
+        """What ``step`` makes of the value, as soon as the value is known, on the thread that makes it known."""
         outer: Future[Pending[U]] = Future()
 
-        def go_on(_: Future[Any]) -> None:
+        def continue_with(_: Future[Any]) -> None:
             try:
-                inner = further(self.get())
+                inner = step(self.get())
             except Exception as error:  # noqa: BLE001  whatever it is, the request is answered with it
                 # Its frames hold the request, and through the future themselves.
                 give_up(outer, error.with_traceback(None))
             else:
                 inner.future.add_done_callback(lambda _: finish(outer, inner))
 
-        self.future.add_done_callback(go_on)
+        self.future.add_done_callback(continue_with)
         return Pending(outer, lambda inner: inner.get())
 
     def get(self) -> T:

@@ -97,7 +97,7 @@ class Scheduler:
         self._trim = trim
         self._patience_s = PATIENCE_S
         self._ingress = ingress or Ingress()
-        self._ingress.when_none = self._nudge
+        self._ingress.on_drained = self._notify_waiting
         self._waiting: list[WorkItem] = []
         self._lock = threading.Lock()
         self._answered = threading.Condition(self._lock)  # notified when a worker answers a health check
@@ -116,14 +116,14 @@ class Scheduler:
             if self._closing:
                 raise NotReady("the service is stopping")
             self._waiting.append(item)
-            self._call_one()
+            self._notify_one()
         return item.future
 
     def close(self, timeout_s: float | None = None) -> None:
         """Run what is queued, then end the threads; wait at most ``timeout_s`` for all of them together."""
         with self._lock:
             self._closing = True
-            self._call_all()
+            self._notify_all()
         ends = None if timeout_s is None else time.monotonic() + timeout_s
         for worker in self._workers:
             worker.thread.join(None if ends is None else max(0.0, ends - time.monotonic()))
@@ -132,7 +132,7 @@ class Scheduler:
         """Every idle worker answers within ``stall_s``, and no current batch is older than that."""
         with self._lock:
             self._pulse += 1
-            self._call_all()
+            self._notify_all()
             answered = self._answered.wait_for(self._all_answered, stall_s)
         return answered and not self.stuck(stall_s)
 
@@ -184,7 +184,7 @@ class Scheduler:
             idle = sum(other.busy_since is None for other in self._workers)
             busy = len(self._workers) - idle
             if idle and self._waiting:
-                self._call_one()
+                self._notify_one()
                 busy += 1
             threads = max(1, self._threads // busy)
             return batch, threads if len(batch) > 1 else min(threads, self.threads_alone)
@@ -194,18 +194,18 @@ class Scheduler:
         points = sum(len(item.series) for item in self._waiting)
         return self._ingress.busy and points < self._batch_points and not self._closing
 
-    def _nudge(self) -> None:
+    def _notify_waiting(self) -> None:
         with self._lock:
             if self._waiting:
-                self._call_all()
+                self._notify_all()
 
-    def _call_one(self) -> None:
+    def _notify_one(self) -> None:
         """Notify the first idle worker: its caches are warm, and the others then need no memory."""
         idle = (worker for worker in self._workers if worker.busy_since is None)
         if worker := next(idle, None):
             worker.work.notify()
 
-    def _call_all(self) -> None:
+    def _notify_all(self) -> None:
         for worker in self._workers:
             worker.work.notify()
 
@@ -215,7 +215,7 @@ class Scheduler:
         with self._lock:
             self._closing = True
             left, self._waiting = batch + self._waiting, []
-            self._call_all()
+            self._notify_all()
         for item in left:
             give_up(item.future, ModelFailed("the inference thread has ended"))
 

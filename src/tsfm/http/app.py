@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from tsfm.engine.engine import Engine
 from tsfm.engine.fields import decode
-from tsfm.engine.pending import COMES_BACK, Deferred, Pending
+from tsfm.engine.pending import RESUME, Deferred, Pending
 from tsfm.engine.tasks import Fields
 from tsfm.engine.work import always
 from tsfm.errors import Encoded, NotReady, RequestError
@@ -50,7 +50,7 @@ def create_app(engine: Engine) -> Flask:
             engine.metrics.latency.observe(time.monotonic() - began)
             return _json(fields)
 
-        if COMES_BACK in request.environ and not pending.future.done():
+        if RESUME in request.environ and not pending.future.done():
             raise Deferred(pending.future, finish)
         return finish()
 

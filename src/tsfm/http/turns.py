@@ -62,4 +62,4 @@ class Turns:
             loop.call_soon(self._turn, loop)
         else:
             self._turning = False
-            self._ingress.gone()
+            self._ingress.drained()

@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-from tsfm.engine.pending import COMES_BACK, Deferred
+from tsfm.engine.pending import RESUME, Deferred
 from tsfm.errors import BadRequest
 from tsfm.http import refusals
 
@@ -99,7 +99,7 @@ class Incoming:
             "wsgi.multithread": False,
             "wsgi.multiprocess": False,
             "wsgi.run_once": False,
-            COMES_BACK: None,
+            RESUME: None,
             refusals.CLIENT_LEFT: lambda: self.left,
         }
         for name, value in self.headers.items():

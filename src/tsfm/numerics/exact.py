@@ -14,7 +14,7 @@ LEAST, MOST = -(2**63), 2**64 - 1  # the range of databases and JSON writers; la
 Number = int | float
 
 
-def taken_off(values: Sequence[Number | None], array: FloatArray) -> tuple[FloatArray, int]:
+def offset_removed(values: Sequence[Number | None], array: FloatArray) -> tuple[FloatArray, int]:
     """Subtract the first whole number from all, if a float64 would round some of them.
 
     Args:
@@ -31,14 +31,14 @@ def taken_off(values: Sequence[Number | None], array: FloatArray) -> tuple[Float
     return np.array([v - origin if isinstance(v, int) else math.nan for v in values], np.float64), origin
 
 
-def placed(values: FloatArray, origin: int) -> FloatArray | list[Number]:
+def offset_added(values: FloatArray, origin: int) -> FloatArray | list[Number]:
     """Add ``origin`` back: whole numbers of at most 64 bits, for larger ones the nearest float64."""
     if not origin:
         return values
-    return [kept(origin + round(value)) for value in values.tolist()]
+    return [json_number(origin + round(value)) for value in values.tolist()]
 
 
-def kept(value: Number) -> Number:
+def json_number(value: Number) -> Number:
     """A number in a form that a JSON writer accepts."""
     return float(value) if isinstance(value, int) and not LEAST <= value <= MOST else value
 

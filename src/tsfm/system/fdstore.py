@@ -30,11 +30,11 @@ def take_over(host: str, port: int) -> socket.socket | None:
     os.environ.pop("LISTEN_FDNAMES", None)
     if not count:
         return None
-    kept = socket.socket(fileno=FIRST_FD)
-    kept.set_inheritable(False)
-    wanted = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    if kept.getsockname() in [address for *_, address in wanted]:
-        return kept
-    kept.close()  # the settings have changed
+    inherited = socket.socket(fileno=FIRST_FD)
+    inherited.set_inheritable(False)
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    if inherited.getsockname() in [address for *_, address in addresses]:
+        return inherited
+    inherited.close()  # the settings have changed
     notify("FDSTOREREMOVE=1", f"FDNAME={NAME}")
     return None

@@ -24,11 +24,11 @@ def enter(python: Path, words: Sequence[str]) -> None:
     Raises:
         ConfigError: the process was handed over once, but still runs in another environment.
     """
-    came = os.environ.pop(MARK, None)
+    entered = os.environ.pop(MARK, None)
     home = python.parent.parent
     if os.path.samefile(sys.prefix, home):
         return
-    if came == str(python):
+    if entered == str(python):
         raise ConfigError(
             f"{python} does not run in its own environment {home}, but in {sys.prefix}: "
             "reinstall the package that brought it"

@@ -51,8 +51,8 @@ def exchange(
     try:
         connection.request("GET" if body is None else "POST", parts.path, body, dict(headers or {}))
         response = connection.getresponse()
-        said = {name.lower(): value for name, value in response.getheaders()}
-        return Reply(response.status, said, _read(response, deadline))
+        fields = {name.lower(): value for name, value in response.getheaders()}
+        return Reply(response.status, fields, _read(response, deadline))
     except TimeoutError:
         raise Broken(f"{url} did not answer within {timeout_s:g} s") from None
     except http.client.IncompleteRead:

@@ -59,10 +59,10 @@ def run(
     )
     with process:
         try:
-            said, _ = process.communicate(stdin, timeout=deadline.left)
+            output, _ = process.communicate(stdin, timeout=deadline.left)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             raise NotInTime(f"{words[0]}: did not end within its time limit") from None
-    return process.returncode, said
+    return process.returncode, output

@@ -51,10 +51,10 @@ def text(endpoint: Endpoint) -> str:
     return _ADAPTER.format(**facts, summary=endpoint.summary)
 
 
-def wanted(library: Path, endpoints: Sequence[Endpoint]) -> tuple[dict[Path, bytes], list[str]]:
+def planned(library: Path, endpoints: Sequence[Endpoint]) -> tuple[dict[Path, bytes], list[str]]:
     """({adapter file: what it holds}, reasons why some cannot be): for names that TDgpt does not know."""
-    places = [(e, folder(library, e.task)) for e in endpoints if e.key not in KNOWN_KEYS]
-    unknown = [(endpoint, place) for endpoint, place in places if place and place.is_dir()]
+    targets = [(e, folder(library, e.task)) for e in endpoints if e.key not in KNOWN_KEYS]
+    unknown = [(endpoint, target) for endpoint, target in targets if target and target.is_dir()]
     if not unknown:
         return {}, []
     if not _has_base_class(library):
@@ -62,8 +62,8 @@ def wanted(library: Path, endpoints: Sequence[Endpoint]) -> tuple[dict[Path, byt
         return {}, [f"{library}: this TDgpt takes no models of others; SQL will not know {names}: upgrade TDgpt"]
     found: dict[Path, bytes] = {}
     reasons = []
-    for endpoint, place in unknown:
-        path = place / f"{endpoint.key.replace('-', '_')}.py"
+    for endpoint, target in unknown:
+        path = target / f"{endpoint.key.replace('-', '_')}.py"
         present = files.load(path)
         if present is not None and MARK.encode() not in present:
             reasons.append(f"{path}: not ours, so it stays: this TDgpt knows {endpoint.key} itself")
@@ -74,13 +74,13 @@ def wanted(library: Path, endpoints: Sequence[Endpoint]) -> tuple[dict[Path, byt
 
 def ours(library: Path) -> list[Path]:
     """The adapters that we wrote, known by their first line."""
-    placed = []
+    written = []
     folders = filter(None, (folder(library, task) for task in tasks.names()))
-    for path in sorted(path for place in folders for path in place.glob("*.py")):
+    for path in sorted(path for parent in folders for path in parent.glob("*.py")):
         with path.open("rb") as file:
             if file.readline().strip() == MARK.encode():
-                placed.append(path)
-    return placed
+                written.append(path)
+    return written
 
 
 def check(library: Path, source: bytes, path: Path) -> str:
@@ -91,7 +91,7 @@ def check(library: Path, source: bytes, path: Path) -> str:
     Raises:
         Refused: it does not compile there. An older TDgpt would not start with such a file.
     """
-    untold = ""
+    note = ""
     for python in _interpreters(library):
         try:
             found = trust.walk(python)
@@ -102,12 +102,12 @@ def check(library: Path, source: bytes, path: Path) -> str:
             if not foreign:
                 _compile(found, source, path)
                 return ""
-            untold = untold or f"{path}: compiled with our own Python only, as TDgpt's {python} is not run: {foreign}"
+            note = note or f"{path}: compiled with our own Python only, as TDgpt's {python} is not run: {foreign}"
         finally:
             os.close(found.descriptor)
     # The grammar of the oldest Python that TDgpt has run on.
     ast.parse(source, feature_version=(3, 7))
-    return untold
+    return note
 
 
 def _compile(python: trust.Walk, source: bytes, path: Path) -> None:
@@ -122,16 +122,16 @@ def _compile(python: trust.Walk, source: bytes, path: Path) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise marks.Refused(f"{path}: not placed: {python.real} does not run: {error}") from None
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-        raise marks.Refused(f"{path}: not placed: {python.real} does not compile it: {said[-1]}")
+        message = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+        raise marks.Refused(f"{path}: not placed: {python.real} does not compile it: {message[-1]}")
 
 
 def _foreign_library(python: Path) -> str:
     """Why other users can change what the interpreter loads first; "" when they cannot."""
     for folder in (python.parent.parent / "lib", python.parent.parent / "lib64"):
-        for place in (folder, *folder.glob("python3*"), *folder.glob("libpython3*")):
+        for path in (folder, *folder.glob("python3*"), *folder.glob("libpython3*")):
             try:
-                found = trust.walk(place)
+                found = trust.walk(path)
             except OSError:
                 continue  # no such folder, or a link that leads nowhere
             os.close(found.descriptor)

@@ -15,7 +15,7 @@ from tsfm.system.subprocesses import Deadline, NotInTime, run
 from tsfm.tdgpt.host import UNIT, Anode
 
 
-class AnodeTrouble(TsfmError):
+class AnodeError(TsfmError):
     """The anode could not be restarted or asked; ``remedy`` is the next step."""
 
     def __init__(self, text: str, remedy: str = f"run: systemctl restart {UNIT}") -> None:
@@ -39,14 +39,14 @@ def restart(address: tuple[str, int], deadline: Deadline) -> str:
         status, _ = run([systemctl, "is-active", "--quiet", UNIT], deadline)
         if status:
             return f"{UNIT} is not running: it reads the change when it starts"
-        status, said = run([systemctl, "try-restart", UNIT], deadline)
+        status, output = run([systemctl, "try-restart", UNIT], deadline)
     except NotInTime:
-        raise AnodeTrouble(f"{UNIT} is still restarting; {remedy}") from None
+        raise AnodeError(f"{UNIT} is still restarting; {remedy}") from None
     if status:
-        raise AnodeTrouble(f"{UNIT} did not restart: {' '.join(said.split())}; {remedy}")
+        raise AnodeError(f"{UNIT} did not restart: {' '.join(output.split())}; {remedy}")
     while not reachable(address):
         if deadline.passed:
-            raise AnodeTrouble(f"{UNIT} restarted, but port {address[1]} does not answer yet; {remedy}")
+            raise AnodeError(f"{UNIT} restarted, but port {address[1]} does not answer yet; {remedy}")
         time.sleep(0.1)  # there is no event for a port that opens
     return f"{UNIT} restarted"
 
@@ -68,7 +68,7 @@ def listed(where: Anode, timeout_s: float = 3) -> set[str]:
     """
     try:
         return _listed(where, bool(where.tls), timeout_s)
-    except AnodeTrouble:
+    except AnodeError:
         if where.tls is not None:
             raise
     # Whether it has a certificate is unknown without running its configuration: try TLS as well.
@@ -76,7 +76,7 @@ def listed(where: Anode, timeout_s: float = 3) -> set[str]:
 
 
 def _listed(where: Anode, tls: bool, timeout_s: float) -> set[str]:
-    place = f"{'https://' if tls else ''}{where.host}:{where.port}"
+    address = f"{'https://' if tls else ''}{where.host}:{where.port}"
     connection = http.client.HTTPConnection(*where.address, timeout=timeout_s)
     try:
         if tls:
@@ -86,9 +86,9 @@ def _listed(where: Anode, tls: bool, timeout_s: float) -> set[str]:
         answer = json.loads(response.read(4_000_000))
         return {str(algo["name"]) for kind in answer["details"] for algo in kind["algo"]}
     except ssl.SSLError as error:
-        raise _refusal(place, error) from None
+        raise _refusal(address, error) from None
     except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
-        raise AnodeTrouble(f"no list from {place}: {error or type(error).__name__}") from None
+        raise AnodeError(f"no list from {address}: {error or type(error).__name__}") from None
     finally:
         connection.close()
 
@@ -111,16 +111,16 @@ def _context(where: Anode) -> ssl.SSLContext:
     return context
 
 
-def _refusal(place: str, error: ssl.SSLError) -> AnodeTrouble:
+def _refusal(address: str, error: ssl.SSLError) -> AnodeError:
     reason = error.reason or str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
-        return AnodeTrouble(
-            f"{place} uses another certificate than its configuration names: {error.verify_message}",
+        return AnodeError(
+            f"{address} uses another certificate than its configuration names: {error.verify_message}",
             f"after a change of certfile run: systemctl restart {UNIT}",
         )
     if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
-        return AnodeTrouble(
-            f"no list from {place}: it requires a client certificate ({reason})",
-            f"ask it with one: curl -k --cert FILE --key FILE {place}/list",
+        return AnodeError(
+            f"no list from {address}: it requires a client certificate ({reason})",
+            f"ask it with one: curl -k --cert FILE --key FILE {address}/list",
         )
-    return AnodeTrouble(f"{place} does not speak TLS yet, though its configuration has certfile or keyfile ({reason})")
+    return AnodeError(f"{address} does not speak TLS yet, though its configuration has certfile or keyfile ({reason})")

@@ -17,29 +17,29 @@ _COMPUTED = ""
 """A URL that is unknown without running the file."""
 
 
-def register(text: str, wanted: Sequence[Endpoint], source: str) -> Edit:
+def register(text: str, selected: Sequence[Endpoint], source: str) -> Edit:
     """The text with exactly these families registered, whatever lines of ours it had before.
 
     Raises:
         Refused: it is not valid Python; the message names the line.
     """
     stripped = marks.strip(text, source)
-    base, remarks = marks.ended(stripped.text)
+    base, remarks = marks.with_line_end(stripped.text)
     facts = pyfacts.read(base, source)
     edit = Edit(text)
     body: list[str] = []
-    for endpoint in wanted:
-        said = url(facts, endpoint)
-        instead = f"{_INSTEAD}{endpoint.key} = {said}"
-        if said in (None, endpoint.url):
+    for endpoint in selected:
+        current = url(facts, endpoint)
+        instead = f"{_INSTEAD}{endpoint.key} = {current}"
+        if current in (None, endpoint.url):
             body += _assignments(endpoint, facts)
         elif instead in stripped.ours:
             body += [instead, *_assignments(endpoint, facts)]
-        elif said and endpoints.may_replace(endpoint, said):
-            edit.notes.append(marks.replaced(source, endpoint.key, said, endpoint.url))
+        elif current and endpoints.may_replace(endpoint, current):
+            edit.notes.append(marks.replaced_note(source, endpoint.key, current, endpoint.url))
             body += [instead, *_assignments(endpoint, facts)]
         else:
-            edit.notes.append(_kept(facts, endpoint, said or "", source))
+            edit.notes.append(_kept_note(facts, endpoint, current or "", source))
     edit.text = stripped.text
     if body:
         edit.text = base + "".join(marks.block([marks.WHO, *remarks, *body], marks.line_end(base)))
@@ -81,9 +81,9 @@ def url(facts: Facts, endpoint: Endpoint) -> str | None:
     return None
 
 
-def _kept(facts: Facts, endpoint: Endpoint, said: str, source: str) -> str:
-    if said or not facts.computed or endpoint.family in facts.models:
-        return marks.kept(source, endpoint.key, said or "(computed)", endpoint.url)
+def _kept_note(facts: Facts, endpoint: Endpoint, current: str, source: str) -> str:
+    if current or not facts.computed or endpoint.family in facts.models:
+        return marks.kept_note(source, endpoint.key, current or "(computed)", endpoint.url)
     entry = f'models["{endpoint.family}"].update(port={endpoint.port}, endpoint="{endpoint.path}")'
     return (
         f"{source}: line {facts.computed}: what `models` holds is computed there, so {endpoint.key} = (computed) is "

@@ -23,7 +23,7 @@ from tsfm.system.subprocesses import Deadline, NotInTime, run
 from tsfm.tdgpt import trust
 
 SECTION = settings.DATABASE
-LATER = 'taos -s "update all anodes"'
+UPDATE_COMMAND = 'taos -s "update all anodes"'
 """The command for the operator when the update failed."""
 
 KEYS: dict[str, Key] = {
@@ -35,11 +35,11 @@ KEYS: dict[str, Key] = {
 }
 
 
-class Trouble(TsfmError):
+class DatabaseError(TsfmError):
     """The database refused the statement or did not answer."""
 
 
-class Unreachable(Trouble):
+class Unreachable(DatabaseError):
     """No database answers this way; the other way may work."""
 
 
@@ -67,9 +67,9 @@ def read(file: Path | None = None) -> Access:
     settings.check_keys(path, SECTION, section, KEYS)
     texts = {name: section.keys[name].value if name in section.keys else key.default for name, key in KEYS.items()}
     values = settings.values(KEYS, texts, {name: f"{path}: [{SECTION}] {name}" for name in KEYS})
-    place = values.pop("password_file")
-    password = _password(Path(str(place))) if place else "taosdata"
-    return Access(**values, password=password, is_default=not place)  # type: ignore[arg-type]
+    password_file = values.pop("password_file")
+    password = _password(Path(str(password_file))) if password_file else "taosdata"
+    return Access(**values, password=password, is_default=not password_file)  # type: ignore[arg-type]
 
 
 def _password(path: Path) -> str:
@@ -104,16 +104,16 @@ def update_anodes(deadline: Deadline) -> str:
             raise
         try:
             return _update(lambda sql: cli(access, sql, deadline))
-        except Trouble as error:
-            raise Trouble(f"{refusal}; {error}") from None
+        except DatabaseError as error:
+            raise DatabaseError(f"{refusal}; {error}") from None
 
 
-def _update(ask: Callable[[str], int]) -> str:
+def _update(execute: Callable[[str], int]) -> str:
     # Without any anode the update may hang.
-    count = ask("show anodes")
+    count = execute("show anodes")
     if not count:
         return "the database has no anode yet; tell it in SQL: CREATE ANODE 'HOST:6035'"
-    ask("update all anodes")
+    execute("update all anodes")
     return f"the database has asked its anodes again ({count})"
 
 
@@ -130,7 +130,7 @@ def rest(access: Access, sql: str, deadline: Deadline) -> int:
     connection = http.client.HTTPConnection(access.host, access.rest_port, timeout=min(deadline.left, 5))
     token = base64.b64encode(f"{access.user}:{access.password}".encode()).decode()
     # The timeout of a socket starts again with each byte; this timer does not.
-    watch = threading.Timer(deadline.left, _shut, [connection])
+    watch = threading.Timer(deadline.left, _shut_down, [connection])
     watch.start()
     try:
         connection.request("POST", "/rest/sql", sql.encode(), {"Authorization": f"Basic {token}"})
@@ -139,13 +139,13 @@ def rest(access: Access, sql: str, deadline: Deadline) -> int:
         if response.length:
             raise http.client.IncompleteRead(body, response.length)
     except (OSError, http.client.HTTPException) as error:
-        said = "did not answer in time" if deadline.passed else f"is out of reach ({_reason(error)})"
-        raise Unreachable(f"{where} {said}") from None
+        problem = "did not answer in time" if deadline.passed else f"is out of reach ({_reason(error)})"
+        raise Unreachable(f"{where} {problem}") from None
     finally:
         watch.cancel()
         connection.close()
     if status == 401:
-        raise Trouble(f"{where} refuses user {access.user}: set user and password_file in [{SECTION}]")
+        raise DatabaseError(f"{where} refuses user {access.user}: set user and password_file in [{SECTION}]")
     return _rows(where, status, body)
 
 
@@ -156,7 +156,7 @@ def _rows(where: str, status: int, body: bytes) -> int:
     except (ValueError, LookupError, TypeError):
         raise Unreachable(f"{where} answered {status}, not as taosAdapter does") from None
     if code:
-        raise Trouble(f"{where}: {str(answer.get('desc', 'no reason given'))[:200]} (code {code:#x})")
+        raise DatabaseError(f"{where}: {str(answer.get('desc', 'no reason given'))[:200]} (code {code:#x})")
     if status != 200:
         raise Unreachable(f"{where} answered {status}")
     rows = answer.get("data")
@@ -167,7 +167,7 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _shut(connection: http.client.HTTPConnection) -> None:
+def _shut_down(connection: http.client.HTTPConnection) -> None:
     sock = connection.sock
     if isinstance(sock, socket.socket):
         try:
@@ -192,14 +192,14 @@ def cli(access: Access, sql: str, deadline: Deadline) -> int:
     env = {**os.environ, "HOME": os.environ.get("HOME") or "/root", "LC_ALL": "C.UTF-8"}
     try:
         stdin = "" if access.is_default else access.password + "\n"
-        _, said = run([*words, "-s", sql], deadline, stdin, env)
+        _, output = run([*words, "-s", sql], deadline, stdin, env)
     except (OSError, NotInTime) as error:
-        raise Trouble(f"the taos CLI: {error}") from None
-    done = re.search(r"\bOK, (\d+) rows?\b", said)
-    failed = re.search(r"(?im)^.*\b(?:error|failed|denied|invalid)\b.*$", said)
+        raise DatabaseError(f"the taos CLI: {error}") from None
+    done = re.search(r"\bOK, (\d+) rows?\b", output)
+    failed = re.search(r"(?im)^.*\b(?:error|failed|denied|invalid)\b.*$", output)
     if failed or not done:
-        reason = failed.group() if failed else (said.strip().splitlines() or ["no answer"])[-1]
-        raise Trouble(f"the taos CLI: {' '.join(reason.replace(access.password, '***').split())[:200]}")
+        reason = failed.group() if failed else (output.strip().splitlines() or ["no answer"])[-1]
+        raise DatabaseError(f"the taos CLI: {' '.join(reason.replace(access.password, '***').split())[:200]}")
     return int(done.group(1))
 
 
@@ -212,6 +212,6 @@ def _trusted(program: str) -> str:
     if os.geteuid() == 0 and os.path.exists(program):
         found = trust.walk(Path(program))
         os.close(found.descriptor)
-        if found.stranger:
-            raise Trouble(f"the taos CLI: {program} is not run as root: {found.stranger}; make it root's")
+        if found.untrusted:
+            raise DatabaseError(f"the taos CLI: {program} is not run as root: {found.untrusted}; make it root's")
     return program

@@ -53,29 +53,29 @@ def backup_of(path: Path) -> Path:
     return real.with_name(real.name + BACKUP)
 
 
-def replace(path: Path, was: bytes, data: bytes) -> None:
-    """Put ``data`` in the place of an existing file, and its former bytes ``was`` into its backup.
+def replace(path: Path, expected: bytes, data: bytes) -> None:
+    """Put ``data`` in the place of an existing file, and its former bytes ``expected`` into its backup.
 
     Raises:
-        Changed: it no longer holds ``was``; what somebody else wrote stays.
+        Changed: it no longer holds ``expected``; what somebody else wrote stays.
         Refused: the file system does not let us.
     """
     try:
         with _opened(path) as (old, real), _held(real.parent) as folder:
-            if swap.content(old) != was:
+            if swap.content(old) != expected:
                 raise Changed(path)
-            _write(folder / (real.name + BACKUP), was, old)
+            _write(folder / (real.name + BACKUP), expected, old)
             with _beside(folder / real.name) as (descriptor, new):
                 _like(descriptor, old)
                 _fill(descriptor, data)
-                swap.swap(new, descriptor, folder / real.name, old, was, path)
+                swap.swap(new, descriptor, folder / real.name, old, expected, path)
     except FileNotFoundError:
         raise Changed(path) from None
     except OSError as error:
         raise Refused(f"{path}: cannot be replaced: {error.strerror}; run as root") from None
 
 
-def create(path: Path, data: bytes, mode: int = 0o644, anew: bool = False) -> None:
+def create(path: Path, data: bytes, mode: int = 0o644, must_be_new: bool = False) -> None:
     """Write a file of our own, in its folder that exists.
 
     Args:
@@ -89,7 +89,7 @@ def create(path: Path, data: bytes, mode: int = 0o644, anew: bool = False) -> No
         with _held(path.parent) as folder, _beside(folder / path.name) as (descriptor, new):
             os.fchmod(descriptor, mode)
             _fill(descriptor, data)
-            if anew:
+            if must_be_new:
                 os.link(new, folder / path.name)
             else:
                 new.replace(folder / path.name)

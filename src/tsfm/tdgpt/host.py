@@ -64,7 +64,7 @@ class Tdgpt:
 
 def find() -> Tdgpt | None:
     """The TDgpt of this host; None when neither its tree nor a configuration exists."""
-    configs = _each_once([path for path in places() if path.exists()])
+    configs = _unique([path for path in candidates() if path.exists()])
     library = install_paths.TDGPT / "lib/taosanalytics"
     tree = library if library.is_dir() else None
     if not configs and tree is None:
@@ -72,12 +72,12 @@ def find() -> Tdgpt | None:
     expected = _expected(tree)
     # The same file, by the name under which we write it.
     expected = next((path for path in configs if expected and _same(path, expected)), expected)
-    live = expected if expected in configs else configs[-1] if configs else None
-    generation, where = _read(live) if live else ("", Anode("127.0.0.1", _PORTS["G2"]))
+    active = expected if expected in configs else configs[-1] if configs else None
+    generation, where = _read(active) if active else ("", Anode("127.0.0.1", _PORTS["G2"]))
     return Tdgpt(generation, configs, expected, tree, where)
 
 
-def places() -> list[Path]:
+def candidates() -> list[Path]:
     """Possible paths of its configurations; the one that its launcher prefers comes last."""
     named = _named()
     usual = [install_paths.ETC / INI, install_paths.ETC / CONFIG, install_paths.TDGPT / "cfg" / CONFIG]
@@ -90,17 +90,17 @@ def is_python(path: Path) -> bool:
 
 
 def _named() -> Path | None:
-    said = os.environ.get(VARIABLE) or unitfile.variable(UNIT, VARIABLE)
+    value = os.environ.get(VARIABLE) or unitfile.variable(UNIT, VARIABLE)
     # A relative path would mean another file in each process.
-    return unitfile.below_root(Path(said)) if said and Path(said).is_absolute() else None
+    return unitfile.below_root(Path(value)) if value and Path(value).is_absolute() else None
 
 
-def _each_once(paths: Sequence[Path]) -> tuple[Path, ...]:
-    kept: list[Path] = []
+def _unique(paths: Sequence[Path]) -> tuple[Path, ...]:
+    unique: list[Path] = []
     for path in paths:
-        if not any(_same(path, other) for other in kept):
-            kept.append(path)
-    return tuple(kept)
+        if not any(_same(path, other) for other in unique):
+            unique.append(path)
+    return tuple(unique)
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -137,25 +137,25 @@ def _read(path: Path) -> tuple[str, Anode]:
 
 
 def _of_ini(text: str) -> Anode:
-    said = re.search(r"(?m)^\s*(http|https)(?:-socket)?\s*[=:]\s*([^\s,]+)(?:,([^\s,]+))?", text)
-    if said is None:
+    match = re.search(r"(?m)^\s*(http|https)(?:-socket)?\s*[=:]\s*([^\s,]+)(?:,([^\s,]+))?", text)
+    if match is None:
         return Anode("127.0.0.1", _PORTS["G2"])
-    return Anode(*_address(said.group(2), _PORTS["G2"]), said.group(1) == "https", said.group(3) or "")
+    return Anode(*_address(match.group(2), _PORTS["G2"]), match.group(1) == "https", match.group(3) or "")
 
 
 def _of_python(facts: pyfacts.Facts) -> Anode:
     bound = facts.names.get("bind")
-    said = bound[0] if isinstance(bound, (list, tuple)) and bound else bound
+    address = bound[0] if isinstance(bound, (list, tuple)) and bound else bound
     # gunicorn uses TLS when either is set.
     values = [facts.names[name] for name in ("certfile", "keyfile") if name in facts.names]
     tls = True if any(isinstance(value, str) and value for value in values) else None if None in values else False
     certificate = facts.names.get("certfile")
     file = certificate if isinstance(certificate, str) else ""
-    return Anode(*_address(str(said), _PORTS["G4"]), tls, file)
+    return Anode(*_address(str(address), _PORTS["G4"]), tls, file)
 
 
-def _address(said: str, default: int) -> tuple[str, int]:
-    host, _, port = said.rpartition(":")
+def _address(text: str, default: int) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
     number = int(port) if port.isascii() and port.isdigit() and int(port) < 65536 else default
     host = host.strip("[]")
     return ("127.0.0.1" if host in ("", "0.0.0.0", "::") else host), number  # noqa: S104 - compared with

@@ -28,7 +28,7 @@ class Layout:
     after: int | None = None
 
 
-def register(text: str, wanted: Sequence[Endpoint], source: str, from_template: bool = False) -> Edit:
+def register(text: str, selected: Sequence[Endpoint], source: str, from_template: bool = False) -> Edit:
     """The text with exactly these families registered, whatever lines of ours it had before.
 
     Args:
@@ -38,46 +38,46 @@ def register(text: str, wanted: Sequence[Endpoint], source: str, from_template: 
         Refused: TDgpt's own reader cannot read the file; the message names the line.
     """
     stripped = marks.strip(text, source)
-    base, remarks = marks.ended(stripped.text)
+    base, remarks = marks.with_line_end(stripped.text)
     eol = marks.line_end(base)
     rows = marks.lines(base)
     layout = read(base, source)
     edit = Edit(text)
     body = []
-    for endpoint in wanted:
-        verdict = _settle(endpoint, layout, _taken(stripped.ours), edit, source)
-        if verdict == "replace":
+    for endpoint in selected:
+        action = _decide(endpoint, layout, _taken(stripped.ours), edit, source)
+        if action == "replace":
             row = layout.options[endpoint.key]
             rows[row] = marks.BEGIN + eol + marks.WAS + rows[row] + marks.END + eol
-        if verdict != "keep":
+        if action != "keep":
             body.append(f"{endpoint.key} = {endpoint.url}")
-    made = [marks.FROM_TEMPLATE] if from_template or stripped.from_template else []
-    if not body and not made:
+    origin = [marks.FROM_TEMPLATE] if from_template or stripped.from_template else []
+    if not body and not origin:
         edit.text = stripped.text
         return edit
-    head = [marks.WHO, *made, *remarks]
-    place = len(rows) if layout.after is None else layout.after
+    head = [marks.WHO, *origin, *remarks]
+    insert_at = len(rows) if layout.after is None else layout.after
     section = [f"[{SECTION}]"] if layout.after is None else []
-    rows[place:place] = marks.block([*head, *section, *body], eol)
+    rows[insert_at:insert_at] = marks.block([*head, *section, *body], eol)
     edit.text = "".join(rows)
     return edit
 
 
-def _settle(endpoint: Endpoint, layout: Layout, taken: set[str], edit: Edit, source: str) -> str:
+def _decide(endpoint: Endpoint, layout: Layout, taken: set[str], edit: Edit, source: str) -> str:
     """ "add", "replace" or "keep", decided by the file's own value for the key."""
-    said = layout.values.get(endpoint.key)
-    if said is None:
+    current = layout.values.get(endpoint.key)
+    if current is None:
         return "add"
-    if said == endpoint.url:
+    if current == endpoint.url:
         return "keep"
-    plain = "\n" not in said
+    plain = "\n" not in current
     if plain and endpoint.key in taken:
         return "replace"
-    if plain and endpoints.may_replace(endpoint, said):
-        edit.notes.append(marks.replaced(source, endpoint.key, said, endpoint.url))
+    if plain and endpoints.may_replace(endpoint, current):
+        edit.notes.append(marks.replaced_note(source, endpoint.key, current, endpoint.url))
         return "replace"
     where = f"{source}: line {layout.options[endpoint.key] + 1}"
-    edit.notes.append(marks.kept(where, endpoint.key, " ".join(said.split()), endpoint.url))
+    edit.notes.append(marks.kept_note(where, endpoint.key, " ".join(current.split()), endpoint.url))
     return "keep"
 
 
@@ -106,8 +106,8 @@ def read(text: str, source: str) -> Layout:
     layout.values = {key: tracer.get(SECTION, key) for key in layout.options}
     first = next(row for name, row in tracer.headers_seen if name == SECTION)
     end = min((row for _, row in tracer.headers_seen if row > first), default=len(rows))
-    said = [row for row in range(first, end) if rows[row].strip() and rows[row].strip()[0] not in "#;"]
-    layout.after = said[-1] + 1
+    filled = [row for row in range(first, end) if rows[row].strip() and rows[row].strip()[0] not in "#;"]
+    layout.after = filled[-1] + 1
     return layout
 
 

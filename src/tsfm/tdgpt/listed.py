@@ -9,7 +9,7 @@ from tsfm import paths, settings
 from tsfm.tdgpt.endpoints import Endpoint
 
 # Folders of the links that `systemctl enable`, `systemctl --runtime enable` or the maker of an image creates.
-_PLACES = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system")
+_UNIT_FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system")
 
 
 def listed(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
@@ -27,8 +27,8 @@ def is_listed(family: str) -> bool:
     Raises:
         ConfigError: tsfm.ini is wrong.
     """
-    said = settings.read(family, {}).register
-    return bool(said == "yes" or (said == "auto" and is_enabled(family)))
+    choice = settings.read(family, {}).register
+    return bool(choice == "yes" or (choice == "auto" and is_enabled(family)))
 
 
 def is_enabled(family: str) -> bool:
@@ -41,8 +41,8 @@ def is_enabled(family: str) -> bool:
     unit = f"tsfm@{family}.service"
     folders = (
         folder
-        for place in _PLACES
+        for parent in _UNIT_FOLDERS
         for kind in ("wants", "requires")
-        for folder in (paths.ROOT / place).glob(f"*.{kind}")
+        for folder in (paths.ROOT / parent).glob(f"*.{kind}")
     )
     return any(os.path.lexists(folder / unit) for folder in folders)

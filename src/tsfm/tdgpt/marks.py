@@ -46,14 +46,14 @@ class Edit:
     notes: list[str] = field(default_factory=list)
 
 
-def replaced(source: str, key: str, said: str, url: str) -> str:
+def replaced_note(source: str, key: str, current: str, url: str) -> str:
     """The note about a shipped line that is replaced."""
-    return f"{source}: {key} was {said}, where no service answers; now it is {url} (`tsfm unregister` restores it)"
+    return f"{source}: {key} was {current}, where no service answers; now it is {url} (`tsfm unregister` restores it)"
 
 
-def kept(source: str, key: str, said: str, url: str) -> str:
+def kept_note(source: str, key: str, current: str, url: str) -> str:
     """The note about another person's line that stays."""
-    return f"{source}: {key} = {said} is kept; to use {url} delete that line and run `tsfm register`"
+    return f"{source}: {key} = {current} is kept; to use {url} delete that line and run `tsfm register`"
 
 
 def lines(text: str) -> list[str]:
@@ -72,7 +72,7 @@ def block(body: Sequence[str], eol: str) -> list[str]:
     return [line + eol for line in (BEGIN, *body, END)]
 
 
-def ended(text: str) -> tuple[str, list[str]]:
+def with_line_end(text: str) -> tuple[str, list[str]]:
     """The text with a line end on its last line, and the remark with which ``strip`` removes that end again."""
     if not text or text.endswith(("\n", "\r")):
         return text, []
@@ -85,30 +85,30 @@ def strip(text: str, source: str) -> Stripped:
     Raises:
         Refused: a begin mark without an end mark, or the other way round.
     """
-    kept: list[str] = []
+    remaining: list[str] = []
     ours: list[str] = []
     opened = 0
     for number, line in enumerate(lines(text), start=1):
         content = line.rstrip()
         if content in (BEGIN, END):
             if (content == BEGIN) == bool(opened):
-                raise _lone(source, number, content)
+                raise _unpaired(source, number, content)
             opened = number if content == BEGIN else 0
         elif not opened:
-            kept.append(line)
+            remaining.append(line)
         else:
             ours.append(content)
             if line.startswith(WAS):
-                kept.append(line[len(WAS) :])
+                remaining.append(line[len(WAS) :])
     if opened:
-        raise _lone(source, opened, BEGIN)
-    rest = "".join(kept)
-    return Stripped(_unended(rest) if NO_LINE_END in ours else rest, tuple(ours))
+        raise _unpaired(source, opened, BEGIN)
+    rest = "".join(remaining)
+    return Stripped(_without_line_end(rest) if NO_LINE_END in ours else rest, tuple(ours))
 
 
-def _lone(source: str, number: int, mark: str) -> Refused:
+def _unpaired(source: str, number: int, mark: str) -> Refused:
     return Refused(f"{source}: line {number}: the mark {mark!r} has no partner; delete the marked lines by hand")
 
 
-def _unended(text: str) -> str:
+def _without_line_end(text: str) -> str:
     return re.sub(r"(?:\r\n|\n|\r)\Z", "", text)

@@ -24,11 +24,11 @@ _PAUSE_S = 0.5
 def wait_until_done(limit_s: float = _LIMIT_S) -> None:
     """Return when no package manager holds its lock, or after ``limit_s``: apt may wait for an answer all night."""
     end = time.monotonic() + limit_s
-    while at_work() and time.monotonic() < end:
+    while is_running() and time.monotonic() < end:
         time.sleep(_PAUSE_S)  # the lock is only looked at and not taken, so there is no event to wait for
 
 
-def at_work() -> bool:
+def is_running() -> bool:
     """Whether a package manager holds its lock."""
     return any(_is_held(name) for name in _LOCKS)
 
@@ -36,8 +36,8 @@ def at_work() -> bool:
 def _is_held(name: str) -> bool:
     try:
         with (paths.ROOT / name).open("rb") as file:
-            asked = _FLOCK.pack(fcntl.F_WRLCK, 0, 0, 0, 0)
-            answer = fcntl.fcntl(file, fcntl.F_GETLK, asked)
+            query = _FLOCK.pack(fcntl.F_WRLCK, 0, 0, 0, 0)
+            answer = fcntl.fcntl(file, fcntl.F_GETLK, query)
     except (FileNotFoundError, PermissionError):
         return False  # this package manager is not here, or we are not root, who alone runs it
     return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)

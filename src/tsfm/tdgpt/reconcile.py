@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tsfm import paths as install_paths
 from tsfm.system.subprocesses import Deadline
-from tsfm.tdgpt import adapters, clashes, config_py, endpoints, files, host, ini, marks
+from tsfm.tdgpt import adapters, config_py, conflicts, endpoints, files, host, ini, marks
 from tsfm.tdgpt.endpoints import Endpoint
 from tsfm.tdgpt.host import Tdgpt
 from tsfm.tdgpt.listed import listed
@@ -30,7 +30,7 @@ class Outcome:
     Attributes:
         done: what changed, one sentence for each file.
         notes: what the operator should know.
-        clashes: keys that lead to another model's port, and what to do.
+        conflicts: keys that lead to another model's port, and what to do.
         refused: files that need a change but were left as they are, and why.
         diffs: what changes in TDgpt's configurations.
         stale: TDgpt runs with files that have changed since it started.
@@ -40,7 +40,7 @@ class Outcome:
     dry: bool = False
     done: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    clashes: list[str] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     diffs: list[str] = field(default_factory=list)
     stale: bool = False
@@ -58,10 +58,10 @@ def register(dry: bool = False, also: Collection[str] = ()) -> Outcome:
         ConfigError: tsfm.ini is wrong; nothing was changed.
     """
     installed = endpoints.installed()
-    shall = listed(installed)
-    wanted = [endpoint for endpoint in installed if endpoint in shall or endpoint.family in also]
+    in_sql = listed(installed)
+    selected = [endpoint for endpoint in installed if endpoint in in_sql or endpoint.family in also]
     outcome = Outcome(host.find(), dry)
-    with _alone():
+    with _exclusive():
         _place_scripts(outcome, [endpoint.family for endpoint in installed])
         if outcome.found is None:
             outcome.notes.append(
@@ -70,27 +70,27 @@ def register(dry: bool = False, also: Collection[str] = ()) -> Outcome:
             )
             return outcome
         if library := outcome.found.code:
-            _place_adapters(outcome, library, wanted)
+            _place_adapters(outcome, library, selected)
         for path in outcome.found.configs:
             with _refusal(outcome):
-                _edit(outcome, path, wanted)
+                _edit(outcome, path, selected)
         if outcome.found.expected and outcome.found.expected not in outcome.found.configs:
             with _refusal(outcome):
-                _from_template(outcome, outcome.found.expected, wanted)
+                _from_template(outcome, outcome.found.expected, selected)
     return outcome
 
 
 def unregister(dry: bool = False) -> Outcome:
     """Remove every line and file of ours; TDgpt's configurations become what they were before."""
     outcome = Outcome(host.find(), dry)
-    with _alone():
+    with _exclusive():
         _place_scripts(outcome, [])
         if outcome.found and outcome.found.code:
             _remove(outcome, adapters.ours(outcome.found.code), stale=True)
         for path in outcome.found.configs if outcome.found else ():
             with _refusal(outcome):
                 _restore(outcome, path)
-        for path in host.places():
+        for path in host.candidates():
             # Also the backup of a file that the removal of TDgpt deleted.
             backup = files.backup_of(path)
             if backup.exists() and not dry:
@@ -100,7 +100,7 @@ def unregister(dry: bool = False) -> Outcome:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def _exclusive() -> Iterator[None]:
     """Run one step at a time: hook and path unit may start together.
 
     Any user may lock a folder, so the wait is limited; the step is idempotent and its writes are atomic.
@@ -136,25 +136,25 @@ def _refusal(outcome: Outcome) -> Iterator[None]:
         outcome.refused.append(str(refusal))
 
 
-def _edit(outcome: Outcome, path: Path, wanted: Sequence[Endpoint]) -> None:
+def _edit(outcome: Outcome, path: Path, selected: Sequence[Endpoint]) -> None:
     kind = config_py if host.is_python(path) else ini
 
-    said: dict[str, str] = {}
+    urls: dict[str, str] = {}
 
     def edited(data: bytes) -> tuple[bytes, list[str], bool]:
         bom, text = files.decode(data)
-        edit = kind.register(text, wanted, str(path))
-        said.update(clashes.of_text(edit.text, str(path), host.is_python(path)))
+        edit = kind.register(text, selected, str(path))
+        urls.update(conflicts.of_text(edit.text, str(path), host.is_python(path)))
         readable = not bom or kind is config_py
         if not readable:
             edit.notes.append(f"{path}: begins with a byte order mark, which TDgpt cannot read: save it without one")
         return files.encode(bom + edit.text), edit.notes, readable
 
-    keys = ", ".join(endpoint.key for endpoint in wanted) or "nothing"
+    keys = ", ".join(endpoint.key for endpoint in selected) or "nothing"
     _change(outcome, path, edited, f"registers {keys}")
     library = outcome.found.code if outcome.found else None
-    defaults = clashes.of_adapters(library) if library else {}
-    outcome.clashes += clashes.find(clashes.over(defaults, said), wanted, str(path))
+    defaults = conflicts.of_adapters(library) if library else {}
+    outcome.conflicts += conflicts.find(conflicts.over(defaults, urls), selected, str(path))
 
 
 def _change(outcome: Outcome, path: Path, edited: Callable[[bytes], tuple[bytes, list[str], bool]], what: str) -> None:
@@ -186,14 +186,14 @@ def _change(outcome: Outcome, path: Path, edited: Callable[[bytes], tuple[bytes,
     outcome.stale |= readable
 
 
-def _from_template(outcome: Outcome, path: Path, wanted: Sequence[Endpoint]) -> None:
+def _from_template(outcome: Outcome, path: Path, selected: Sequence[Endpoint]) -> None:
     template = None if host.is_python(path) else files.load(install_paths.SHARE / host.INI)
     if template is None or not path.parent.is_dir():
         outcome.notes.append(f"{path}: TDgpt reads it, but it is missing: reinstall TDgpt's configuration")
         return
-    edit = ini.register(template.decode(), wanted, str(path), from_template=True)
+    edit = ini.register(template.decode(), selected, str(path), from_template=True)
     if not outcome.dry:
-        files.create(path, files.encode(edit.text), anew=True)
+        files.create(path, files.encode(edit.text), must_be_new=True)
     outcome.done.append(f"{path}: made from the template, as there was none")
     outcome.stale = True
 
@@ -226,14 +226,14 @@ def _place_scripts(outcome: Outcome, families: Sequence[str]) -> None:
                 folder.rmdir()
 
 
-def _place_adapters(outcome: Outcome, library: Path, wanted: Sequence[Endpoint]) -> None:
-    found, reasons = adapters.wanted(library, wanted)
+def _place_adapters(outcome: Outcome, library: Path, selected: Sequence[Endpoint]) -> None:
+    found, reasons = adapters.planned(library, selected)
     outcome.notes += reasons
     for path, source in found.items():
         with _refusal(outcome):
             if files.load(path) != source:
-                if told := adapters.check(library, source, path):
-                    outcome.notes.append(told)
+                if note := adapters.check(library, source, path):
+                    outcome.notes.append(note)
                 _write(outcome, {path: source}, mode=0o644)
                 outcome.stale = True
     _remove(outcome, [path for path in adapters.ours(library) if path not in found], stale=True)

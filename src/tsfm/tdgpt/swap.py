@@ -39,52 +39,52 @@ def content(descriptor: int) -> bytes:
     return b"".join(parts)
 
 
-def swap(new: Path, ours: int, place: Path, old: int, was: bytes, name: Path) -> None:
-    """Replace the file that is open as ``old`` and holds ``was`` by ``new``, which is open as ``ours``.
+def swap(new: Path, ours: int, path: Path, old: int, expected: bytes, name: Path) -> None:
+    """Replace the file that is open as ``old`` and holds ``expected`` by ``new``, which is open as ``ours``.
 
     Args:
         name: the file's name in messages.
 
     Raises:
-        Changed: another file is at ``place``, or it holds other bytes; that file stays there unchanged.
+        Changed: another file is at ``path``, or it holds other bytes; that file stays there unchanged.
     """
     lease, newer = _Lease(old), _Lease(ours)
     try:
-        if not lease.quiet() or content(old) != was:
+        if not lease.idle() or content(old) != expected:
             raise Changed(name)
         newer.take(fcntl.F_WRLCK)
-        done = _exchanged if _exchange(new, place) else _replaced
-        if not done(new, ours, place, lease, was):
+        done = _exchanged if _exchange(new, path) else _replaced
+        if not done(new, ours, path, lease, expected):
             raise Changed(name)
     finally:
         lease.end()
         newer.end()
 
 
-def _exchanged(new: Path, ours: int, place: Path, lease: _Lease, was: bytes) -> bool:
+def _exchanged(new: Path, ours: int, path: Path, lease: _Lease, expected: bytes) -> bool:
     """Whether the old file came out unchanged; if not, the other program's file is put back."""
-    if _same(new, lease.descriptor) and lease.still(was):
+    if _same(new, lease.descriptor) and lease.unchanged(expected):
         return True
     # If another program has replaced ours meanwhile, its file stays.
-    if _same(place, ours) and _exchange(new, place) and not _same(new, ours):
-        _exchange(new, place)
+    if _same(path, ours) and _exchange(new, path) and not _same(new, ours):
+        _exchange(new, path)
     return False
 
 
-def _replaced(new: Path, ours: int, place: Path, lease: _Lease, was: bytes) -> bool:
+def _replaced(new: Path, ours: int, path: Path, lease: _Lease, expected: bytes) -> bool:
     """The closest to ``_exchanged`` on a file system that cannot exchange two names."""
-    kept = new.with_name(f"{new.name}-old")
-    os.link(place, kept)
+    saved = new.with_name(f"{new.name}-old")
+    os.link(path, saved)
     try:
-        if not _same(kept, lease.descriptor):
+        if not _same(saved, lease.descriptor):
             return False
-        new.replace(place)
-        if lease.still(was):
+        new.replace(path)
+        if lease.unchanged(expected):
             return True
-        kept.replace(place)
+        saved.replace(path)
         return False
     finally:
-        kept.unlink(missing_ok=True)
+        saved.unlink(missing_ok=True)
 
 
 def _same(path: Path, descriptor: int) -> bool:
@@ -115,7 +115,7 @@ class _Lease:
         self.descriptor = descriptor
         self._held = False
 
-    def quiet(self) -> bool:
+    def idle(self) -> bool:
         """Whether nobody is writing the file, once writers have had time to finish."""
         deadline = time.monotonic() + _WRITER_S
         # While others read the file, only a lease against writers can be had.
@@ -138,10 +138,10 @@ class _Lease:
             return True  # no leases here: comparing the bytes before and after has to be enough
         return True
 
-    def still(self, was: bytes) -> bool:
-        """Whether the file holds ``was`` and nobody waits to write it."""
+    def unchanged(self, expected: bytes) -> bool:
+        """Whether the file holds ``expected`` and nobody waits to write it."""
         awaited = self._held and fcntl.fcntl(self.descriptor, fcntl.F_GETLEASE) == fcntl.F_UNLCK
-        return not awaited and content(self.descriptor) == was
+        return not awaited and content(self.descriptor) == expected
 
     def end(self) -> None:
         if self._held:

@@ -20,14 +20,14 @@ class Walk:
         real: its name without links.
         foreign: the first component that another user may change or replace, and why; "" for none.
         foreign_link: the first link that belongs to another user; "" for none.
-        stranger: like ``foreign``, but trusts groups, and files that already exist in a sticky folder.
+        untrusted: like ``foreign``, but trusts groups, and files that already exist in a sticky folder.
     """
 
     descriptor: int
     real: Path
     foreign: str
     foreign_link: str
-    stranger: str
+    untrusted: str
 
 
 def walk(path: Path) -> Walk:
@@ -41,7 +41,7 @@ def walk(path: Path) -> Walk:
     """
     here, at = Path("/"), os.open("/", os.O_PATH | os.O_DIRECTORY)
     left = _parts(path.absolute())
-    foreign, foreign_link, stranger = _why("/", os.fstat(at)), "", ""
+    foreign, foreign_link, untrusted = _why("/", os.fstat(at)), "", ""
     links = 0
     try:
         while left:
@@ -49,7 +49,7 @@ def walk(path: Path) -> Walk:
             found = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=at)
             facts = os.fstat(found)
             foreign = foreign or _why(here / name, facts)
-            stranger = stranger or _stranger(here / name, facts)
+            untrusted = untrusted or _untrusted(here / name, facts)
             if not stat.S_ISLNK(facts.st_mode):
                 os.close(at)
                 at, here = found, here.parent if name == ".." else here / name
@@ -69,7 +69,7 @@ def walk(path: Path) -> Walk:
     except BaseException:
         os.close(at)
         raise
-    return Walk(at, here, foreign, foreign_link, stranger)
+    return Walk(at, here, foreign, foreign_link, untrusted)
 
 
 def _parts(path: Path) -> list[str]:
@@ -88,6 +88,6 @@ def _why(name: str | Path, facts: os.stat_result) -> str:
     return f"{name} may be changed by others (mode {stat.S_IMODE(facts.st_mode):04o})" if open_to_others else ""
 
 
-def _stranger(name: Path, facts: os.stat_result) -> str:
+def _untrusted(name: Path, facts: os.stat_result) -> str:
     for_all = stat.S_IWOTH if not facts.st_mode & stat.S_ISVTX and not stat.S_ISLNK(facts.st_mode) else 0
     return _why(name, facts) if not _ours(facts) or facts.st_mode & for_all else ""

@@ -53,11 +53,11 @@ def named(card: Card, name: str, root: Path | None = None) -> Checkpoint:
     for index, checkpoint in enumerate(card.checkpoints):
         if name in (str(index), checkpoint.name, checkpoint.folder):
             return checkpoint
-    mine = own.there(card, root) if root else []
-    for checkpoint in mine:
+    imported = own.present(card, root) if root else []
+    for checkpoint in imported:
         if name == checkpoint.name:
             return checkpoint
-    known = [f"{i}: {c.name}" for i, c in enumerate(card.checkpoints)] + [c.name for c in mine]
+    known = [f"{i}: {c.name}" for i, c in enumerate(card.checkpoints)] + [c.name for c in imported]
     hint = "" if own.refusal(card, name) else f"; one of your own comes by: tsfm import DIR {card.name} --name {name}"
     listed = ", ".join(known) or "none to choose from"
     raise ConfigError(f"checkpoint: {card.name} has {listed}; got {name!r}{hint}")
@@ -75,7 +75,7 @@ def find(card: Card, model_folder: str | None, name: str | None) -> Path | None:
         ConfigError: the family has no checkpoint of that name.
     """
     root = family_folder(card, model_folder)
-    for checkpoint in [named(card, name, root)] if name else [*card.checkpoints, *own.there(card, root)]:
+    for checkpoint in [named(card, name, root)] if name else [*card.checkpoints, *own.present(card, root)]:
         if not problems(root / checkpoint.folder, checkpoint):
             return root / checkpoint.folder
         if not checkpoint.own and not problems(root, checkpoint) and checkpoint in _flat(card, root):
@@ -96,19 +96,19 @@ def resolve(card: Card, model_folder: str | None, name: str | None) -> Path | No
     if folder := find(card, model_folder, name):
         return folder
     checkpoint = named(card, name, root) if name else card.checkpoints[0]
-    mine = root / checkpoint.folder
-    where = mine if _is_folder(mine) else root
+    folder = root / checkpoint.folder
+    where = folder if _is_folder(folder) else root
     found = problems(where, checkpoint)
     error = next((problem.error for problem in found), ConfigError)
-    wrong = "; ".join(problem.text for problem in found) or "holds another checkpoint of the family"
+    reasons = "; ".join(problem.text for problem in found) or "holds another checkpoint of the family"
     absent = bool(model_folder) and not os.path.lexists(root)
-    wrong += ": there is no such folder" if absent else ""
-    wrong += _last_failure(root, checkpoint)
-    way = next((problem.remedy for problem in found if problem.remedy), "")
-    if not way and not name and (strangers := own.strangers(card, root)):
-        wrong, way = f"{wrong}; {strangers[0].what}", strangers[0].remedy
-    way = way or remedy(card, checkpoint, root)
-    raise error(f"weights of {checkpoint.name}: {where} {wrong}; {'check its name, or ' if absent else ''}{way}")
+    reasons += ": there is no such folder" if absent else ""
+    reasons += _last_failure(root, checkpoint)
+    advice = next((problem.remedy for problem in found if problem.remedy), "")
+    if not advice and not name and (unimported := own.unimported(card, root)):
+        reasons, advice = f"{reasons}; {unimported[0].what}", unimported[0].remedy
+    advice = advice or remedy(card, checkpoint, root)
+    raise error(f"weights of {checkpoint.name}: {where} {reasons}; {'check its name, or ' if absent else ''}{advice}")
 
 
 def remedy(card: Card, checkpoint: Checkpoint, root: Path) -> str:
@@ -124,15 +124,15 @@ def remedy(card: Card, checkpoint: Checkpoint, root: Path) -> str:
 
 def state(card: Card, root: Path) -> list[State]:
     """The state of each checkpoint in the family's folder ``root``: those of the card, then the user's own."""
-    if (denied := reading.trouble(root)) and not reading.absent(denied):
-        sentence, way = reading.denial(root, denied)
-        return [State(each, UNREADABLE, root, 0, sentence, way) for each in card.checkpoints]
+    if (denied := reading.access_error(root)) and not reading.absent(denied):
+        sentence, advice = reading.explain(root, denied)
+        return [State(each, UNREADABLE, root, 0, sentence, advice) for each in card.checkpoints]
     flat = _flat(card, root)
     official = [_state(checkpoint, root, checkpoint in flat[:1]) for checkpoint in card.checkpoints]
-    return official + [_state(checkpoint, root, False) for checkpoint in own.there(card, root)]
+    return official + [_state(checkpoint, root, False) for checkpoint in own.present(card, root)]
 
 
-def as_laid(state: State) -> Checkpoint:
+def as_stored(state: State) -> Checkpoint:
     """The checkpoint with the file names as stored, for example shards in place of the single file."""
     if state.folder is None:
         return state.checkpoint
@@ -162,10 +162,10 @@ def failure_note(root: Path, folder: str) -> Path:
 def _last_failure(root: Path, checkpoint: Checkpoint) -> str:
     try:
         with open_regular(failure_note(root, checkpoint.folder)) as note:
-            said = note.read(4096).decode(errors="replace")
+            message = note.read(4096).decode(errors="replace")
     except OSError:
         return ""
-    return f"; the last download failed: {' '.join(said.split())[:500]}"
+    return f"; the last download failed: {' '.join(message.split())[:500]}"
 
 
 def _flat(card: Card, root: Path) -> list[Checkpoint]:
@@ -174,33 +174,33 @@ def _flat(card: Card, root: Path) -> list[Checkpoint]:
     A manifest decides; without one the size does, if it is that of a known checkpoint; else every checkpoint
     whose files are present is possible (fine-tuned weights), in the card's order.
     """
-    there = [checkpoint for checkpoint in card.checkpoints if may_hold(root, checkpoint)]
+    possible = [checkpoint for checkpoint in card.checkpoints if may_hold(root, checkpoint)]
     try:
         listed = manifest.read(root)
     except TsfmError:
-        return there[:1]  # the error is reported for that checkpoint
+        return possible[:1]  # the error is reported for that checkpoint
     if listed:
-        return [checkpoint for checkpoint in there if checkpoint.name == listed.checkpoint]
-    sized = [c for c in there if abs(size(root, c) - c.bytes) <= SAME_SIZE * c.bytes]
-    return sized or there
+        return [checkpoint for checkpoint in possible if checkpoint.name == listed.checkpoint]
+    same_size = [c for c in possible if abs(size(root, c) - c.bytes) <= SAME_SIZE * c.bytes]
+    return same_size or possible
 
 
 def _is_folder(path: Path) -> bool:
     """Whether the path is a folder or cannot be examined; a file of that name is TDgpt's taos.pth."""
-    return reading.there(path) and not os.path.isfile(path)
+    return reading.may_exist(path) and not os.path.isfile(path)
 
 
 def _state(checkpoint: Checkpoint, root: Path, flat: bool) -> State:
-    mine = root / checkpoint.folder
+    own_folder = root / checkpoint.folder
     partial = root / f"{PARTIAL}{checkpoint.folder}"
-    for folder in (mine, root) if flat else (mine,):
+    for folder in (own_folder, root) if flat else (own_folder,):
         if _is_folder(folder):
             found = problems(folder, checkpoint)
             status = found[0].kind if found else "complete"
-            wrong = "; ".join(problem.text for problem in found)
-            way = next((problem.remedy for problem in found if problem.remedy), "")
-            return State(checkpoint, status, folder, size(folder, checkpoint), wrong, way)
+            reasons = "; ".join(problem.text for problem in found)
+            advice = next((problem.remedy for problem in found if problem.remedy), "")
+            return State(checkpoint, status, folder, size(folder, checkpoint), reasons, advice)
     if os.path.isdir(partial):
-        there = bytes_below(partial)
-        return State(checkpoint, "partial", None, there, f"{there * 100 // max(checkpoint.bytes, 1)} % are there")
+        received = bytes_below(partial)
+        return State(checkpoint, "partial", None, received, f"{received * 100 // max(checkpoint.bytes, 1)} % are there")
     return State(checkpoint, "missing", None, 0, "")

@@ -75,14 +75,14 @@ class Config:
 
     def whole(self, key: str, default: int | None = None, *, also: str = "") -> int:
         """A whole number from 1. ``also`` is the other name that transformers accepts for the key."""
-        value = self._told(key, default, also)
+        value = self._value(key, default, also)
         if type(value) is not int or value < 1:
             raise self.refused(key, "a whole number from 1")
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
         """A finite number above 0."""
-        value = self._told(key, default)
+        value = self._value(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
             raise self.refused(key, "a number above 0")
         return value
@@ -95,14 +95,14 @@ class Config:
         return bool(value)
 
     def word(self, key: str, default: str) -> str:
-        value = self._told(key, default)
+        value = self._value(key, default)
         if not isinstance(value, str):
             raise self.refused(key, "a word")
         return value
 
     def levels(self, key: str, default: tuple[float, ...] | None = None) -> tuple[float, ...]:
         """Quantile levels between 0 and 1, ascending, including 0.5."""
-        value = self._told(key, default)
+        value = self._value(key, default)
         found = tuple(value) if isinstance(value, list | tuple) else ()
         if not all(type(level) in (int, float) and 0 < level < 1 for level in found) or 0.5 not in found:
             raise self.refused(key, "levels between 0 and 1 with 0.5 among them")
@@ -112,7 +112,7 @@ class Config:
 
     def ascending(self, key: str, default: int) -> tuple[int, ...]:
         """Whole numbers from 1, ascending; a single number is read as a list of one."""
-        value = self._told(key, default)
+        value = self._value(key, default)
         found = tuple(value) if isinstance(value, list) else (value,)
         if not found or any(type(each) is not int or each < 1 for each in found):
             raise self.refused(key, "whole numbers from 1")
@@ -139,13 +139,13 @@ class Config:
                     raise nested.refused("rope_theta", f"the {next(iter(found.values()))} of the other place")
         return next(iter(found.values()), default)
 
-    def _told(self, key: str, default: object, also: str = "") -> object:
+    def _value(self, key: str, default: object, also: str = "") -> object:
         value = self._values.get(key)
         other = self._values.get(also)
         if value is not None and other is not None and value != other:
             raise self.refused(also, f"the {key} of {value!r}, which it is another name of,")
-        told = value if value is not None else other
-        return told if told is not None else default
+        chosen = value if value is not None else other
+        return chosen if chosen is not None else default
 
 
 def parse(content: bytes, source: str) -> dict[str, object]:

@@ -10,13 +10,13 @@ from pathlib import Path
 from tsfm import settings
 from tsfm.card import Card, Checkpoint
 from tsfm.errors import ConfigError, TryLater, TsfmError
-from tsfm.weights import checkpoints, fetch, hub, manifest, pins, progress, reach, staging
+from tsfm.weights import checkpoints, fetch, hub, manifest, pins, progress, safe_path, staging
 from tsfm.weights.folder import Folder
 from tsfm.weights.http import Unreachable
 from tsfm.weights.hub import Offer
 from tsfm.weights.manifest import Manifest
 from tsfm.weights.problems import UNUSABLE, problems
-from tsfm.weights.reach import Nearest
+from tsfm.weights.safe_path import Nearest
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +36,11 @@ def ensure(card: Card, model_folder: str | None, name: str | None, mirror: bool)
     if not card.checkpoints or checkpoints.find(card, model_folder, name):
         return
     configured = str(settings.read(card.name, {}).mirror)
-    with reach.nearest(checkpoints.family_folder(card, model_folder)) as near, near.as_owner():
-        pull(card, wanted(card, name), near, hub.endpoint(mirror, configured))
+    with safe_path.nearest(checkpoints.family_folder(card, model_folder)) as near, near.as_owner():
+        pull(card, requested(card, name), near, hub.endpoint(mirror, configured))
 
 
-def wanted(card: Card, name: str | None) -> Checkpoint:
+def requested(card: Card, name: str | None) -> Checkpoint:
     """The checkpoint to download: the named one, or the first."""
     if not card.checkpoints:
         raise ConfigError(f"{card.name}: its weights come with its package, there is nothing to download")
@@ -92,10 +92,10 @@ def _pack(beside: Folder, folder: str, file: str) -> None:
         staging.require_space(beside, listed.bytes)
         with beside.create(file) as out, tarfile.open(fileobj=out, mode="w") as tar:
             for name in (manifest.NAME, *(each.name for each in listed.files)):
-                tar.add(source.here / name, f"{folder}/{name}", filter=_nobodys)
+                tar.add(source.here / name, f"{folder}/{name}", filter=_anonymous)
 
 
-def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     """Tar metadata without owner and date, so that the bytes are reproducible."""
     member.uid = member.gid = member.mtime = 0
     member.uname = member.gname = "root"
@@ -107,19 +107,19 @@ def _pull(card: Card, checkpoint: Checkpoint, near: Nearest, address: str, revis
     if not checkpoint.pullable:
         raise ConfigError(f"{checkpoint.name}: {checkpoints.remedy(card, checkpoint, near.path)}")
     target = near.path / checkpoint.folder
-    with staging.locked(near) as root, staging.noted(root, checkpoint), staging.plain_errors(root.path):
-        there = root.here / checkpoint.folder
-        found = problems(there, checkpoint)
+    with staging.locked(near) as root, staging.recording_failure(root, checkpoint), staging.plain_errors(root.path):
+        folder = root.here / checkpoint.folder
+        found = problems(folder, checkpoint)
         complete = not found
         if found and found[0].kind == UNUSABLE and found[0].error is not TryLater:
             # Its folder would be replaced, and what is in it is somebody's and intact for what anybody knows.
-            said = f"{target} {found[0].text}; {found[0].remedy}, and move {target} away"
-            raise ConfigError(said.replace(str(there), str(target)))
-        if complete and (revision is None or pins.commit(there) == revision):
+            message = f"{target} {found[0].text}; {found[0].remedy}, and move {target} away"
+            raise ConfigError(message.replace(str(folder), str(target)))
+        if complete and (revision is None or pins.commit(folder) == revision):
             return target  # the process that held the lock downloaded it
         try:
             offered = hub.offer(address, checkpoint, revision or checkpoint.revision or hub.NEWEST)
-            if not (complete and pins.commit(there) == offered.revision):
+            if not (complete and pins.commit(folder) == offered.revision):
                 _download(card, offered, root)
         except Unreachable as error:
             raise TsfmError(f"{error}; {advice}") from error
@@ -129,23 +129,23 @@ def _pull(card: Card, checkpoint: Checkpoint, near: Nearest, address: str, revis
 def _download(card: Card, offered: Offer, root: Folder) -> None:
     checkpoint = offered.checkpoint
     with staging.staging(root, checkpoint) as folder:
-        there = min(checkpoints.bytes_below(folder.here), offered.bytes)
+        received = min(checkpoints.bytes_below(folder.here), offered.bytes)
         log.info(
             "%s from %s, commit %s: %s to download, %s on the disk of %s",
             checkpoint.name,
             offered.endpoint,
             offered.revision,
-            staging.megabytes(offered.bytes - there),
+            staging.megabytes(offered.bytes - received),
             staging.megabytes(shutil.disk_usage(root.descriptor).free),
             root.path,
         )
         if note := pins.unpinned(checkpoint, offered.revision):
             log.warning("%s: %s", checkpoint.name, note)
-        staging.require_space(root, offered.bytes - there)
-        with progress.showing(checkpoint.folder, offered.bytes, there) as shown:
+        staging.require_space(root, offered.bytes - received)
+        with progress.showing(checkpoint.folder, offered.bytes, received) as shown:
             files = fetch.fetch(offered, folder, pins.hashes(checkpoint, offered.revision), shown.at)
             shown.at(offered.bytes)
-        staging.settle(root, folder, checkpoint, Manifest(card.name, checkpoint.name, offered.revision, files))
+        staging.commit(root, folder, checkpoint, Manifest(card.name, checkpoint.name, offered.revision, files))
 
 
 def _other_ways(card: Card, checkpoint: Checkpoint, root: Path, address: str) -> str:

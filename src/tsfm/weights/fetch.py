@@ -9,7 +9,7 @@ from functools import partial
 from io import FileIO
 
 from tsfm.errors import TsfmError
-from tsfm.weights import http, hub, patience, staging
+from tsfm.weights import http, hub, retry, staging
 from tsfm.weights.folder import Folder
 from tsfm.weights.http import Busy, Reply
 from tsfm.weights.hub import Offer, Remote
@@ -33,13 +33,13 @@ def fetch(
             raise _not_pinned(offered, remote.name, remote.digest, pinned[remote.name])
     entries, before = [], 0
     for remote in offered.files:
-        entries.append(_fetch_one(offered, remote, folder, pinned, partial(_beyond, before, arrived)))
+        entries.append(_fetch_one(offered, remote, folder, pinned, partial(_report, before, arrived)))
         before += remote.size
     return tuple(entries)
 
 
-def _beyond(before: int, arrived: Callable[[int], None], there: int) -> None:
-    arrived(before + there)
+def _report(before: int, arrived: Callable[[int], None], position: int) -> None:
+    arrived(before + position)
 
 
 def _fetch_one(
@@ -52,9 +52,7 @@ def _fetch_one(
     with folder.resume(part) as out:
         out.seek(0, os.SEEK_END)
         at_first = iter([remote.url])  # the address expires: later attempts ask the hub for a new one
-        patience.patiently(
-            lambda: _go_on(offered, remote, next(at_first, offered.url(remote.name)), out, arrived), out.tell
-        )
+        retry.call(lambda: _continue(offered, remote, next(at_first, offered.url(remote.name)), out, arrived), out.tell)
     entry, blob = staging.listed_file(folder, part)
     if entry.size != remote.size or remote.digest not in (entry.sha256, blob):
         folder.remove(part)  # a damaged file must not be resumed next time
@@ -70,24 +68,24 @@ def _fetch_one(
     return File(remote.name, entry.size, entry.sha256)
 
 
-def _go_on(offered: Offer, remote: Remote, url: str, out: FileIO, arrived: Callable[[int], None]) -> None:
+def _continue(offered: Offer, remote: Remote, url: str, out: FileIO, arrived: Callable[[int], None]) -> None:
     """Request the missing bytes and write them as they arrive."""
-    there = out.tell()
-    if there == remote.size:
+    position = out.tell()
+    if position == remote.size:
         return
-    if there > remote.size:
-        there = _start_again(out)
-    span = {"Range": f"bytes={there}-"} if there else {}
+    if position > remote.size:
+        position = _start_again(out)
+    span = {"Range": f"bytes={position}-"} if position else {}
     with http.ask("GET", url, span, (offered.endpoint, hub.token())) as reply:
-        if reply.status == 416 or (reply.status == 206 and not _begins(reply, there)):
+        if reply.status == 416 or (reply.status == 206 and not _starts_at(reply, position)):
             _start_again(out)
-            raise Busy(f"{http.place(reply.url)} cannot go on at byte {there} of {remote.name}, so it begins again")
-        if reply.status == 200 and there:
+            raise Busy(f"{http.shown(reply.url)} cannot go on at byte {position} of {remote.name}, so it begins again")
+        if reply.status == 200 and position:
             _start_again(out)
         elif reply.status not in (200, 206):
             raise hub.refusal(offered.endpoint, offered.checkpoint, reply)
-        while (there := out.tell()) < remote.size and (block := reply.read()):
-            _write(out, block[: remote.size - there])
+        while (position := out.tell()) < remote.size and (block := reply.read()):
+            _write(out, block[: remote.size - position])
             arrived(out.tell())
     if out.tell() < remote.size:
         raise Busy(f"the connection to {offered.endpoint} broke off")
@@ -105,8 +103,8 @@ def _start_again(out: FileIO) -> int:
     return 0
 
 
-def _begins(reply: Reply, there: int) -> bool:
-    return re.match(rf"bytes {there}-", reply.headers.get("Content-Range", "")) is not None
+def _starts_at(reply: Reply, position: int) -> bool:
+    return re.match(rf"bytes {position}-", reply.headers.get("Content-Range", "")) is not None
 
 
 def _not_pinned(offered: Offer, name: str, found: str, pinned: str) -> TsfmError:

@@ -46,7 +46,7 @@ class Reply:
     read: Callable[[], bytes]
 
 
-class _AsItIs(urllib.request.HTTPErrorProcessor):
+class _Unprocessed(urllib.request.HTTPErrorProcessor):
     """Return every response as it is; the caller handles redirects and errors."""
 
     def http_response(self, request: urllib.request.Request, response: http.client.HTTPResponse) -> object:
@@ -78,7 +78,7 @@ def ask(
         known = {"Authorization": f"Bearer {secret}"} if secret and origin(url) == origin(home) else {}
         known |= {"User-Agent": f"taos-tsfm/{__version__}", "Accept-Encoding": "identity"}
         request = urllib.request.Request(url, None, headers | known, method=method)  # noqa: S310
-        with _in_words(url), _opener(urlsplit(url)).open(request, timeout=silence_s()) as response:
+        with _as_sentences(url), _opener(urlsplit(url)).open(request, timeout=silence_s()) as response:
             reply = Reply(url, response.status, response.headers, partial(response.read1, 1 << 18))
             if reply.status not in _REDIRECTS or enough(reply):
                 yield reply
@@ -97,10 +97,10 @@ def silence_s() -> float:
 
 def onward(reply: Reply) -> str:
     """The target of a redirect; the response's own address if it is no redirect."""
-    return _next(reply.url, reply.headers.get("Location", "")) if reply.status in _REDIRECTS else reply.url
+    return _target(reply.url, reply.headers.get("Location", "")) if reply.status in _REDIRECTS else reply.url
 
 
-def place(url: str) -> str:
+def shown(url: str) -> str:
     """Scheme, host and port of an address, without a password, for messages."""
     split = urlsplit(url)
     return f"{split.scheme}://{split.netloc.rpartition('@')[2]}"
@@ -115,7 +115,7 @@ def origin(url: str) -> tuple[str, str, int]:
     try:
         split = urlsplit(url)
         if split.username is not None:
-            raise ConfigError(f"{place(url)}: expected an address without a name and a password: use HF_TOKEN")
+            raise ConfigError(f"{shown(url)}: expected an address without a name and a password: use HF_TOKEN")
         if split.scheme in ("http", "https") and split.hostname:
             return split.scheme, split.hostname, split.port or {"http": 80, "https": 443}[split.scheme]
     except ValueError as error:
@@ -123,10 +123,10 @@ def origin(url: str) -> tuple[str, str, int]:
     raise ConfigError(f"{url!r}: expected an address that begins with https:// or http://")
 
 
-def _next(url: str, location: str) -> str:
+def _target(url: str, location: str) -> str:
     found = urljoin(url, location)
     if urlsplit(found).scheme not in ("http", "https") or (url.startswith("https:") and found.startswith("http:")):
-        raise TsfmError(f"{place(url)} redirects to {found[:200]!r}: expected an address with https://")
+        raise TsfmError(f"{shown(url)} redirects to {found[:200]!r}: expected an address with https://")
     origin(found)
     return found
 
@@ -141,13 +141,13 @@ def _proxy(target: SplitResult) -> str:
     proxy = known.get(target.scheme) or known.get("all") or ""
     if not proxy or urllib.request.proxy_bypass(host) or _in_networks(host, known.get("no", "")):
         return ""
-    kind, there, _ = proxy.rpartition("://")
-    if there and kind.lower() not in ("http", "https"):
+    kind, separator, _ = proxy.rpartition("://")
+    if separator and kind.lower() not in ("http", "https"):
         raise ConfigError(
             f"the environment names a proxy {kind}://... that tsfm cannot use: set {target.scheme.upper()}_PROXY to "
             f"an HTTP proxy, http://host:port, or NO_PROXY={host} to go without one"
         )
-    return proxy if there else f"http://{proxy}"
+    return proxy if separator else f"http://{proxy}"
 
 
 def _in_networks(host: str, listed: str) -> bool:
@@ -169,12 +169,12 @@ def _opener(target: SplitResult) -> urllib.request.OpenerDirector:
     except OSError as error:
         raise ConfigError(f"REQUESTS_CA_BUNDLE: {bundle}: expected certificates in PEM form: {error}") from None
     proxies = urllib.request.ProxyHandler({target.scheme: proxy} if proxy else {})
-    return urllib.request.build_opener(proxies, urllib.request.HTTPSHandler(context=context), _AsItIs())
+    return urllib.request.build_opener(proxies, urllib.request.HTTPSHandler(context=context), _Unprocessed())
 
 
 @contextmanager
-def _in_words(url: str) -> Iterator[None]:
-    address = place(url)
+def _as_sentences(url: str) -> Iterator[None]:
+    address = shown(url)
     try:
         yield
     except http.client.InvalidURL as error:
@@ -184,25 +184,25 @@ def _in_words(url: str) -> Iterator[None]:
             raise Busy(f"the connection to {address} broke off") from error
         raise TsfmError(f"{address} answers, but not in HTTP ({type(error).__name__})") from error
     except URLError as error:
-        raise _unreached(address, url, error.reason) from error
+        raise _unreachable(address, url, error.reason) from error
     except TimeoutError as error:
         raise Busy(f"{address} has sent nothing for {silence_s():g} s") from error
     except (ConnectionError, ssl.SSLError) as error:
         raise Busy(f"the connection to {address} broke off") from error
 
 
-def _unreached(address: str, url: str, reason: object) -> TsfmError:
-    said = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+def _unreachable(address: str, url: str, reason: object) -> TsfmError:
+    message = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
     if isinstance(reason, ssl.SSLCertVerificationError):
         return TsfmError(
             f"{address}: its certificate is not accepted ({reason.verify_message}): install ca-certificates, or name "
             "your own certificates in REQUESTS_CA_BUNDLE"
         )
     proxy = _proxy(urlsplit(url))
-    through = f" through the proxy {place(proxy)}" if proxy else ""
-    if refused := re.search(r"Tunnel connection failed: (\d+)", said):
+    through = f" through the proxy {shown(proxy)}" if proxy else ""
+    if refused := re.search(r"Tunnel connection failed: (\d+)", message):
         return proxy_refusal(address, int(refused[1]), through)
-    return Unreachable(f"{address} cannot be reached{through} ({said})")
+    return Unreachable(f"{address} cannot be reached{through} ({message})")
 
 
 def proxy_refusal(address: str, status: int, through: str = "") -> TsfmError:

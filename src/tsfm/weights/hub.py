@@ -19,7 +19,7 @@ from urllib.parse import quote
 from tsfm.card import Checkpoint
 from tsfm.errors import TsfmError
 from tsfm.settings import MIRROR
-from tsfm.weights import http, patience
+from tsfm.weights import http, retry
 from tsfm.weights.http import Busy, Reply
 
 HUB = "https://huggingface.co"
@@ -78,12 +78,12 @@ def offer(address: str, checkpoint: Checkpoint, revision: str) -> Offer:
         Unreachable: no response from the address.
         TsfmError: the hub refuses, or lacks a file.
     """
-    said = [name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(name)]
-    if said and _yes(said[0]):
-        raise TsfmError(f"{said[0]} is set in the environment, so nothing can be downloaded")
+    offline = [name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(name)]
+    if offline and _is_set(offline[0]):
+        raise TsfmError(f"{offline[0]} is set in the environment, so nothing can be downloaded")
     files = []
     for name in checkpoint.files:
-        commit, remote = patience.patiently(partial(_look, address, checkpoint, revision, name))
+        commit, remote = retry.call(partial(_look, address, checkpoint, revision, name))
         if re.fullmatch("[0-9a-f]{40}", revision) and commit != revision:
             raise TsfmError(f"{address} gives {name} of commit {commit} where commit {revision} was asked for")
         revision = commit  # the files after the first come from the same commit
@@ -114,7 +114,7 @@ def _url(address: str, checkpoint: Checkpoint, revision: str, name: str) -> str:
 def token() -> str:
     """The user's token, from the environment or from the file of the hub's own client; empty: none."""
     given = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")
-    if given or _yes("HF_HUB_DISABLE_IMPLICIT_TOKEN"):
+    if given or _is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN"):
         return (given or "").strip()
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
@@ -124,23 +124,23 @@ def token() -> str:
         return ""  # no such file, or not readable by this user
 
 
-def _yes(variable: str) -> bool:
+def _is_set(variable: str) -> bool:
     return os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def refusal(address: str, checkpoint: Checkpoint, reply: Reply) -> TsfmError:
-    status, said = reply.status, reply.headers.get("X-Error-Code", "")
-    if http.place(reply.url) != http.place(address) and status < 500:
-        return Busy(f"{http.place(reply.url)}, where {address} sends for the file, refuses it ({status})")
+    status, code = reply.status, reply.headers.get("X-Error-Code", "")
+    if http.shown(reply.url) != http.shown(address) and status < 500:
+        return Busy(f"{http.shown(reply.url)}, where {address} sends for the file, refuses it ({status})")
     if status == 407:
         return http.proxy_refusal(address, status)
-    if status in (401, 403) and said != "RepoNotFound":
+    if status in (401, 403) and code != "RepoNotFound":
         return TsfmError(
             f"{address} gives {checkpoint.name} only to those who were let in ({status}): "
             "accept its terms there, then set HF_TOKEN to a token of yours"
         )
     if status in (401, 404):
-        what = {"EntryNotFound": "file", "RevisionNotFound": "revision"}.get(said, "model")
+        what = {"EntryNotFound": "file", "RevisionNotFound": "revision"}.get(code, "model")
         return TsfmError(f"{address} has no such {what} ({status}): {checkpoint.name}, {reply.url}")
     if status == 429:
         wait_s = retry_after(reply.headers.get("Retry-After", ""))

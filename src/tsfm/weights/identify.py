@@ -18,7 +18,7 @@ from tsfm.weights.manifest import Manifest
 from tsfm.weights.recognise import Finding
 
 Found = tuple[Card, Checkpoint]
-_TELLING = (
+_IDENTIFYING = (
     *(recognise.ADAPTER, recognise.CONFIG, *recognise.WEIGHTS),
     *("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
@@ -43,7 +43,7 @@ def require_readable(path: Path) -> None:
         UsageError: the path does not exist or is a zip file.
         TsfmError: the path cannot be read.
     """
-    if denied := reading.trouble(path):
+    if denied := reading.access_error(path):
         if reading.absent(denied):
             raise UsageError(f"{path}: expected a folder, a tar file or a file of weights, found nothing")
         raise unreadable(path, denied)
@@ -54,7 +54,7 @@ def require_readable(path: Path) -> None:
 
 def unreadable(path: Path, error: OSError) -> TsfmError:
     """The error for an unreadable source: a failure of the command (exit 1), not of the configuration."""
-    sentence, remedy = reading.denial(path, error)
+    sentence, remedy = reading.explain(path, error)
     return TsfmError(f"{path} {sentence}; {remedy}")
 
 
@@ -69,12 +69,12 @@ def identify(source: Source, family: str | None, name: str | None, called: str |
         UsageError: the new name is not allowed.
         ConfigError: the files are not what the user says, or cannot be identified; the sentence says what to type.
     """
-    looks = _Looks(source, family)
+    inspection = _Inspection(source, family)
     if called is not None:
-        return looks.called(called)
+        return inspection.called(called)
     listed = listing(source)
-    card, checkpoint = _as_listed(looks, listed, name) if listed else looks.decide(name)
-    return card, _as_laid(source, checkpoint)
+    card, checkpoint = _as_listed(inspection, listed, name) if listed else inspection.decide(name)
+    return card, _as_stored(source, checkpoint)
 
 
 def listing(source: Source) -> Manifest | None:
@@ -96,7 +96,7 @@ def lacking(source: Source, checkpoint: Checkpoint) -> str:
     return f"{needs}: it {found.what}; {found.remedy}" if found else needs
 
 
-class _Looks:
+class _Inspection:
     """Identification by a source's config.json, file names and sizes."""
 
     def __init__(self, source: Source, family: str | None) -> None:
@@ -110,7 +110,7 @@ class _Looks:
         self._require_family()
         if self.family and name:
             return self._named(cards.read(self.family), name)
-        fits = [each for each in self._likely() if not lacking(self.source, _as_laid(self.source, each[1]))]
+        fits = [each for each in self._likely() if not lacking(self.source, _as_stored(self.source, each[1]))]
         exact = [each for each in fits if each in self.exact]
         sized = [each for each in fits if _near(self.source, each[1])]
         # The configuration decides; without one the size does, unless only one checkpoint has such files.
@@ -123,8 +123,8 @@ class _Looks:
         """A checkpoint with a new name, of the kind that its configuration describes."""
         self._require_family()
         if not self.family and not self.kinds:
-            way = f"name its family: tsfm import {self.source.label} FAMILY --name {name}"
-            raise ConfigError(f"{self.source.label}: {self._unknown()}; {way}")
+            advice = f"name its family: tsfm import {self.source.label} FAMILY --name {name}"
+            raise ConfigError(f"{self.source.label}: {self._unknown()}; {advice}")
         card = cards.read(self.family) if self.family else self.kinds[0][0]
         own.checked(card, name)
         return card, self.made(card, name)
@@ -137,8 +137,8 @@ class _Looks:
             kind = card.checkpoints[0]
             if kind.marks:
                 raise ConfigError(f"{self.source.label}: {self._unknown()}, which is nothing that {card.name} serves")
-        laid = _as_laid(self.source, kind)
-        return own.made(name, kind, laid.files, sum(self.source.size(file) or 0 for file in laid.files))
+        stored = _as_stored(self.source, kind)
+        return own.create(name, kind, stored.files, sum(self.source.size(file) or 0 for file in stored.files))
 
     def _likely(self) -> list[Found]:
         known = [cards.read(each) for each in ([self.family] if self.family else cards.names(packaged_only=True))]
@@ -157,7 +157,7 @@ class _Looks:
                 f"{self.source.label}: expected {checkpoint.name}, found {what}, as its {recognise.CONFIG} says; "
                 f"type: {self._command(found[0])}"
             )
-        if wrong := lacking(self.source, _as_laid(self.source, checkpoint)):
+        if wrong := lacking(self.source, _as_stored(self.source, checkpoint)):
             raise ConfigError(f"{self.source.label}: {wrong}")
         return card, checkpoint
 
@@ -167,11 +167,11 @@ class _Looks:
         expected = f"{self.source.label}: expected a model of {self.family}, found"
         if self.kinds:
             card = self.kinds[0][0]
-            says = f"one of {card.name}, as its {recognise.CONFIG} says; type: {self._command(card)}"
-            raise ConfigError(f"{expected} {says}")
-        says = recognise.said(self.config)
-        if says and any(each.marks for each in cards.read(self.family).checkpoints):
-            raise ConfigError(f"{expected} {says} in its {recognise.CONFIG}, which is not served")
+            found = f"one of {card.name}, as its {recognise.CONFIG} says; type: {self._command(card)}"
+            raise ConfigError(f"{expected} {found}")
+        named = recognise.model_name(self.config)
+        if named and any(each.marks for each in cards.read(self.family).checkpoints):
+            raise ConfigError(f"{expected} {named} in its {recognise.CONFIG}, which is not served")
 
     def _undecided(self, fits: Sequence[Found]) -> str:
         kinds = self._own_kinds()
@@ -179,7 +179,7 @@ class _Looks:
             card, kind = kinds[0]
             return f"a model of {kind.name}'s kind, of another size; give it a name: {self._command(card)}"
         if kinds:
-            return lacking(self.source, _as_laid(self.source, kinds[0][1]))
+            return lacking(self.source, _as_stored(self.source, kinds[0][1]))
         if found := None if fits else _finding(self.source):
             return f"{found.what}; {found.remedy}"
         what = "more than one checkpoint has such files" if fits else self._unknown()
@@ -190,24 +190,24 @@ class _Looks:
         return f"tsfm import {self.source.label} {card.name} {which}"
 
     def _unknown(self) -> str:
-        if says := recognise.said(self.config):
-            return f"its {recognise.CONFIG} says {says}"
+        if named := recognise.model_name(self.config):
+            return f"its {recognise.CONFIG} says {named}"
         if found := _finding(self.source):
             return f"{found.what}: {found.remedy}"
         described = self.source.size(recognise.CONFIG) is not None
         return f"its {recognise.CONFIG} names no model" if described else "no checkpoint has such files"
 
 
-def _as_listed(looks: _Looks, listed: Manifest, name: str | None) -> Found:
-    label = looks.source.label
-    if looks.family not in (None, listed.family):
-        raise ConfigError(f"{label}: expected weights of {looks.family}, found {listed.checkpoint}")
+def _as_listed(inspection: _Inspection, listed: Manifest, name: str | None) -> Found:
+    label = inspection.source.label
+    if inspection.family not in (None, listed.family):
+        raise ConfigError(f"{label}: expected weights of {inspection.family}, found {listed.checkpoint}")
     if listed.family not in cards.names():
         raise ConfigError(f"{label}: {listed.checkpoint} is of a family that is not known: {listed.family}")
     card = cards.read(listed.family)
     official = listed.checkpoint in [each.name for each in card.checkpoints]
-    mine = not official and not own.refusal(card, listed.checkpoint)
-    checkpoint = looks.made(card, listed.checkpoint) if mine else checkpoints.named(card, listed.checkpoint)
+    is_own = not official and not own.refusal(card, listed.checkpoint)
+    checkpoint = inspection.made(card, listed.checkpoint) if is_own else checkpoints.named(card, listed.checkpoint)
     if name and name != checkpoint.name and checkpoints.named(card, name) != checkpoint:
         raise ConfigError(f"{label}: expected {name}, found {checkpoint.name}")
     return card, checkpoint
@@ -217,7 +217,7 @@ def _finding(source: Source) -> Finding | None:
     path = Path(source.label)
     if os.path.isdir(path):
         return recognise.content(path) or recognise.deeper(path)
-    return recognise.files([name for name in _TELLING if source.size(name) is not None])
+    return recognise.files([name for name in _IDENTIFYING if source.size(name) is not None])
 
 
 def _pointer(source: Source, checkpoint: Checkpoint) -> Finding | None:
@@ -225,11 +225,11 @@ def _pointer(source: Source, checkpoint: Checkpoint) -> Finding | None:
     return next((found for found in each if found), None)
 
 
-def _as_laid(source: Source, checkpoint: Checkpoint) -> Checkpoint:
+def _as_stored(source: Source, checkpoint: Checkpoint) -> Checkpoint:
     def has(name: str) -> bool:
         return source.size(name) is not None
 
-    return replace(checkpoint, files=shards.laid(checkpoint.files, has, lambda name: _read(source, name), source.label))
+    return replace(checkpoint, files=shards.as_stored(checkpoint.files, has, partial(_read, source), source.label))
 
 
 def _config(source: Source) -> dict[str, object]:
@@ -248,5 +248,5 @@ def _read(source: Source, name: str) -> bytes:
 
 
 def _near(source: Source, checkpoint: Checkpoint) -> bool:
-    size = sum(source.size(file) or 0 for file in _as_laid(source, checkpoint).files)
+    size = sum(source.size(file) or 0 for file in _as_stored(source, checkpoint).files)
     return abs(size - checkpoint.bytes) <= checkpoints.SAME_SIZE * checkpoint.bytes

@@ -14,13 +14,13 @@ from typing import BinaryIO
 
 from tsfm.card import Card, Checkpoint
 from tsfm.errors import ConfigError, TsfmError, UsageError
-from tsfm.weights import checkpoints, manifest, own, pins, progress, reach
+from tsfm.weights import checkpoints, manifest, own, pins, progress, safe_path
 from tsfm.weights import staging as staging_
 from tsfm.weights.folder import Folder
 from tsfm.weights.identify import Source, lacking, listing, unreadable
 from tsfm.weights.manifest import File, Manifest
 from tsfm.weights.problems import problems
-from tsfm.weights.reach import Nearest
+from tsfm.weights.safe_path import Nearest
 
 _BLOCK = 1 << 20
 
@@ -41,7 +41,7 @@ class _Folder:
             raise unreadable(self._folder.path / name, error) from None
 
     def open(self, name: str) -> BinaryIO:
-        return reach.open_found(self._folder, name)
+        return safe_path.open_found(self._folder, name)
 
 
 class _Tar:
@@ -68,7 +68,7 @@ def sources(path: Path) -> Iterator[list[Source]]:
     Raises:
         TsfmError: the path holds nothing that could be weights.
     """
-    with reach.nearest(path) as near, ExitStack() as opened:
+    with safe_path.nearest(path) as near, ExitStack() as opened:
         try:
             above = near if not near.missing else Nearest(near.descriptor, path.parent)
             folder = opened.enter_context(above.make())
@@ -81,7 +81,7 @@ def sources(path: Path) -> Iterator[list[Source]]:
             return
         if len(near.missing) > 1 or not (found := folder.look(near.missing[0])) or not S_ISREG(found.st_mode):
             raise UsageError(f"{path}: expected a folder, a tar file or a file of weights, found nothing")
-        with reach.open_found(folder, near.missing[0]) as stream:
+        with safe_path.open_found(folder, near.missing[0]) as stream:
             packed = tarfile.is_tarfile(stream)
             stream.seek(0)
             if packed:
@@ -96,7 +96,7 @@ def _listed_below(folder: Folder) -> Iterator[Folder]:
     for name in sorted(os.listdir(folder.descriptor)):
         if name.startswith(".") or not (folder.here / name).is_dir():
             continue
-        with reach.nearest(folder.path / name, folder, name) as near:
+        with safe_path.nearest(folder.path / name, folder, name) as near:
             found = near.make()
         if found.look(manifest.NAME):
             yield found
@@ -104,7 +104,7 @@ def _listed_below(folder: Folder) -> Iterator[Folder]:
             found.close()
 
 
-def take_in(source: Source, card: Card, checkpoint: Checkpoint, folder: str | None) -> Path:
+def install(source: Source, card: Card, checkpoint: Checkpoint, folder: str | None) -> Path:
     """Copy one checkpoint into its family's folder and check it while copying.
 
     Args:
@@ -128,7 +128,7 @@ def take_in(source: Source, card: Card, checkpoint: Checkpoint, folder: str | No
     total = sum(source.size(file) or 0 for file in checkpoint.files)
     with ExitStack() as opened:
         streams = {file: opened.enter_context(source.open(file)) for file in checkpoint.files}
-        near = opened.enter_context(reach.nearest(root_path))
+        near = opened.enter_context(safe_path.nearest(root_path))
         opened.enter_context(near.as_owner())
         root = opened.enter_context(staging_.locked(near))
         opened.enter_context(staging_.plain_errors(near.path))
@@ -142,13 +142,13 @@ def take_in(source: Source, card: Card, checkpoint: Checkpoint, folder: str | No
             if listed and (differing := pins.differences(checkpoint, listed.revision, files)):
                 raise TsfmError(f"{source.label}: {'; '.join(differing)}; nothing was put in place")
         except BaseException:
-            staging_.forget(root, checkpoint)
+            staging_.discard(root, checkpoint)
             raise
         # Weights that come with TDgpt belong directly in the family's folder, where TDgpt looks for them.
         alone = checkpoint.pullable or checkpoint.own
-        settle = staging_.settle if alone else staging_.settle_flat
+        commit = staging_.commit if alone else staging_.commit_flat
         revision = listed.revision if listed else pins.recognised(checkpoint, files)
-        settle(root, staging, checkpoint, Manifest(card.name, checkpoint.name, revision, files))
+        commit(root, staging, checkpoint, Manifest(card.name, checkpoint.name, revision, files))
         return near.path / checkpoint.folder if alone else near.path
 
 
@@ -169,9 +169,9 @@ def _copy(
         entry = File(name, out.tell(), sha256.hexdigest())
     if listed and entry not in listed.files:
         expected = next((file for file in listed.files if file.name == name), None)
-        wanted = f"{expected.size} bytes with SHA-256 {expected.sha256}" if expected else "no such file"
+        described = f"{expected.size} bytes with SHA-256 {expected.sha256}" if expected else "no such file"
         raise TsfmError(
-            f"{source.label}: {name} is damaged: its list says {wanted}, "
+            f"{source.label}: {name} is damaged: its list says {described}, "
             f"found {entry.size} bytes with {entry.sha256}; nothing was put in place"
         )
     return entry

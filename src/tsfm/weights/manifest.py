@@ -75,13 +75,13 @@ def parse(content: bytes, source: str) -> Manifest:
         ConfigError: not a manifest of a known format.
     """
     try:
-        said = json.loads(content)
-        if said["format"] != FORMAT:
-            raise ValueError(f"format {said['format']!r} is not {FORMAT}")
-        files = tuple(File(str(f["name"]), int(f["size"]), str(f["sha256"])) for f in said["files"])
+        values = json.loads(content)
+        if values["format"] != FORMAT:
+            raise ValueError(f"format {values['format']!r} is not {FORMAT}")
+        files = tuple(File(str(f["name"]), int(f["size"]), str(f["sha256"])) for f in values["files"])
         if outside := [file.name for file in files if "/" in file.name or file.name in ("", ".", "..")]:
             raise ValueError(f"{outside[0]!r} is no name of a file in the folder")
-        return Manifest(str(said["family"]), str(said["checkpoint"]), str(said["revision"]), files)
+        return Manifest(str(values["family"]), str(values["checkpoint"]), str(values["revision"]), files)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{source}: expected a list of hashes as `tsfm pull` writes it: {error!r}") from None
 

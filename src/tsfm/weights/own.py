@@ -47,18 +47,18 @@ def require_free(card: Card, root: Path, name: str) -> None:
     Raises:
         ConfigError: there is such a folder.
     """
-    if reading.there(root / name) and name not in [checkpoint.name for checkpoint in there(card, root)]:
+    if reading.may_exist(root / name) and name not in [checkpoint.name for checkpoint in present(card, root)]:
         raise ConfigError(
             f"{root / name} is there already and holds no checkpoint of that name; choose another name, or move it away"
         )
 
 
-def made(name: str, kind: Checkpoint, files: tuple[str, ...], size: int) -> Checkpoint:
+def create(name: str, kind: Checkpoint, files: tuple[str, ...], size: int) -> Checkpoint:
     """A checkpoint with its own name, of the kind of an official one."""
     return Checkpoint(name, 0, size, files, kind.capabilities, pullable=False, marks=kind.marks, own=True)
 
 
-def there(card: Card, root: Path) -> list[Checkpoint]:
+def present(card: Card, root: Path) -> list[Checkpoint]:
     """The ones in the family's folder, by name; none for a family whose weights come with its package."""
     if not card.checkpoints:
         return []
@@ -66,16 +66,16 @@ def there(card: Card, root: Path) -> list[Checkpoint]:
     return [checkpoint for checkpoint in found if checkpoint]
 
 
-def strangers(card: Card, root: Path) -> list[Finding]:
+def unimported(card: Card, root: Path) -> list[Finding]:
     """Folders of weights in the family's folder that are not imported, with the command that imports them."""
-    mine = {checkpoint.name for checkpoint in there(card, root)}
-    found = [_stranger(card, folder) for folder in _folders(card, root) if folder.name not in mine]
+    imported = {checkpoint.name for checkpoint in present(card, root)}
+    found = [_unimported(card, folder) for folder in _folders(card, root) if folder.name not in imported]
     return [finding for finding in found if finding]
 
 
 def _folders(card: Card, root: Path) -> list[Path]:
     """Folders below ``root`` other than the official checkpoints'; none if the root cannot be read."""
-    if reading.trouble(root):
+    if reading.access_error(root):
         return []  # reported as the state of the card's checkpoints
     official = {checkpoint.folder for checkpoint in card.checkpoints}
     return [
@@ -90,11 +90,11 @@ def _read(card: Card, folder: Path) -> Checkpoint | None:
     try:
         listed = manifest.read(folder)
     except TsfmError:
-        return made(folder.name, default, default.files, 0)  # its state reports what is wrong with it
+        return create(folder.name, default, default.files, 0)  # its state reports what is wrong with it
     if listed is None or (listed.family, listed.checkpoint) != (card.name, folder.name) or refusal(card, folder.name):
         return None
     names = tuple(file.name for file in listed.files)
-    return made(folder.name, kind(card, folder) or default, names, listed.bytes)
+    return create(folder.name, kind(card, folder) or default, names, listed.bytes)
 
 
 def kind(card: Card, folder: Path) -> Checkpoint | None:
@@ -107,7 +107,7 @@ def kind(card: Card, folder: Path) -> Checkpoint | None:
     return same[0] if same else None
 
 
-def _stranger(card: Card, folder: Path) -> Finding | None:
+def _unimported(card: Card, folder: Path) -> Finding | None:
     try:
         found, names = recognise.content(folder) or recognise.deeper(folder), recognise.names(folder)
     except TsfmError as error:

@@ -44,12 +44,12 @@ def files(folder: Path, checkpoint: Checkpoint) -> tuple[str, ...]:
     def read(name: str) -> bytes:
         return reading.content(folder / name, "an index of weights")
 
-    return shards.laid(checkpoint.files, lambda name: os.path.lexists(folder / name), read, str(folder))
+    return shards.as_stored(checkpoint.files, lambda name: os.path.lexists(folder / name), read, str(folder))
 
 
 def missing(folder: Path, names: tuple[str, ...]) -> list[str]:
     """Names that are not files in the folder; a file that cannot be examined counts as present."""
-    return [name for name in names if not reading.there(folder / name) or os.path.isdir(folder / name)]
+    return [name for name in names if not reading.may_exist(folder / name) or os.path.isdir(folder / name)]
 
 
 def size(folder: Path, checkpoint: Checkpoint) -> int:
@@ -63,7 +63,7 @@ def size(folder: Path, checkpoint: Checkpoint) -> int:
 
 def problems(folder: Path, checkpoint: Checkpoint) -> list[Problem]:
     """Why the checkpoint cannot be loaded from the folder; empty: it can, as far as names, sizes and headers show."""
-    denied = reading.trouble(folder)
+    denied = reading.access_error(folder)
     if denied and not reading.absent(denied):
         return [_unreadable(folder, denied, "")]
     try:
@@ -72,9 +72,9 @@ def problems(folder: Path, checkpoint: Checkpoint) -> list[Problem]:
         kind = DAMAGED if type(error) is ConfigError and "expected an index" in str(error) else UNREADABLE
         return [Problem(kind, f"has {shards.INDEX} that is of no use: {error}", "", type(error))]
     if lacking := missing(folder, names):
-        return [_lacks(folder, lacking, len(lacking) < len(names))]
-    troubles = {name: reading.trouble(folder / name) for name in names}
-    if denied_files := [_unreadable(folder / n, denied, f"has {n} that ") for n, denied in troubles.items() if denied]:
+        return [_incomplete(folder, lacking, len(lacking) < len(names))]
+    errors = {name: reading.access_error(folder / name) for name in names}
+    if denied_files := [_unreadable(folder / n, denied, f"has {n} that ") for n, denied in errors.items() if denied]:
         return denied_files
     return _foreign(folder, checkpoint, names) or _sizes(folder, checkpoint, names)
 
@@ -88,11 +88,11 @@ def may_hold(folder: Path, checkpoint: Checkpoint) -> bool:
 
 
 def _unreadable(path: Path, error: OSError, has: str) -> Problem:
-    sentence, remedy = reading.denial(path, error)
+    sentence, remedy = reading.explain(path, error)
     return Problem(UNREADABLE, has + sentence, remedy, type(reading.refused(path, error, "")))
 
 
-def _lacks(folder: Path, lacking: list[str], partly: bool) -> Problem:
+def _incomplete(folder: Path, lacking: list[str], partly: bool) -> Problem:
     text = f"lacks {', '.join(lacking)}"
     if os.path.lexists(folder / manifest.NAME):
         return Problem(DAMAGED, text, "", TryLater)
@@ -101,7 +101,9 @@ def _lacks(folder: Path, lacking: list[str], partly: bool) -> Problem:
     except TsfmError as error:
         return Problem(UNREADABLE, f"{text}: {error}", "", type(error))
     if found:
-        return Problem(UNUSABLE, f"{text}: it {found.what}", found.remedy, TryLater if found.begun else ConfigError)
+        return Problem(
+            UNUSABLE, f"{text}: it {found.what}", found.remedy, TryLater if found.incomplete else ConfigError
+        )
     return Problem(DAMAGED, text, "bring what lacks from where the other files come from" if partly else "", TryLater)
 
 
@@ -133,11 +135,11 @@ def _sizes(folder: Path, checkpoint: Checkpoint, names: tuple[str, ...]) -> list
     try:
         listed = manifest.read(folder)
     except TsfmError as error:
-        if denied := reading.trouble(folder / manifest.NAME):
+        if denied := reading.access_error(folder / manifest.NAME):
             return [_unreadable(folder / manifest.NAME, denied, f"has {manifest.NAME} that ")]
         return [Problem(DAMAGED, str(error))]
     if listed is None:
-        return [Problem(DAMAGED, wrong) for name in names if (wrong := _cut_off(folder / name))]
+        return [Problem(DAMAGED, wrong) for name in names if (wrong := _truncated(folder / name))]
     if listed.checkpoint != checkpoint.name:
         remedy = f"give it its own folder: tsfm import {folder}"
         return [Problem(UNUSABLE, f"holds {listed.checkpoint}", remedy)]
@@ -150,7 +152,7 @@ def _sizes(folder: Path, checkpoint: Checkpoint, names: tuple[str, ...]) -> list
     ]
 
 
-def _cut_off(path: Path) -> str:
+def _truncated(path: Path) -> str:
     """Why a safetensors file is truncated, by the length in its header; empty: it is complete.
 
     The format: eight bytes with the header's length, then the header (JSON), then the tensors.

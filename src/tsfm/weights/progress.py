@@ -21,7 +21,7 @@ class Progress:
         self._total = max(total, 1)
         self._begin = begin
         self._began = time.monotonic()
-        self._told = min(begin, total) * 10 // self._total
+        self._reported = min(begin, total) * 10 // self._total
         self._drawn = False
         self._done = begin
         systemd.notify(f"STATUS={what}: {self._text()}")
@@ -37,11 +37,11 @@ class Progress:
             bar = "#" * filled + "." * (_WIDTH - filled)
             print(f"\r{self._what} [{bar}] {self._text()}\033[K", end="", file=sys.stderr, flush=True)
             self._drawn = True
-        elif self._done * 10 // self._total > self._told:
+        elif self._done * 10 // self._total > self._reported:
             print(f"{self._what}: {self._text()}", file=sys.stderr, flush=True)
         else:
             return
-        self._told = self._done * 10 // self._total
+        self._reported = self._done * 10 // self._total
         systemd.notify(f"STATUS={self._what}: {self._text()}")
 
     def close(self) -> None:

@@ -120,13 +120,13 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
     what = "whole weights as safetensors"
     # The library reports every file that it cannot open as missing, whatever the reason.
-    if error := reading.trouble(path):
+    if error := reading.access_error(path):
         raise reading.refused(path, error, what)
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        if cause := reading.system(error):
+        if cause := reading.system_error(error):
             raise reading.refused(path, cause, what) from None
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: expected {what}, found a file that is not: {reason}") from None
@@ -139,7 +139,7 @@ def read_torch(path: Path) -> State:
         ConfigError: absent, truncated, not a dict of tensors, or a pickle that would run code.
     """
     what = f"{path}: expected a state dict saved by torch"
-    if denied := reading.trouble(path):
+    if denied := reading.access_error(path):
         raise reading.refused(path, denied, "a state dict saved by torch")
     try:
         with warnings.catch_warnings():
@@ -148,7 +148,7 @@ def read_torch(path: Path) -> State:
     except pickle.UnpicklingError as error:
         raise ConfigError(f"{what}, found {_refused(str(error))}") from None
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        if cause := reading.system(error):
+        if cause := reading.system_error(error):
             raise reading.refused(path, cause, "a state dict saved by torch") from None
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{what}, found a truncated or foreign file: {reason[:160]}") from None
@@ -177,8 +177,8 @@ def arithmetic(runtime: Runtime) -> tuple[torch.dtype, str]:
     "auto" means bfloat16 where the device has it in hardware, else float32.
     """
     if runtime.device != "cpu":
-        wanted = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(runtime.dtype)
-        dtype = wanted or (torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32)
+        requested = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(runtime.dtype)
+        dtype = requested or (torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32)
         return dtype, f"{str(dtype).removeprefix('torch.')} on {runtime.device}"
     unit = _bf16_unit()
     if runtime.dtype == "float32" or (runtime.dtype == "auto" and unit is None):

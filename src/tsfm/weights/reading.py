@@ -41,11 +41,11 @@ def refused(path: Path, error: OSError, what: str) -> TsfmError:
         return ConfigError(f"{path}: expected {what}, found a folder")
     if error.errno == errno.EINVAL:
         return ConfigError(f"{path}: expected {what}, found no regular file")
-    sentence, remedy = denial(path, error)
+    sentence, remedy = explain(path, error)
     return (ConfigError if error.errno in _DENIED else TsfmError)(f"{path}: {sentence}; {remedy}")
 
 
-def denial(path: Path, error: OSError) -> tuple[str, str]:
+def explain(path: Path, error: OSError) -> tuple[str, str]:
     """Why ``path`` cannot be read, and what to do."""
     reason = error.strerror or str(error)
     if error.errno == errno.EINVAL:
@@ -54,16 +54,16 @@ def denial(path: Path, error: OSError) -> tuple[str, str]:
         return f"cannot be read: {reason}", (
             "the disk or the network file system behind it failed: see `journalctl -k`; the file may be intact"
         )
-    barrier = _barrier(path)
-    owner = _name(_owner(barrier))
+    obstacle = _obstacle(path)
+    owner = _name(_owner(obstacle))
     return (
         f"cannot be read: {reason} to the user {_name(os.geteuid())}",
         f"the file may be intact: as {'root' if owner == 'root' else f'{owner} or root'}, "
-        f"run: chmod a+r{'X' if barrier.is_dir() else ''} {barrier}, or chown it",
+        f"run: chmod a+r{'X' if obstacle.is_dir() else ''} {obstacle}, or chown it",
     )
 
 
-def trouble(path: Path) -> OSError | None:
+def access_error(path: Path) -> OSError | None:
     """The system's error on opening the file or folder and reading its first byte; None: it is readable."""
     try:
         if stat.S_ISDIR(path.stat().st_mode):
@@ -76,17 +76,17 @@ def trouble(path: Path) -> OSError | None:
     return None
 
 
-def system(error: Exception) -> OSError | None:
+def system_error(error: Exception) -> OSError | None:
     """The system's error inside an exception of a format library; None: reading worked and the content is wrong.
 
     Some libraries give the number only in the text, "(os error 5)"; EINVAL means a mapping beyond the file's end.
     """
-    said = re.search(r"os error (\d+)", str(error))
-    number = error.errno if isinstance(error, OSError) and error.errno else int(said.group(1)) if said else 0
+    match = re.search(r"os error (\d+)", str(error))
+    number = error.errno if isinstance(error, OSError) and error.errno else int(match.group(1)) if match else 0
     return OSError(number, os.strerror(number)) if number not in (0, errno.EINVAL) else None
 
 
-def there(path: Path) -> bool:
+def may_exist(path: Path) -> bool:
     """Whether the path exists or may exist: a path that cannot be examined does not count as missing."""
     try:
         path.stat()
@@ -100,7 +100,7 @@ def absent(error: OSError | None) -> bool:
     return error is not None and error.errno in _ABSENT
 
 
-def _barrier(path: Path) -> Path:
+def _obstacle(path: Path) -> Path:
     """The first folder on the path that this user may not enter, else the path itself."""
     whole = path.resolve() if os.access(path.parent, os.X_OK) else Path(os.path.abspath(path))
     for folder in reversed(whole.parents):

@@ -38,12 +38,12 @@ class Finding:
     """What was found, for example "holds an adapter", and what to do about it.
 
     Attributes:
-        begun: a part of a checkpoint whose other files may still arrive.
+        incomplete: a part of a checkpoint whose other files may still arrive.
     """
 
     what: str
     remedy: str
-    begun: bool = False
+    incomplete: bool = False
 
 
 def content(path: Path) -> Finding | None:
@@ -52,7 +52,7 @@ def content(path: Path) -> Finding | None:
     Raises:
         TsfmError: it cannot be read.
     """
-    if not reading.there(path):
+    if not reading.may_exist(path):
         return None
     found = names(path)
     return _cache(path, found) or _dangling(path, found) or files(found, path)
@@ -70,22 +70,22 @@ def names(path: Path) -> list[str]:
         raise reading.refused(path, error, "a folder of weights") from None
 
 
-def files(there: Collection[str], path: Path | None = None) -> Finding | None:
+def files(found: Collection[str], path: Path | None = None) -> Finding | None:
     """The same from the file names alone; ``path``: their folder, if they are on disk."""
-    if ADAPTER in there:
+    if ADAPTER in found:
         return Finding(
             f"holds an adapter (LoRA){_base(path)}, not whole weights",
             "merge it into its base first: peft's merge_and_unload(), then save_pretrained()",
         )
-    if not set(there) & set(WEIGHTS):
-        for name in sorted(there):
+    if not set(found) & set(WEIGHTS):
+        for name in sorted(found):
             for ending, what in _FOREIGN.items():
                 if name.endswith(ending) and (ending != ".bin" or "model" in name):
                     remedy = "unpack it and give the folder" if ending == ".zip" else _SAVE_ANEW
                     return Finding(f"holds {name}, {what}, which is not read", remedy)
-        if CONFIG in there:
+        if CONFIG in found:
             return Finding(f"holds a {CONFIG} and no weights", f"put its {SINGLE} beside it, or move it away", True)
-    elif CONFIG not in there and (SINGLE in there or INDEX in there):
+    elif CONFIG not in found and (SINGLE in found or INDEX in found):
         return Finding(f"holds weights and no {CONFIG}", f"put the {CONFIG} that was saved with them beside them", True)
     return None
 
@@ -111,7 +111,7 @@ def kinds(config: Mapping[str, object]) -> list[tuple[Card, Checkpoint]]:
     return [(card, each) for card in known for each in card.checkpoints if fits(config, each.marks)]
 
 
-def said(config: Mapping[str, object]) -> str:
+def model_name(config: Mapping[str, object]) -> str:
     """The model name in the configuration, for messages; empty: none."""
     if found := [f"{key} {config[key]}" for key in ("architectures", "model_type") if config.get(key)]:
         return found[0]
@@ -140,10 +140,12 @@ def _has(config: Mapping[str, object], key: str, value: object) -> bool:
 
 def _cache(path: Path, found: Collection[str]) -> Finding | None:
     if "snapshots" in found and os.path.isdir(path / "snapshots"):
-        there = [f"{path}/snapshots/{commit}" for commit in names(path / "snapshots")]
+        snapshots = [f"{path}/snapshots/{commit}" for commit in names(path / "snapshots")]
         model = path.name.removeprefix("models--").replace("--", "/")
         what = f"is the cache of {model} that huggingface_hub keeps"
-        return Finding(what, f"give the folder of a snapshot: {' or '.join(there) or 'it has none: download it again'}")
+        return Finding(
+            what, f"give the folder of a snapshot: {' or '.join(snapshots) or 'it has none: download it again'}"
+        )
     if models := [name for name in found if name.startswith("models--")]:
         what = "is a cache of huggingface_hub with several models"
         return Finding(what, f"give the folder of one snapshot: {path}/{models[0]}/snapshots/COMMIT")
@@ -152,7 +154,7 @@ def _cache(path: Path, found: Collection[str]) -> Finding | None:
 
 def _dangling(path: Path, found: Collection[str]) -> Finding | None:
     for name in found:
-        if os.path.islink(path / name) and not reading.there(path / name):
+        if os.path.islink(path / name) and not reading.may_exist(path / name):
             return Finding(
                 f"has {name} that is a link to {os.readlink(path / name)}, where nothing is",
                 "copy the folder together with what its links lead to: cp -rL, from where it is whole",

@@ -23,8 +23,8 @@ def parse(content: bytes, source: str) -> dict[str, frozenset[str]]:
     """
     expected = f"{source}: expected an index of weights"
     try:
-        said = json.loads(content, object_pairs_hook=_without_repeats)
-        tensors = said["weight_map"].items()
+        index = json.loads(content, object_pairs_hook=_without_repeats)
+        tensors = index["weight_map"].items()
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{expected} with a weight_map, found {' '.join(str(error).split())}") from None
     files: dict[str, set[str]] = {}
@@ -37,7 +37,7 @@ def parse(content: bytes, source: str) -> dict[str, frozenset[str]]:
     return {file: frozenset(files[file]) for file in sorted(files)}
 
 
-def laid(
+def as_stored(
     names: tuple[str, ...], has: Callable[[str], bool], read: Callable[[str], bytes], label: str
 ) -> tuple[str, ...]:
     """The files of a checkpoint as stored: for sharded weights, the index and the shards in place of the single file.

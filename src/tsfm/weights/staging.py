@@ -19,7 +19,7 @@ from tsfm.weights import manifest
 from tsfm.weights.checkpoints import PARTIAL, bytes_below, failure_note
 from tsfm.weights.folder import Folder, open_regular, readable
 from tsfm.weights.manifest import File, Manifest
-from tsfm.weights.reach import Nearest
+from tsfm.weights.safe_path import Nearest
 
 LOCK = ".tsfm.lock"
 _HIDDEN = 65534  # what every other user is in the sandbox of tsfm-pull@, by PrivateUsers=
@@ -44,7 +44,7 @@ def locked(near: Nearest) -> Iterator[Folder]:
         with lock:
             try:
                 with plain_errors(near.path):
-                    _put_back(root)
+                    _recover(root)
                 yield root
             finally:
                 root.remove(LOCK)
@@ -70,7 +70,7 @@ def _take(root: Folder) -> FileIO:
         lock.close()
 
 
-def _put_back(root: Folder) -> None:
+def _recover(root: Folder) -> None:
     """Undo a replacement of a folder that a crash stopped between its two renames."""
     for name in os.listdir(root.descriptor):
         before = name.removeprefix(_OLD)
@@ -90,22 +90,22 @@ def plain_errors(folder: Path) -> Iterator[None]:
             ) from None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise TsfmError(
-                f"{folder} cannot be written ({error.strerror}){_whose(folder)}: "
+                f"{folder} cannot be written ({error.strerror}){_owned_by(folder)}: "
                 "run the command as root, or give another --folder"
             ) from None
         raise TsfmError(f"{folder}: {error.strerror or error}") from None
 
 
-def _whose(folder: Path) -> str:
+def _owned_by(folder: Path) -> str:
     """The owner of the folder, or of its nearest existing parent."""
-    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    number = there.stat().st_uid
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    number = existing.stat().st_uid
     if number == _HIDDEN:
-        return f"; {there} belongs to another user"
+        return f"; {existing} belongs to another user"
     try:
-        return f"; {there} belongs to {there.owner()}"
+        return f"; {existing} belongs to {existing.owner()}"
     except KeyError:  # an owner without a name
-        return f"; {there} belongs to user {number}"
+        return f"; {existing} belongs to user {number}"
 
 
 def staging(root: Folder, checkpoint: Checkpoint) -> Folder:
@@ -114,7 +114,7 @@ def staging(root: Folder, checkpoint: Checkpoint) -> Folder:
     return root.child(f"{PARTIAL}{checkpoint.folder}")
 
 
-def forget(root: Folder, checkpoint: Checkpoint) -> None:
+def discard(root: Folder, checkpoint: Checkpoint) -> None:
     """Delete the checkpoint's files from the staging folder; keep partial files of an interrupted download."""
     with staging(root, checkpoint) as folder:
         for name in checkpoint.files:
@@ -140,7 +140,7 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
 
 
-def settle(root: Folder, folder: Folder, checkpoint: Checkpoint, listed: Manifest) -> None:
+def commit(root: Folder, folder: Folder, checkpoint: Checkpoint, listed: Manifest) -> None:
     """Rename the staging folder, whose files are checked, to the folder of the checkpoint.
 
     All data is synced before the rename: after a power cut the folder is complete or absent, or,
@@ -157,7 +157,7 @@ def settle(root: Folder, folder: Folder, checkpoint: Checkpoint, listed: Manifes
     root.remove(failure_note(root.path, name).name)
 
 
-def settle_flat(root: Folder, folder: Folder, _: Checkpoint, listed: Manifest) -> None:
+def commit_flat(root: Folder, folder: Folder, _: Checkpoint, listed: Manifest) -> None:
     """Move the files of the staging folder directly into the family's folder, where TDgpt looks for its files.
 
     The old manifest is deleted first and the new one moved last, so a manifest always matches the files.
@@ -183,7 +183,7 @@ def _finish(folder: Folder, listed: Manifest) -> None:
 
 
 @contextmanager
-def noted(root: Folder, checkpoint: Checkpoint) -> Iterator[None]:
+def recording_failure(root: Folder, checkpoint: Checkpoint) -> Iterator[None]:
     """Write the sentence of a failure to a file that the service reads when the weights are missing."""
     try:
         yield

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from tsfm.engine.ingress import Ingress
-from tsfm.engine.pending import COMES_BACK, Deferred
+from tsfm.engine.pending import RESUME, Deferred
 from tsfm.http.transport import loop
 from tsfm.http.transport.listener import Bounds, listen
 
@@ -36,7 +36,7 @@ def served():
 
     def app(environ, start_response):
         path = environ["PATH_INFO"]
-        if path == "/later" and not environ[COMES_BACK]:
+        if path == "/later" and not environ[RESUME]:
             raise Deferred(later, lambda: app)
         body = bytes(20 << 20) if path == "/large" else path.encode()
         start_response("200 OK", [("Content-Length", str(len(body)))])
@@ -85,8 +85,8 @@ def test_between_long_requests_the_loop_looks_for_others(served):
 
 def test_what_has_come_is_known_until_it_is_run(served):
     ingress, none_left = served._ingress, threading.Event()
-    ingress.when_none = none_left.set
-    ingress.gone()
+    ingress.on_drained = none_left.set
+    ingress.drained()
     assert not none_left.is_set()  # there was nothing
     served.add_task(Asking("GET", []))
     assert not ingress.busy
@@ -121,7 +121,7 @@ def test_what_is_queued_while_the_edge_says_that_nothing_is_left_is_not_forgotte
             served.add_task(channel)
 
     def switch(frame, event, _):
-        if event == "call" and frame.f_code is Ingress.gone.__code__ and ran and not queued:
+        if event == "call" and frame.f_code is Ingress.drained.__code__ and ran and not queued:
             other = threading.Thread(target=queue)
             other.start()
             other.join(30)

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         for source in found:
             card, checkpoint = identify.identify(source, args.family, args.checkpoint, args.name)
             root = settings.read(card.name, {"model_folder": args.folder}).model_folder
-            folder = importer.take_in(source, card, checkpoint, root)
+            folder = importer.install(source, card, checkpoint, root)
             size = staging.megabytes(checkpoints.bytes_below(folder))
             print(f"{checkpoint.name}: {size} checked and complete in {folder}")
     return 0

@@ -40,7 +40,7 @@ def _notes(c: card.Card) -> list[str]:
         f"{entry.remedy or checkpoints.remedy(c, entry.checkpoint, root)}"
         for entry in wrong
     ]
-    return states + [f"{c.name}: {found.what}; {found.remedy}" for found in own.strangers(c, root)]
+    return states + [f"{c.name}: {found.what}; {found.remedy}" for found in own.unimported(c, root)]
 
 
 def _facts(c: card.Card, installed: set[str]) -> dict[str, object]:
@@ -50,7 +50,7 @@ def _facts(c: card.Card, installed: set[str]) -> dict[str, object]:
         | {"revision_here": _commit(e)}
         for e in _weights(c)
     ]
-    strangers = [asdict(each) for each in own.strangers(c, _root(c))]
+    strangers = [asdict(each) for each in own.unimported(c, _root(c))]
     return asdict(c) | {"installed": c.name in installed, "checkpoints": found, "strangers": strangers}
 
 

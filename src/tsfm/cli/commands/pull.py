@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tsfm import families, logs, settings
 from tsfm.errors import ConfigError, UsageError
-from tsfm.weights import checkpoints, download, hub, pins, reach
+from tsfm.weights import checkpoints, download, hub, pins, safe_path
 
 EPILOG = """
 Without CHECKPOINT: the one named in tsfm.ini, else one that is already complete, else the first of `tsfm list`.
@@ -45,14 +45,14 @@ def run(args: argparse.Namespace) -> int:
     if folder and args.revision in (None, pins.commit(folder)):
         print(f"{card.name}: weights are complete in {folder}")
         return 0
-    checkpoint = download.wanted(card, chosen.checkpoint)
+    checkpoint = download.requested(card, chosen.checkpoint)
     root = checkpoints.family_folder(card, chosen.model_folder)
     if not checkpoint.pullable:
         raise ConfigError(f"weights of {checkpoint.name}: {checkpoints.remedy(card, checkpoint, root)}")
     logs.set_up(chosen.log_level)
     address = hub.endpoint(args.mirror, chosen.mirror)
     packed = args.to is not None and args.to.suffix == ".tar"
-    with reach.nearest((args.to.parent if packed else args.to) if args.to else root) as near:
+    with safe_path.nearest((args.to.parent if packed else args.to) if args.to else root) as near:
         # From here on the folder's owner controls the names, and the network is used: give up root first.
         near.step_down()
         if args.to:

@@ -73,7 +73,7 @@ def tell(outcome: reconcile.Outcome) -> None:
         print(diff)
     for line in outcome.done:
         print(f"would do: {line}" if outcome.dry else line)
-    for line in (*outcome.notes, *outcome.clashes):
+    for line in (*outcome.notes, *outcome.conflicts):
         _complain(line)
     for line in outcome.refused:
         _complain(f"refused: {line}")
@@ -93,9 +93,9 @@ def follow_up(outcome: reconcile.Outcome, args: argparse.Namespace, deadline: De
         if not args.no_update:
             # If one anode is down, the update of all anodes fails.
             up = anode.reachable(address)
-            print(database.update_anodes(deadline) if up else f"once TDgpt runs: {database.LATER}")
-    except (anode.AnodeTrouble, database.Trouble, ConfigError) as error:
-        _complain(f"warning: {error}; later run: {database.LATER}")
+            print(database.update_anodes(deadline) if up else f"once TDgpt runs: {database.UPDATE_COMMAND}")
+    except (anode.AnodeError, database.DatabaseError, ConfigError) as error:
+        _complain(f"warning: {error}; later run: {database.UPDATE_COMMAND}")
 
 
 def _complain(line: str) -> None:

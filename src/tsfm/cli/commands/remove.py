@@ -6,7 +6,7 @@ import argparse
 
 from tsfm import families, settings
 from tsfm.errors import ConfigError
-from tsfm.weights import checkpoints, reach, staging
+from tsfm.weights import checkpoints, safe_path, staging
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +25,9 @@ def run(args: argparse.Namespace) -> int:
     kept = [state.checkpoint.name for state in there if not (state.checkpoint.pullable or wanted)]
     if kept:
         raise ConfigError(f"{kept[0]} cannot be downloaded again; if you mean it: tsfm remove {card.name} {kept[0]}")
-    with reach.nearest(root) as near, near.as_owner(), staging.locked(near) as held, staging.plain_errors(root):
+    with safe_path.nearest(root) as near, near.as_owner(), staging.locked(near) as held, staging.plain_errors(root):
         for state in there:
             name = state.checkpoint.name
-            freed = staging.remove(held, checkpoints.as_laid(state), flat=state.folder == root)
+            freed = staging.remove(held, checkpoints.as_stored(state), flat=state.folder == root)
             print(f"{name}: {staging.megabytes(freed)} freed in {root}")
     return 0

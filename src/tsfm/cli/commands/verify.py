@@ -10,7 +10,7 @@ from tsfm import card as cards
 from tsfm import families, settings
 from tsfm.card import Card
 from tsfm.errors import ConfigError, TsfmError, UsageError
-from tsfm.weights import checkpoints, manifest, own, pins, progress, reach, staging
+from tsfm.weights import checkpoints, manifest, own, pins, progress, safe_path, staging
 from tsfm.weights.checkpoints import State
 
 
@@ -36,7 +36,7 @@ def _family(card: Card, args: argparse.Namespace) -> list[bool]:
     wanted = checkpoints.named(card, args.checkpoint, root) if args.checkpoint else None
     states = [state for state in checkpoints.state(card, root) if state.folder and wanted in (None, state.checkpoint)]
     right = [_verify(card, state, root) for state in states]
-    for stranger in [] if wanted else own.strangers(card, root):
+    for stranger in [] if wanted else own.unimported(card, root):
         print(f"tsfm: {card.name}: {stranger.what}; {stranger.remedy}", file=sys.stderr)
         right.append(False)
     return right
@@ -57,7 +57,7 @@ def _verify(card: Card, state: State, root: Path) -> bool:
     try:
         # In a folder of another user, files are read with that user's rights, wherever links lead.
         with (
-            reach.nearest(state.folder) as near,
+            safe_path.nearest(state.folder) as near,
             near.as_owner(),
             near.make() as held,
             progress.showing(state.checkpoint.folder, listed.bytes) as shown,

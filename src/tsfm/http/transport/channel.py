@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, Task, WSGITask
 
-from tsfm.engine.pending import COMES_BACK, Deferred
+from tsfm.engine.pending import RESUME, Deferred
 from tsfm.http import refusals
 from tsfm.http.auth import Access, Asked
 from tsfm.http.transport.parser import Parser, Refused
@@ -54,7 +54,7 @@ class OneSendTask(OneSend, WSGITask):  # type: ignore[misc]
 
     def get_environment(self) -> WSGIEnvironment:
         environ: WSGIEnvironment = super().get_environment()
-        environ[COMES_BACK] = self.request.rest
+        environ[RESUME] = self.request.rest
         environ[refusals.CLIENT_LEFT] = self.channel.check_client_disconnected
         return environ
 
@@ -63,7 +63,7 @@ def resumable(app: WSGIApplication) -> WSGIApplication:
     """The app; where it has begun a request and deferred the rest, a call runs that rest."""
 
     def run(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        rest: Callable[[], WSGIApplication] | None = environ[COMES_BACK]
+        rest: Callable[[], WSGIApplication] | None = environ[RESUME]
         return (rest() if rest else app)(environ, start_response)
 
     return run

@@ -70,7 +70,7 @@ class Loop:
             # Input that is there by now belongs to what ran just before: ask once more, without waiting.
             poll2(0 if self._ingress.busy or self._quick else IDLE_S, self.sockets)
             self._woken = False
-            self._ingress.gone()
+            self._ingress.drained()
             self.turn()
 
     def turn(self) -> None:

@@ -55,7 +55,7 @@ class Nearest:
         """As root, change permanently to the owner of the folder, unless that is root."""
         if (uid := self.owner.st_uid) and os.geteuid() == 0:
             gid = _group(self.owner)
-            with _allowed(uid):
+            with _change_of_user(uid):
                 os.setgroups([])
                 os.setresgid(gid, gid, gid)
                 os.setresuid(uid, uid, uid)
@@ -75,7 +75,7 @@ def acting(owner: os.stat_result) -> Iterator[None]:
         return
     groups, gid = os.getgroups(), os.getegid()
     try:
-        with _allowed(owner.st_uid):
+        with _change_of_user(owner.st_uid):
             os.setgroups([])
             os.setegid(_group(owner))
             os.seteuid(owner.st_uid)
@@ -88,7 +88,7 @@ def acting(owner: os.stat_result) -> Iterator[None]:
 
 
 @contextmanager
-def _allowed(uid: int) -> Iterator[None]:
+def _change_of_user(uid: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:  # root of a container has no rights over users outside it
@@ -119,9 +119,9 @@ def nearest(path: Path, start: Folder | None = None, name: str = "") -> Iterator
         os.close(held)
 
 
-def _walk(held: int, way: Path, path: Path) -> tuple[int, tuple[str, ...]]:
+def _walk(held: int, rest: Path, path: Path) -> tuple[int, tuple[str, ...]]:
     """The last existing folder on the path, and the names after it; ``held`` is closed."""
-    names, links = _parts(way), 0
+    names, links = _parts(rest), 0
     try:
         while names and (facts := _look(held, names[0])) and stat.S_IFMT(facts.st_mode) in (stat.S_IFLNK, stat.S_IFDIR):
             if stat.S_ISDIR(facts.st_mode):
@@ -130,7 +130,7 @@ def _walk(held: int, way: Path, path: Path) -> tuple[int, tuple[str, ...]]:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
             else:
                 target = Path(os.readlink(names[0], dir_fd=held))
-                _trust(os.fstat(held), facts, path, target)
+                _require_trusted(os.fstat(held), facts, path, target)
                 names[:1] = _parts(target)
                 below = os.open("/", _LOOK) if target.is_absolute() else os.dup(held)
             os.close(held)
@@ -182,12 +182,12 @@ def only_roots(facts: os.stat_result) -> bool:
     return facts.st_uid == 0 and not facts.st_mode & _OTHERS
 
 
-def _trust(above: os.stat_result, link: os.stat_result, path: Path, target: Path) -> None:
-    good = link.st_uid == 0 and only_roots(above) if os.geteuid() == 0 else link.st_uid in (0, os.geteuid())
-    if not good:
-        whose = folder.user(link.st_uid or above.st_uid)
+def _require_trusted(above: os.stat_result, link: os.stat_result, path: Path, target: Path) -> None:
+    trusted = link.st_uid == 0 and only_roots(above) if os.geteuid() == 0 else link.st_uid in (0, os.geteuid())
+    if not trusted:
+        owner_name = folder.user(link.st_uid or above.st_uid)
         raise TsfmError(
-            f"{path} leads through a symbolic link to {target} that {whose} can change, so it is not followed: "
+            f"{path} leads through a symbolic link to {target} that {owner_name} can change, so it is not followed: "
             "name the folder that is meant itself"
         )
 

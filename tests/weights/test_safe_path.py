@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tsfm.errors import TsfmError
-from tsfm.weights import reach
+from tsfm.weights import safe_path
 from weights.conftest import COMMAND, MODEL, Box, model
 from weights.hub import Fault, Hub
 
@@ -389,7 +389,7 @@ def test_a_link_of_roots_to_what_is_not_there_yet_is_followed(box: Box, ground: 
 @pytest.mark.parametrize("planted", ["os.mkdir('new')", "os.symlink('/etc', 'new')"])
 def test_a_folder_that_another_user_makes_just_before_root_does_is_refused(ground: Path, planted: str) -> None:
     ground.chmod(0o1777)
-    with reach.nearest(ground / "new" / "chronos") as near:
+    with safe_path.nearest(ground / "new" / "chronos") as near:
         assert near.missing == ("new", "chronos")
         plant(planted, ground)
         with pytest.raises(TsfmError, match=r"/new (belongs to user nobody, not|is a symbolic)"):

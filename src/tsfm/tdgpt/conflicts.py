@@ -17,50 +17,50 @@ from tsfm.tdgpt.pyfacts import Facts
 _HERE = {"localhost", "::1", "0.0.0.0", "::"}  # noqa: S104 - compared with, never bound
 
 
-def find(addresses: Mapping[str, str], wanted: Sequence[Endpoint], source: str) -> list[str]:
+def find(addresses: Mapping[str, str], registered: Sequence[Endpoint], source: str) -> list[str]:
     """A sentence for each key whose port is another model's.
 
     Args:
         addresses: the URL that TDgpt uses for each key after our registration.
-        wanted: the endpoints of our families.
+        registered: the endpoints of our families.
         source: the file's name in messages.
     """
-    places = {key: place for key, url in addresses.items() if (place := _place(url))}
-    ours = {_place(endpoint.url): endpoint for endpoint in reversed(wanted)}
-    own = {_plain(key): endpoint for endpoint in wanted for key in card.read(endpoint.family).keys}
+    locations = {key: location for key, url in addresses.items() if (location := _location(url))}
+    ours = {_location(endpoint.url): endpoint for endpoint in reversed(registered)}
+    own = {_normalised(key): endpoint for endpoint in registered for key in card.read(endpoint.family).keys}
     found = []
-    theirs: dict[tuple[str, int], str] = {}
-    for key, place in places.items():
-        endpoint, mine = ours.get(place), own.get(_plain(key))
+    seen: dict[tuple[str, int], str] = {}
+    for key, location in locations.items():
+        endpoint, expected = ours.get(location), own.get(_normalised(key))
         if endpoint is None:
-            if other := theirs.get(place):
-                found.append(_both(source, other, key, place))
-            theirs.setdefault(place, key)
-        elif mine != endpoint:
-            found.append(_taken(source, key, addresses[key], endpoint))
+            if other := seen.get(location):
+                found.append(_same_location(source, other, key, location))
+            seen.setdefault(location, key)
+        elif expected != endpoint:
+            found.append(_port_taken(source, key, addresses[key], endpoint))
     return found
 
 
-def _taken(source: str, key: str, url: str, endpoint: Endpoint) -> str:
+def _port_taken(source: str, key: str, url: str, endpoint: Endpoint) -> str:
     return (
         f"{source}: {key} = {url} is the port of our {endpoint.family}, so SQL's algo={key} reaches that or nothing; "
         f"set another port in [{endpoint.family}] of tsfm.ini, or correct {key}, and run: tsfm register"
     )
 
 
-def _both(source: str, one: str, other: str, place: tuple[str, int]) -> str:
-    where = f"{'127.0.0.1' if place[0] == 'here' else place[0]}:{place[1]}"
+def _same_location(source: str, one: str, other: str, location: tuple[str, int]) -> str:
+    where = f"{'127.0.0.1' if location[0] == 'here' else location[0]}:{location[1]}"
     return (
         f"{source}: {one} and {other} are both at {where}, so one of them reaches the other's model; "
         f"correct one of them and run: systemctl restart taosanoded"
     )
 
 
-def _plain(key: str) -> str:
+def _normalised(key: str) -> str:
     return key.lower().replace("_", "-")
 
 
-def _place(url: str) -> tuple[str, int] | None:
+def _location(url: str) -> tuple[str, int] | None:
     """(host, port), this machine under one name; None: no address."""
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -92,8 +92,8 @@ def of_python(facts: Facts) -> dict[str, str]:
 
 def over(base: Mapping[str, str], top: Mapping[str, str]) -> dict[str, str]:
     """Both together; for a key in both, however it is spelled, ``top`` wins."""
-    known = {_plain(key) for key in top}
-    return {key: value for key, value in base.items() if _plain(key) not in known} | dict(top)
+    known = {_normalised(key) for key in top}
+    return {key: value for key, value in base.items() if _normalised(key) not in known} | dict(top)
 
 
 def of_text(text: str, source: str, is_python: bool) -> dict[str, str]:
@@ -112,10 +112,10 @@ def _of_adapter(path: Path) -> Iterator[tuple[str, str]]:
     except (Refused, SyntaxError, ValueError):
         return  # a file that TDgpt cannot import either
     for kind in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
-        set_to: dict[str, str] = {}
+        values: dict[str, str] = {}
         for node in ast.walk(kind):
             match node:
                 case ast.Assign([ast.Name(name) | ast.Attribute(_, name)], ast.Constant(str(value))):
-                    set_to[name] = value
-        if "name" in set_to and "://" in set_to.get("service_host", ""):
-            yield set_to["name"], set_to["service_host"]
+                    values[name] = value
+        if "name" in values and "://" in values.get("service_host", ""):
+            yield values["name"], values["service_host"]

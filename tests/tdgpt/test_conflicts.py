@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tdgpt.host import SAMPLES, Host
-from tsfm.tdgpt import clashes, endpoints, reconcile
+from tsfm.tdgpt import conflicts, endpoints, reconcile
 
 FLAT = (SAMPLES / "g3flat.config.py").read_text()
 
@@ -24,7 +24,7 @@ def configured(host: Host, generation: str, text: str | None = None) -> Path:
 def test_our_own_ports_are_free_of_tdgpts_in_every_generation(families: list[str], generation: str, host: Host) -> None:
     configured(host, generation)
     host.install(*families)
-    assert reconcile.register().clashes == []
+    assert reconcile.register().conflicts == []
 
 
 OLD = "[timesfm]\nport = 6061\n[moment]\nport = 6062\n"
@@ -72,14 +72,14 @@ def test_with_tdgpts_models_of_ours_as_well_nothing_clashes_any_more(host: Host)
     configured(host, "G4")
     host.install("timesfm", "moment", "tdtsfm", "timemoe")
     host.settings.write_text(OLD)
-    assert reconcile.register().clashes == []
+    assert reconcile.register().conflicts == []
 
 
 def test_two_families_of_ours_at_one_port_are_told(host: Host) -> None:
     configured(host, "G2")
     host.install("fracast", "chronos")
     host.settings.write_text("[DEFAULT]\nport = 7007\n")
-    (told,) = reconcile.register().clashes
+    (told,) = reconcile.register().conflicts
     assert "is the port of our chronos, so SQL's algo=fracast" in told
 
 
@@ -88,7 +88,7 @@ def test_two_keys_of_others_at_one_port_are_told(host: Host) -> None:
         host, "G2", "[tsfm-service]\none = http://10.0.0.1:80/a\ntwo = http://10.0.0.1/b\nthree = http://10.0.0.2/b\n"
     )
     host.install("fracast")
-    assert reconcile.register().clashes == [
+    assert reconcile.register().conflicts == [
         f"{config}: one and two are both at 10.0.0.1:80, so one of them reaches the other's model; "
         "correct one of them and run: systemctl restart taosanoded"
     ]
@@ -103,12 +103,12 @@ def test_an_adapters_own_address_counts_where_the_configuration_has_none(host: H
     )
     (host.code / "algo/fc/broken.py").write_text("class :\n")
     host.install("fracast")
-    (told,) = reconcile.register().clashes
+    (told,) = reconcile.register().conflicts
     assert "theirs = http://127.0.0.1:6076/ds_predict is the port of our fracast" in told
     config.write_text(config.read_text() + "[tsfm-service-2]\n")
     text = config.read_text().replace("[tsfm-service]\n", "[tsfm-service]\ntheirs = http://127.0.0.1:7000/x\n")
     config.write_text(text)
-    assert reconcile.register().clashes == []
+    assert reconcile.register().conflicts == []
 
 
 @pytest.mark.parametrize(
@@ -128,12 +128,12 @@ def test_an_adapters_own_address_counts_where_the_configuration_has_none(host: H
     ],
 )
 def test_addresses_are_compared_by_host_and_port(url: str, place: tuple[str, int] | None) -> None:
-    assert clashes._place(url) == place
+    assert conflicts._location(url) == place
 
 
 def test_a_family_on_another_host_clashes_with_nothing_here(host: Host) -> None:
     configured(host, "G4")
     host.install("timesfm")
     host.settings.write_text("[timesfm]\nhost = 10.0.0.5\nport = 6061\n")
-    assert reconcile.register().clashes == []
+    assert reconcile.register().conflicts == []
     assert endpoints.of("timesfm").url == "http://10.0.0.5:6061/ds_predict"
