@@ -33,7 +33,7 @@ ELSEWHERE = {
     "cli/commands/remove.py": "weights/test_reader.py",
     "cli/commands/unregister.py": "cli/commands/test_register.py",
     "cli/commands/verify.py": "weights/test_reader.py",
-    "cli/table/": "cli/test_table.py",
+    "table/": "test_table.py",
     "doctor/": "cli/commands/test_doctor.py",
     "engine/facts.py": "http/test_server.py",
     "engine/fields.py": "engine/test_forecast.py",

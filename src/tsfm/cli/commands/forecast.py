@@ -19,7 +19,7 @@ from tsfm.errors import ConfigError, TsfmError, UsageError
 from tsfm.system import handover
 
 if TYPE_CHECKING:  # pandas is in the command line's environment, not in the system's
-    from tsfm.cli.table.column import Column
+    from tsfm.table.column import Column
 
 MOST_STEPS = 1024
 
@@ -112,7 +112,7 @@ def _level(text: str) -> float:
 
 
 def _separator(text: str) -> str:
-    from tsfm.cli.table import rows
+    from tsfm.table import rows
 
     try:
         return rows.separator(text)
@@ -121,7 +121,7 @@ def _separator(text: str) -> str:
 
 
 def _column(args: argparse.Namespace) -> Column:
-    from tsfm.cli.table import column
+    from tsfm.table import column
 
     options = column.Options(args.column, args.separator, args.decimal, args.encoding, args.header)
     read = column.read(args.file, options)

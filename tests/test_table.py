@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsfm.cli.table import column, rows
-from tsfm.cli.table.column import Column, Options
 from tsfm.errors import UsageError
+from tsfm.table import column, rows
+from tsfm.table.column import Column, Options
 
 START = datetime(2026, 3, 1)
 HOURS = [(START + timedelta(hours=i)).strftime("%Y-%m-%d %H:%M:%S") for i in range(24)]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from itertools import pairwise
 
-from tsfm.cli.table import cells
-from tsfm.cli.table.rows import Rows
+from tsfm.table import cells
+from tsfm.table.rows import Rows
 
 NAMED = re.compile(
     r"(?i)_?(ts|t|time|times|timestamp|date|datetime|day|month|year|hour|index|epoch|unix\w*|\w*_(ts|time|date|at)|"

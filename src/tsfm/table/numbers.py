@@ -6,8 +6,8 @@ import math
 import re
 from collections.abc import Sequence
 
-from tsfm.cli.table import cells
 from tsfm.errors import UsageError
+from tsfm.table import cells
 
 PLAIN = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 GROUPED = {

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tsfm.cli.table import cells, counted
-from tsfm.cli.table.rows import Rows
 from tsfm.errors import UsageError
+from tsfm.table import cells, counted
+from tsfm.table.rows import Rows
 
 ZONE = re.compile(r"\d\s*(?:Z|UTC|GMT|[+-]\d{2}:?\d{2})$")
 Steps = np.ndarray[tuple[int], np.dtype[np.float64]]

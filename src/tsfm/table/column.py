@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tsfm.cli.table import cells, numbers, rows, text, times
-from tsfm.cli.table.rows import Rows
-from tsfm.cli.table.times import Times
 from tsfm.errors import UsageError
+from tsfm.table import cells, numbers, rows, text, times
+from tsfm.table.rows import Rows
+from tsfm.table.times import Times
 
 # Names of columns that are no measurements: the series of a row, or the quality of its value.
 SERIES = re.compile(r"(?i)(.*[_ .-])?(id|tbname|tag)|(group|meter|sensor|device|station|node|series|unique)_?id|.*编号")

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 
-from tsfm.cli.table import cells
 from tsfm.errors import UsageError
+from tsfm.table import cells
 
 SEPARATORS = {"\t": "a tab", ";": "';'", "|": "'|'", ",": "','"}
 ALONE = "\x1f"  # the unit separator: in no file that has a single column
