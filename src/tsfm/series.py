@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -46,6 +47,16 @@ class Series:
         """Number of context points in all rows together: target and covariates."""
         return len(self) * (1 + sum(self.schema))
 
+    @cached_property
+    def observed(self) -> NDArray[np.bool_]:
+        """Shape (n,): where the target has a value."""
+        return ~np.isnan(self.target)
+
+    @cached_property
+    def whole(self) -> bool:
+        """Every point of the target is observed."""
+        return bool(self.observed.all())
+
     def newest(self, points: int) -> Series:
         """The same series with at most ``points`` points of context, the newest ones."""
         return self.between(max(0, len(self) - points), len(self))
@@ -60,7 +71,9 @@ class Series:
 
     def observed_span(self) -> tuple[int, int]:
         """Start and stop of the observed points of the target; both are ``len(self)`` if no point is observed."""
-        observed = np.flatnonzero(~np.isnan(self.target))
+        if self.whole:
+            return 0, len(self)
+        observed = np.flatnonzero(self.observed)
         return (int(observed[0]), int(observed[-1]) + 1) if observed.size else (len(self), len(self))
 
 

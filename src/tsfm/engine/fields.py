@@ -16,6 +16,7 @@ from tsfm.series import FloatArray, Series
 from tsfm.settings import Settings
 
 MOST_WARNINGS = 8
+_NUMBER_TYPES = {int, float, type(None)}
 JSON_KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
 
 
@@ -51,7 +52,7 @@ def check_context(series: Series, room: int, min_context: int, family: str) -> N
     Args:
         room: the newest points, which the model looks at.
     """
-    observed = int(np.count_nonzero(~np.isnan(series.target[-room:])))
+    observed = int(np.count_nonzero(series.observed[-room:]))
     if observed < min_context:
         raise BadRequest(
             f"input: {family} needs at least {min_context} observed points among the newest {room}, got {observed}"
@@ -105,18 +106,23 @@ def covariates(field: str, value: object, length: int) -> FloatArray:
 
 def exact(field: str, value: object) -> tuple[FloatArray, int]:
     """As ``numbers``, less a whole number where a float64 would round some of them; and that number, else 0."""
-    array = numbers(field, value)
-    if not (np.abs(array) > EXACT).any():
+    array, kinds = _numbers(field, value)
+    if int not in kinds or not (np.abs(array) > EXACT).any():
         return array, 0
     return offset_removed(cast(list[Any], value), array)
 
 
 def numbers(field: str, value: object) -> FloatArray:
     """A list of numbers as float64, null and NaN as NaN; anything else is refused and its position named."""
+    return _numbers(field, value)[0]
+
+
+def _numbers(field: str, value: object) -> tuple[FloatArray, set[type]]:
+    """The numbers and the types of the values."""
     if not isinstance(value, list):
         raise BadRequest(f"{field}: expected a list of numbers, got {'nothing' if value is None else shown(value)}")
-    strange = set(map(type, value)) - {int, float, type(None)}
-    if strange:
+    kinds = set(map(type, value))
+    if strange := kinds - _NUMBER_TYPES:
         at = next(i for i, item in enumerate(value) if type(item) in strange)
         raise BadRequest(f"{field}[{at}]: expected a number or null, got {shown(value[at])}")
     try:
@@ -127,7 +133,7 @@ def numbers(field: str, value: object) -> FloatArray:
     if np.isinf(array).any():
         at = int(np.flatnonzero(np.isinf(array))[0])
         raise BadRequest(f"{field}[{at}]: expected a finite number, got infinity")
-    return array
+    return array, kinds
 
 
 def integers(field: str, value: object) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

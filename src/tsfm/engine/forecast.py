@@ -183,7 +183,7 @@ def check_capabilities(request: ForecastRequest, can: Capabilities, family: str)
 
 def filled_covariates(series: Series, can: Capabilities, family: str) -> tuple[str, ...]:
     """A warning for each kind of covariates with gaps, where the loaded checkpoint cannot mask gaps."""
-    if can.covariate_gaps:
+    if can.covariate_gaps or series.schema == (0, 0):
         return ()
     given = {"past_dynamic_real": series.past_covariates, "dynamic_real": series.future_covariates}
     missing = {field: int(np.isnan(values).sum()) for field, values in given.items()}

@@ -81,12 +81,11 @@ def standardise(series: Series, fill_gaps: bool, max_context: int | None = None)
         max_context: maximum number of points, the newest ones; None: all.
     """
     series = series if max_context is None else series.newest(max_context)
-    observed = ~np.isnan(series.target)
-    whole = bool(observed.all())
-    target, scale = _unit(np.asarray(series.target, np.float64), slice(None) if whole else observed)
+    measured = slice(None) if series.whole else series.observed
+    target, scale = _unit(np.asarray(series.target, np.float64), measured)
     filled = None
-    if fill_gaps and not whole:
-        target, filled = fill(target), ~observed
+    if fill_gaps and not series.whole:
+        target, filled = fill(target), ~series.observed
     past, future = (
         _stack([_beside(row, len(series)) for row in rows])
         for rows in (series.past_covariates, series.future_covariates)
@@ -100,14 +99,14 @@ def restore(forecast: Forecast, scale: Scale, levels: Sequence[float]) -> Foreca
     Raises:
         ModelFailed: the model returned NaN or infinity.
     """
-    made = np.vstack((forecast.median, forecast.quantiles))
+    made = np.concatenate((forecast.median[None], forecast.quantiles))
     if not np.isfinite(made).all():
         raise ModelFailed("the model's answer holds values that are not numbers")
     # If the model's bound equals a value of the series, rounding must not exclude that value: round bounds outward.
     rounding = ROUNDING * np.maximum(1, np.abs(made)) + ROUNDING_BACK * abs(scale.centre) / scale.spread
     made = scale.restore(made + np.sign(np.subtract([0.5, *levels], 0.5))[:, None] * rounding)
     median, rows = made[0], made[1:]
-    order = np.argsort(levels, kind="stable")
+    order = sorted(range(len(levels)), key=levels.__getitem__)
     rows[order] = np.sort(rows, axis=0)
     for row, level in zip(rows, levels, strict=True):
         if level == 0.5:
