@@ -115,6 +115,15 @@ class Live:
                 return Answer(error.code, dict(error.headers), error.read())
 
 
+def to_the_end(client: socket.socket) -> bytes:
+    """What the peer sends until the connection ends; TimeoutError if it does not."""
+    got = b""
+    with suppress(ConnectionResetError):
+        while data := client.recv(1 << 20):
+            got += data
+    return got
+
+
 def free_port() -> int:
     """A port that nobody else takes before it is used.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoints import chronos, moment
-from conftest import HERE, Answer, Live, free_port
+from conftest import HERE, Answer, Live, free_port, to_the_end
 
 pytestmark = pytest.mark.slow
 WALK = [3.0, 4.0, 2.0, 5.0, 4.0, 6.0, 5.5, 7.0, 6.0, 8.0, 7.5, 9.0]
@@ -219,11 +219,7 @@ def test_access_is_checked_before_the_body_is_read(pair, tmp_path, rule):
 def talk(live: Live, request: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", live.port), timeout=30) as client:
         client.sendall(request)
-        told = b""
-        with suppress(ConnectionResetError):
-            while data := client.recv(1 << 16):
-                told += data
-        return told
+        return to_the_end(client)
 
 
 def counted(metrics: bytes, name: bytes) -> float:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from conftest import Live
+from conftest import Live, to_the_end
 
 from tsfm import settings
 from tsfm.errors import ConfigError
@@ -92,15 +92,6 @@ def stranger(live, address="127.0.0.2"):
         yield client
 
 
-def everything(client) -> bytes:
-    """What the service says, to the end of the connection."""
-    said = b""
-    with suppress(ConnectionResetError):
-        while chunk := client.recv(1 << 16):
-            said += chunk
-    return said
-
-
 def resident(live) -> int:
     return int(Path(f"/proc/{live.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
@@ -142,7 +133,7 @@ def test_a_stranger_that_sends_all_of_its_body_before_it_reads_is_told_why(confi
     live = configured("allow = 127.0.0.1")
     with stranger(live) as client:
         client.sendall(LENGTH % (8 * MIB) + b"\r\n" + b" " * (8 * MIB))
-        assert b"127.0.0.2 is in none of the networks of allow" in everything(client)
+        assert b"127.0.0.2 is in none of the networks of allow" in to_the_end(client)
 
 
 @pytest.mark.parametrize("rule", ["allow = 127.0.0.1", "token_file = {}"])
@@ -150,7 +141,7 @@ def test_a_stranger_is_not_told_to_continue(configured, tmp_path, rule):
     live = configured(rule.format(tmp_path / "token"))
     with stranger(live) as client:
         client.sendall(LENGTH % MIB + b"Expect: 100-continue\r\n\r\n")
-        said = everything(client)
+        said = to_the_end(client)
     assert said.startswith(b"HTTP/1.1 40")
     assert b"100 Continue" not in said
 
@@ -160,7 +151,7 @@ def test_what_a_stranger_sends_behind_a_probe_is_refused(configured):
     probe = b"GET /healthz HTTP/1.1\r\n\r\n"
     with stranger(live) as client:
         client.sendall(probe + probe + LENGTH % 5 + b"\r\n" + b"12345" + probe)
-        said = everything(client)
+        said = to_the_end(client)
     assert [part[:3] for part in said.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200", b"403"]
 
 
@@ -181,11 +172,11 @@ def test_a_stranger_may_ask_for_probes_without_a_body_and_for_nothing_else(confi
     live = configured("allow = 127.0.0.1")
     with stranger(live) as client:
         client.sendall(head)
-        assert everything(client).split()[1] == b"403"
+        assert to_the_end(client).split()[1] == b"403"
     for path in ("/healthz", "/readyz", "//readyz"):
         with stranger(live) as client:
             client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
-            assert everything(client).split()[1] == b"200"
+            assert to_the_end(client).split()[1] == b"200"
 
 
 @pytest.mark.parametrize("rule", ["allow = 127.0.0.1", ""])
@@ -208,7 +199,7 @@ def test_what_is_refused_is_logged_without_its_data_and_counted(configured):
     live = configured("allow = 127.0.0.1")
     with stranger(live) as client:
         client.sendall(b"POST /ds_predict%0aforged?secret HTTP/1.1\r\nContent-Length: 1\r\n\r\n")
-        assert everything(client)
+        assert to_the_end(client)
     said = live.log.read_text()
     assert "POST /ds_predict\\x0aforged: 403 127.0.0.2 is in none of the networks" in said
     assert "secret" not in said

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import HERE, free_port
+from conftest import HERE, free_port, to_the_end
 
 from tsfm.http import lifecycle, server
 
@@ -82,10 +82,7 @@ def raw(live, request: bytes) -> bytes:
     """What the service answers to these bytes, to the end of the connection."""
     with socket.create_connection(("127.0.0.1", live.port), timeout=20) as client:
         client.sendall(request)
-        answer = b""
-        while chunk := client.recv(65536):
-            answer += chunk
-        return answer
+        return to_the_end(client)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,19 @@ BATCH_POINTS = 16 * 512
 
 
 @contextlib.contextmanager
+def loading_folder(pin: str, folder: Path | None, runtime: Runtime) -> Iterator[Path]:
+    """As ``loading``, for a checkpoint that no package brings; gives its folder.
+
+    Raises:
+        ConfigError: as ``loading``, or there is no folder.
+    """
+    if folder is None:
+        raise ConfigError(f"{pin}: expected a folder with a checkpoint, got none")
+    with loading(pin, folder, runtime):
+        yield folder
+
+
+@contextlib.contextmanager
 def loading(pin: str, folder: Path | None, runtime: Runtime) -> Iterator[None]:
     """Import a package and load a checkpoint inside; the adapters compute in float32, as the packages do by default.
 
@@ -49,17 +62,6 @@ def loading(pin: str, folder: Path | None, runtime: Runtime) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{folder}: expected a checkpoint that {pin} loads, found: {reason[:300]}") from error
-
-
-def given(folder: Path | None, pin: str) -> Path:
-    """The folder of a checkpoint that no package brings.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if folder is None:
-        raise ConfigError(f"{pin}: expected a folder with a checkpoint, got none")
-    return folder
 
 
 def path(pin: str) -> str:

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from tsfm.official._adapter import Quantiled, given, loading
+from tsfm.official._adapter import Quantiled, loading_folder
 from tsfm.series import Capabilities, FloatArray, Runtime, Series
 
 PIN = "chronos-forecasting==2.3.2"
@@ -35,11 +35,10 @@ def load(folder: Path | None, runtime: Runtime) -> Chronos:
     Raises:
         ConfigError: the package is not installed, or does not load the folder.
     """
-    folder = given(folder, PIN)
-    with loading(PIN, folder, runtime):
+    with loading_folder(PIN, folder, runtime) as checkpoint:
         from chronos import BaseChronosPipeline, Chronos2Pipeline
 
-        pipeline = BaseChronosPipeline.from_pretrained(str(folder), torch_dtype=torch.float32)
+        pipeline = BaseChronosPipeline.from_pretrained(str(checkpoint), torch_dtype=torch.float32)
         pipeline.model.to(runtime.device)
         return Chronos(pipeline, isinstance(pipeline, Chronos2Pipeline))
 

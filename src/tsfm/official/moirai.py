@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tsfm.official._adapter import BATCH_POINTS, Quantiled, by_shape, given, loading, path
+from tsfm.official._adapter import BATCH_POINTS, Quantiled, by_shape, loading_folder, path
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
 from tsfm.weights.configuration import Config
 
@@ -77,13 +77,12 @@ def load(folder: Path | None, runtime: Runtime) -> MoiraiMoE | Moirai2:
     Raises:
         ConfigError: the package is not installed, or does not load the folder.
     """
-    folder = given(folder, PIN)
-    with loading(PIN, folder, runtime):
-        package, config = classes(), Config.read(folder)
+    with loading_folder(PIN, folder, runtime) as checkpoint:
+        package, config = classes(), Config.read(checkpoint)
         if "distr_output" in config:
-            module = package.moe_module.from_pretrained(folder, strict=True).to(runtime.device)
+            module = package.moe_module.from_pretrained(checkpoint, strict=True).to(runtime.device)
             return MoiraiMoE(Network(module, package.moe_forecast, config.whole("max_seq_len"), runtime.device))
-        module = package.second_module.from_pretrained(folder, strict=True).to(runtime.device)
+        module = package.second_module.from_pretrained(checkpoint, strict=True).to(runtime.device)
         return Moirai2(Network(module, package.second_forecast, config.whole("max_seq_len"), runtime.device))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from tsfm.errors import BadRequest
-from tsfm.official._adapter import given, loading, path
+from tsfm.official._adapter import loading_folder, path
 from tsfm.series import Capabilities, FloatArray, Runtime, Series
 
 PIN = "momentfm==0.1.4"
@@ -26,11 +26,10 @@ def load(folder: Path | None, runtime: Runtime) -> Moment:
     Raises:
         ConfigError: the package is not installed, or does not load the folder.
     """
-    folder = given(folder, PIN)
-    with loading(PIN, folder, runtime):
+    with loading_folder(PIN, folder, runtime) as checkpoint:
         from momentfm import MOMENTPipeline
 
-        pipeline = MOMENTPipeline.from_pretrained(str(folder), model_kwargs={"task_name": "reconstruction"})
+        pipeline = MOMENTPipeline.from_pretrained(str(checkpoint), model_kwargs={"task_name": "reconstruction"})
         pipeline.init()
         return Moment(pipeline.to(runtime.device).eval(), int(pipeline.seq_len), runtime.device)
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tsfm.errors import BadRequest
-from tsfm.official._adapter import BATCH_POINTS, by_shape, given, loading, path
+from tsfm.official._adapter import BATCH_POINTS, by_shape, loading_folder, path
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
 
 PIN = "sktime==1.2.0"
@@ -27,8 +27,7 @@ def load(folder: Path | None, runtime: Runtime) -> TimeMoe:
     Raises:
         ConfigError: the package is not installed, or does not load the folder.
     """
-    folder = given(folder, PIN)
-    with loading(PIN, folder, runtime):
+    with loading_folder(PIN, folder, runtime) as checkpoint:
         from sktime.libs.timemoe.timemoe import TimeMoeForPrediction
         from transformers import DynamicCache
 
@@ -38,7 +37,7 @@ def load(folder: Path | None, runtime: Runtime) -> TimeMoe:
             def get_usable_length(self, new_seq_length: int, layer_idx: int = 0) -> int:
                 return int(self.get_seq_length(layer_idx))
 
-        model = TimeMoeForPrediction.from_pretrained(folder, torch_dtype=torch.float32).to(runtime.device).eval()
+        model = TimeMoeForPrediction.from_pretrained(checkpoint, torch_dtype=torch.float32).to(runtime.device).eval()
         return TimeMoe(model, model.config.max_position_embeddings, Cache, runtime.device)
 
 

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from tsfm.numerics.quantiles import at_levels
-from tsfm.official._adapter import BATCH_POINTS, given, loading, path
+from tsfm.official._adapter import BATCH_POINTS, loading_folder, path
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
 from tsfm.weights.reader import State, read_torch
 
@@ -43,11 +43,10 @@ def load(folder: Path | None, runtime: Runtime) -> TimesFm:
     Raises:
         ConfigError: the package is not installed, or does not load the folder.
     """
-    folder = given(folder, PIN)
-    with loading(PIN, folder, runtime):
+    with loading_folder(PIN, folder, runtime) as checkpoint:
         import timesfm
 
-        width, layers, heads = _sizes(read_torch(folder / FILE))
+        width, layers, heads = _sizes(read_torch(checkpoint / FILE))
         hparams = timesfm.TimesFmHparams(
             backend="cpu" if runtime.device == "cpu" else "gpu",
             per_core_batch_size=1,
@@ -56,8 +55,8 @@ def load(folder: Path | None, runtime: Runtime) -> TimesFm:
             model_dims=width,
             use_positional_embedding=False,
         )
-        checkpoint = timesfm.TimesFmCheckpoint(version="torch", path=str(folder / FILE))
-        return TimesFm(timesfm.TimesFm(hparams=hparams, checkpoint=checkpoint))
+        weights = timesfm.TimesFmCheckpoint(version="torch", path=str(checkpoint / FILE))
+        return TimesFm(timesfm.TimesFm(hparams=hparams, checkpoint=weights))
 
 
 def _sizes(state: State) -> tuple[int, int, int]:

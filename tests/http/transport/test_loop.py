@@ -10,6 +10,7 @@ from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
+from conftest import to_the_end
 
 from tsfm.engine.ingress import Ingress
 from tsfm.engine.pending import RESUME, Deferred
@@ -204,30 +205,21 @@ def connect(served, receive=None):
     return client
 
 
-def ended(client) -> bytes:
-    """What comes until the connection ends; TimeoutError if it does not."""
-    got = b""
-    with suppress(ConnectionResetError):
-        while data := client.recv(1 << 20):
-            got += data
-    return got
-
-
 def test_an_answer_that_nobody_reads_holds_nobody_up_and_its_connection_ends(running):
     """waitress would wait at 16 MiB for its loop to send some of it: on the loop's thread for ever."""
     with connect(running, 4096) as deaf, connect(running) as other:
         deaf.sendall(b"GET /large HTTP/1.1\r\n\r\n" * 10)
         other.sendall(b"GET /a HTTP/1.0\r\n\r\n")
-        assert ended(other).endswith(b"/a")
+        assert to_the_end(other).endswith(b"/a")
         assert running._server.healthy(10)
         until(lambda: not running._server.active_channels)
-        assert len(ended(deaf)) < 20 << 20
+        assert len(to_the_end(deaf)) < 20 << 20
 
 
 def test_a_large_answer_arrives_whole(running):
     with connect(running) as client:
         client.sendall(b"GET /large HTTP/1.1\r\n\r\nGET /a HTTP/1.0\r\n\r\n")
-        got = ended(client)
+        got = to_the_end(client)
     assert len(got) > 20 << 20
     assert got.endswith(b"/a")
 
@@ -276,7 +268,7 @@ def test_a_request_that_does_not_come_to_its_end_ends_with_its_connection(runnin
         thread = threading.Thread(target=drip if drips else stop.wait)
         thread.start()
         try:
-            said = ended(client)
+            said = to_the_end(client)
         finally:
             stop.set()
             thread.join(10)
@@ -293,7 +285,7 @@ def test_a_client_that_waits_for_the_model_is_not_ended(running):
             client.recv(1)
         running.later.set_result(None)
         client.settimeout(20)
-        assert ended(client).endswith(b"/later")
+        assert to_the_end(client).endswith(b"/later")
 
 
 def until(true):
