@@ -198,7 +198,7 @@ def test_the_line_that_the_note_on_a_computed_dict_proposes_settles_it(tmp_path:
     text = f"{G4}models.update(globals())\n"
     for one in (TDTSFM, CHRONOS):
         note = registered(text, one).notes[0]
-        assert f"line {text.count(chr(10))}: what `models` holds is computed there" in note
+        assert f"line {text.count(chr(10))} computes `models`" in note
         mended = text + note.partition("write `")[2].partition("`")[0] + "\n"
         edit = registered(mended, one)
         assert edit.notes == []
@@ -228,7 +228,7 @@ def test_a_key_that_may_be_bound_in_other_ways_is_not_taken_for_a_constant(line:
     [("bind = '0.0.0.0:6035\n", "line 1"), ("x = (1,\n", "line 1"), ("x = 1\n\\", "line"), ("x = '\0'\n", "null")],
 )
 def test_a_file_with_a_syntax_error_is_refused_with_its_line(text: str, said: str) -> None:
-    with pytest.raises(marks.Refused, match="TDgpt cannot read it either") as refusal:
+    with pytest.raises(marks.Refused, match="neither tsfm nor TDgpt can read it") as refusal:
         registered(text, FRACAST)
     assert said in str(refusal.value)
 

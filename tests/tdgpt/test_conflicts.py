@@ -59,7 +59,7 @@ def test_a_key_at_a_port_of_ours_is_named_with_what_to_do(
     for key, family, port in (("tdtsfm_1", "timesfm", 6061), (second, "moment", 6062)):
         (line,) = [row for row in done.stderr.splitlines() if f"{key} = " in row and "is kept" not in row]
         assert f":{port}" in line
-        assert f"is the port of our {family}, so SQL's algo={key} reaches that or nothing" in line
+        assert f"has the port of {family} of taos-tsfm, so SQL's algo={key} gets its forecasts or none" in line
         assert f"set another port in [{family}] of tsfm.ini, or correct {key}" in line
     said = host.tsfm("doctor")
     assert said.returncode == 1
@@ -80,7 +80,7 @@ def test_two_families_of_ours_at_one_port_are_told(host: Host) -> None:
     host.install("fracast", "chronos")
     host.settings.write_text("[DEFAULT]\nport = 7007\n")
     (told,) = reconcile.register().conflicts
-    assert "is the port of our chronos, so SQL's algo=fracast" in told
+    assert "has the port of chronos of taos-tsfm, so SQL's algo=fracast" in told
 
 
 def test_two_keys_of_others_at_one_port_are_told(host: Host) -> None:
@@ -89,7 +89,7 @@ def test_two_keys_of_others_at_one_port_are_told(host: Host) -> None:
     )
     host.install("fracast")
     assert reconcile.register().conflicts == [
-        f"{config}: one and two are both at 10.0.0.1:80, so one of them reaches the other's model; "
+        f"{config}: one and two both use 10.0.0.1:80, so SQL gets the same model for both; "
         "correct one of them and run: systemctl restart taosanoded"
     ]
 
@@ -104,7 +104,7 @@ def test_an_adapters_own_address_counts_where_the_configuration_has_none(host: H
     (host.code / "algo/fc/broken.py").write_text("class :\n")
     host.install("fracast")
     (told,) = reconcile.register().conflicts
-    assert "theirs = http://127.0.0.1:6076/ds_predict is the port of our fracast" in told
+    assert "theirs = http://127.0.0.1:6076/ds_predict has the port of fracast of taos-tsfm" in told
     config.write_text(config.read_text() + "[tsfm-service-2]\n")
     text = config.read_text().replace("[tsfm-service]\n", "[tsfm-service]\ntheirs = http://127.0.0.1:7000/x\n")
     config.write_text(text)

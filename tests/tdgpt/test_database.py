@@ -99,7 +99,7 @@ def update(seconds: float = 10) -> str:
 
 def test_the_anodes_are_counted_before_they_are_updated(host: Host) -> None:
     with adapter(host, success(ANODE), success([])) as here:
-        assert update() == "the database has asked its anodes again (1)"
+        assert update() == "the database has updated its 1 anode(s)"
     assert here.statements() == [b"show anodes", b"update all anodes"]
     assert here.requests[0].startswith(b"POST /rest/sql HTTP/1.1\r\n")
     assert b"Basic " + base64.b64encode(b"root:taosdata") in here.requests[0]
@@ -118,10 +118,10 @@ def test_with_no_anode_nothing_is_updated(host: Host) -> None:
         (http(401, {"code": 3, "desc": "Authentication failure"}), "refuses user root: set user and password_file"),
         (http(503, b"no resources"), "answered 503"),
         (http(503, {"code": 0}), "answered 503"),
-        (http(200, b"<html>"), "not as taosAdapter does"),
-        (http(200, [1]), "not as taosAdapter does"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", "out of reach"),
-        (b"", "out of reach"),
+        (http(200, b"<html>"), "not in the form of taosAdapter"),
+        (http(200, [1]), "not in the form of taosAdapter"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", "cannot be reached"),
+        (b"", "cannot be reached"),
     ],
 )
 def test_the_code_is_judged_not_the_status(answer: bytes, said: str, host: Host) -> None:
@@ -204,7 +204,7 @@ TABLE = "echo 'taos> show anodes'; echo ' id | url |'; echo ' 1 | 127.0.0.1:6035
 def test_the_cli_serves_where_there_is_no_adapter(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HOME")
     log = taos(host, f"{TABLE}; echo 'Query OK, 1 row(s) in set (0.002s)'")
-    assert update() == "the database has asked its anodes again (1)"
+    assert update() == "the database has updated its 1 anode(s)"
     assert log.read_text().splitlines() == [
         "-h 127.0.0.1 -P 6030 -u root -s show anodes",
         "HOME=/root",
@@ -236,7 +236,9 @@ def test_the_password_reaches_the_cli_by_its_prompt_only(host: Host, tmp_path: P
 )
 def test_the_clis_output_is_judged_as_its_exit_status_is_always_0(said: str, host: Host) -> None:
     taos(host, f"echo '{said}'; exit 0")
-    with pytest.raises(database.DatabaseError, match=r"out of reach \(Connection refused\); the taos CLI: ") as trouble:
+    with pytest.raises(
+        database.DatabaseError, match=r"cannot be reached \(Connection refused\); the taos CLI: "
+    ) as trouble:
         update()
     assert said[:20] in str(trouble.value)
 
@@ -264,12 +266,14 @@ def test_root_does_not_run_a_program_that_another_user_can_exchange(place: str, 
     (host.bin / "taos").symlink_to(host.root / "opt/taos")
     access = database.Access("127.0.0.1", 6041, 6030, "root", "secret", False)
     os.chown(host.root / place, 65534, 65534, follow_symlinks=False)
-    with pytest.raises(database.DatabaseError, match=r"is not run as root: .*belongs to user 65534; make it root's"):
+    with pytest.raises(
+        database.DatabaseError, match=r"is not run as root: .*belongs to user 65534; make root its owner"
+    ):
         database.cli(access, "show anodes", Deadline.after(5))
     os.chown(host.root / place, 0, 0, follow_symlinks=False)
     if place in ("bin", "opt"):
         (host.root / place).chmod(0o777)
-        with pytest.raises(database.DatabaseError, match="may be changed by others"):
+        with pytest.raises(database.DatabaseError, match="may be changed by other users"):
             database.cli(access, "show anodes", Deadline.after(5))
         (host.root / place).chmod(0o1777)
     assert not (host.root / "trapped").exists()

@@ -295,7 +295,7 @@ def test_an_adapter_goes_only_where_its_base_class_is(host: Host) -> None:
     host.install("fracast")
     outcome = reconcile.register()
     assert adapters.ours(host.code) == []
-    assert "SQL will not know fracast" in outcome.notes[0]
+    assert "SQL cannot use fracast" in outcome.notes[0]
 
 
 def test_an_algorithm_of_tdgpts_own_with_the_name_is_left_alone(host: Host) -> None:
@@ -304,7 +304,7 @@ def test_an_algorithm_of_tdgpts_own_with_the_name_is_left_alone(host: Host) -> N
     theirs.write_text("# comes with TDgpt\n")
     host.install("fracast")
     outcome = reconcile.register()
-    assert "this TDgpt knows fracast itself" in outcome.notes[0]
+    assert "TDgpt's own adapter for fracast" in outcome.notes[0]
     reconcile.unregister()
     assert theirs.read_text() == "# comes with TDgpt\n"
 
@@ -319,7 +319,7 @@ def test_an_adapter_that_tdgpts_interpreter_does_not_compile_is_not_placed(own_h
     host.install("fracast")
     outcome = reconcile.register()
     assert outcome.refused == [
-        f"{host.code}/algo/fc/fracast.py: not placed: {python} does not compile it: SyntaxError: too new"
+        f"{host.code}/algo/fc/fracast.py: not written: {python} cannot compile it: SyntaxError: too new"
     ]
     assert adapters.ours(host.code) == []
     python.unlink()
@@ -378,7 +378,7 @@ def assert_not_run(host: Host, link: Path, place: str) -> None:
     assert outcome.refused == []
     assert adapters.ours(host.code) != [], "our own grammar takes it"
     (told,) = outcome.notes
-    assert f"compiled with our own Python only, as TDgpt's {link} is not run: {host.root / place} " in told
+    assert f"compiled with tsfm's own Python only; TDgpt's {link} was not run: {host.root / place} " in told
     assert reconcile.register().notes == []
 
 
@@ -386,7 +386,7 @@ def test_an_interpreter_below_tmp_is_not_run(host: Host) -> None:
     link = trapped(host)
     outcome = reconcile.register()
     assert not (host.root / "trapped").exists()
-    assert f"TDgpt's {link} is not run: /tmp may be changed by others" in outcome.notes[
+    assert f"TDgpt's {link} was not run: /tmp may be changed by other users" in outcome.notes[
         0
     ] or not host.root.is_relative_to("/tmp")
 
@@ -463,7 +463,7 @@ def test_the_anodes_address_is_read_from_its_python_file(
 def test_a_lone_mark_is_refused_when_taking_out(host: Host) -> None:
     config = host.tdgpt("G1")
     config.write_text(f"[a]\n{marks.BEGIN}\n")
-    assert "has no partner" in reconcile.unregister().refused[0]
+    assert "without its counterpart" in reconcile.unregister().refused[0]
 
 
 @pytest.mark.parametrize("generation", ["G1", "G2", "G3", "G3flat", "G4"])

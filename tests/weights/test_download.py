@@ -127,7 +127,7 @@ def test_a_line_that_breaks_again_and_again_ends_with_one_sentence(box: Box, hub
     hub.faults[WEIGHTS] = Fault(cut_after=0)
     done = box.tsfm("pull", "chronos")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == f"tsfm: the connection to {hub.url} broke off"
+    assert done.stderr.splitlines()[-1] == f"tsfm: the connection to {hub.url} was interrupted"
     assert not box.weights.exists()
 
 
@@ -136,7 +136,7 @@ def test_bytes_with_the_wrong_hash_are_refused_and_forgotten(box: Box, hub: Hub,
     hub.faults[name] = Fault(content=bytes(len(hub.models[MODEL][name])))
     done = box.tsfm("pull", "chronos")
     assert done.returncode == 1
-    assert f"{name} of {MODEL} came damaged" in done.stderr
+    assert f"{name} of {MODEL} arrived damaged" in done.stderr
     assert not box.weights.exists()
     hub.faults.clear()
     assert box.tsfm("pull", "chronos").returncode == 0
@@ -171,21 +171,21 @@ def test_an_address_that_is_no_hub_is_told_so(box: Box, hub: Hub) -> None:
     hub.faults["config.json"] = Fault(status=204)
     done = box.tsfm("pull", "chronos")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"tsfm: {hub.url} answers, but not as a hub of models")
+    assert done.stderr.startswith(f"tsfm: {hub.url} answers, but not like a model hub")
 
 
 def test_too_many_requests_are_waited_out(box: Box, hub: Hub) -> None:
     hub.faults["config.json"] = Fault(status=429, headers={"Retry-After": "1"}, times=2)
     done = box.tsfm("pull", "chronos")
     assert done.returncode == 0
-    assert done.stderr.count("(429); it asks to come again in 1 s; trying again in 1 s") == 2
+    assert done.stderr.count("(429); it asks for a pause of 1 s; trying again in 1 s") == 2
 
 
 def test_a_hub_that_asks_to_come_back_much_later_is_not_waited_for(box: Box, hub: Hub) -> None:
     hub.faults["config.json"] = Fault(status=429, headers={"Retry-After": "3600"})
     done = box.tsfm("pull", "chronos")
     assert done.returncode == 1
-    assert done.stderr.endswith("has had too many requests (429); it asks to come again in 3600 s\n")
+    assert done.stderr.endswith("received too many requests (429); it asks for a pause of 3600 s\n")
 
 
 def test_a_slow_hub_is_followed_to_the_end(box: Box, hub: Hub) -> None:
@@ -462,7 +462,7 @@ def test_a_hub_that_gives_another_commit_than_the_pinned_one_is_refused(box: Box
     hub.commit = REVISION
     done = box.tsfm("pull", "chronos")
     assert done.returncode == 1
-    assert f"gives config.json of commit {REVISION} where commit {OTHER} was asked for" in done.stderr
+    assert f"sends config.json of commit {REVISION}, but commit {OTHER} was requested" in done.stderr
 
 
 @pytest.mark.parametrize("revision", ["main", "refs/pr/7", "v1.0"])
@@ -502,7 +502,7 @@ def test_weights_said_to_be_of_the_pinned_commit_are_compared_on_import(box: Box
     box.pin(REVISION, SHA | {"config.json": "0" * 64})
     done = box.tsfm("import", tmp_path / "stick")
     assert done.returncode == 1
-    assert f"config.json: expected SHA-256 {'0' * 64}, as commit {REVISION} has it" in done.stderr
+    assert f"config.json: expected SHA-256 {'0' * 64} (commit {REVISION})" in done.stderr
     assert not box.weights.exists()
 
 

@@ -131,7 +131,9 @@ def refuse(status: int) -> Callable[[BaseHTTPRequestHandler], None]:
     return answer
 
 
-@pytest.mark.parametrize(("status", "said"), [(403, "refuses the way there (403)"), (407, "a password (407)")])
+@pytest.mark.parametrize(
+    ("status", "said"), [(403, "the proxy refuses the connection (403)"), (407, "a password (407)")]
+)
 def test_a_proxy_that_refuses_is_told_from_the_hub(box: Box, status: int, said: str) -> None:
     del box.env["HF_ENDPOINT"]
     with serving(refuse(status)) as proxy:
@@ -199,7 +201,7 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(box: Box) -> None:
     box.env["HF_ENDPOINT"] = "https://me:secret@example.org"
     done = box.tsfm("pull", "chronos")
     assert done.returncode == 78
-    assert "https://example.org: expected an address without a name and a password" in done.stderr
+    assert "https://example.org: expected an address without a user name and a password" in done.stderr
     assert "secret" not in done.stderr
 
 

@@ -137,7 +137,7 @@ def test_a_list_of_hashes_that_is_none_is_refused_in_words(factory: Box, stick: 
     (stick / "chronos-bolt-tiny" / "tsfm-manifest.json").write_text('{"format": 2}')
     done = factory.tsfm("import", stick)
     assert done.returncode == 78
-    assert "expected a list of hashes" in done.stderr
+    assert "expected a manifest" in done.stderr
 
 
 def test_the_bare_file_of_tdgpt_is_laid_where_tdgpt_looks_for_it_and_its_hash_recorded(

@@ -52,7 +52,7 @@ def test_it_lives_under_its_name(box: Box, tuned: Path, serve: Callable[..., Liv
     assert not (box.root / "plant-a").exists()
     gone = box.tsfm("serve", "chronos", "--port", "1")
     assert gone.returncode == 78
-    assert "one of your own comes by: tsfm import DIR chronos --name plant-a" in gone.stderr
+    assert "to add one of your own, run: tsfm import DIR chronos --name plant-a" in gone.stderr
     assert "tsfm pull" not in gone.stderr
 
 
@@ -164,7 +164,7 @@ def test_a_folder_of_somebody_elses_is_not_replaced(box: Box, tuned: Path) -> No
     (box.root / "plant-a" / "thesis.txt").write_text("years of work")
     done = box.tsfm("import", tuned, "chronos", "--name", "plant-a")
     assert done.returncode == 78
-    assert f"{box.root}/plant-a is there already and holds no checkpoint of that name" in done.stderr
+    assert f"{box.root}/plant-a already exists and holds no checkpoint of that name" in done.stderr
     assert (box.root / "plant-a" / "thesis.txt").read_text() == "years of work"
 
 

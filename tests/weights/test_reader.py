@@ -82,7 +82,7 @@ def test_weights_that_are_not_on_the_hub_say_where_they_come_from(tmp_path: Path
 
 
 def test_an_unknown_checkpoint_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="0: owner/small, 1: owner/large; got '7'"):
+    with pytest.raises(ConfigError, match=r"0: owner/small, 1: owner/large\), got '7'"):
         checkpoints.find(CARD, str(tmp_path), "7")
 
 
@@ -109,7 +109,7 @@ def test_the_state_of_each_checkpoint_has_its_size(tmp_path: Path) -> None:
     (tmp_path / ".partial-small").mkdir()
     (tmp_path / ".partial-small" / "beginning").write_bytes(bytes(25_000))
     small, large = checkpoints.state(CARD, tmp_path)
-    assert (small.status, small.folder, small.bytes, small.detail) == ("partial", None, 25_000, "25 % are there")
+    assert (small.status, small.folder, small.bytes, small.detail) == ("partial", None, 25_000, "25 % downloaded")
     assert (large.status, large.folder) == ("complete", tmp_path / "large")
     assert large.bytes == sum((tmp_path / "large" / name).stat().st_size for name in FILES)
 

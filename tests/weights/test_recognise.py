@@ -109,14 +109,17 @@ def onnx(folder: Path) -> None:
 CASES = {
     cache: ("cache of huggingface_hub", "snapshots/COMMIT"),
     repository: ("cache of", "snapshots/c0ffee"),
-    dangling: ("link to ../../blobs/abc, where nothing is", "cp -rL"),
+    dangling: ("link to ../../blobs/abc, which does not exist", "cp -rL"),
     adapter: ("adapter (LoRA) of amazon/chronos-2", "merge_and_unload"),
     pickled: ("pytorch_model.bin", "save_pretrained"),
     pickled_shards: ("pytorch_model", "save_pretrained"),
     pointer: ("Git LFS pointer", "git lfs pull"),
     bare: ("holds weights and no config.json", "put the config.json"),
     empty: ("holds a config.json and no weights", "put its model.safetensors beside it"),
-    lost_shard: ("lacks model-00002-of-00003.safetensors", "bring what lacks from where the other files come from"),
+    lost_shard: (
+        "lacks model-00002-of-00003.safetensors",
+        "copy the missing files from where the other files come from",
+    ),
     onnx: ("model.onnx", "save_pretrained"),
 }
 EACH = pytest.mark.parametrize("lay", CASES, ids=lambda lay: lay.__name__)

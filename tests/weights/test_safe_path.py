@@ -305,7 +305,7 @@ def test_a_list_of_hashes_that_is_a_pipe_holds_nobody_up(box: Box, stick: Path) 
     plant(f"os.unlink('{FOLDER}/tsfm-manifest.json'); os.mkfifo('{FOLDER}/tsfm-manifest.json')", box.root)
     done = run(box, "verify", stick)
     assert done.returncode == 1
-    assert "is no regular file" in done.stderr
+    assert "is not a regular file" in done.stderr
 
 
 def test_weights_behind_a_link_are_verified_as_their_owner_may_read_them(
@@ -374,7 +374,7 @@ def test_root_of_a_container_that_does_not_know_the_owner_is_told_so(box: Box, s
             continue  # nothing is there
         done = subprocess.run([*words, *given], env=box.env, capture_output=True, text=True)
         assert done.returncode == 1
-        assert "root cannot go on as that user here" in done.stderr
+        assert "root cannot become that user here" in done.stderr
         assert "Traceback" not in done.stderr, done.stderr
 
 

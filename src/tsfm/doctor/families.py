@@ -41,7 +41,7 @@ def check(endpoints: Sequence[Endpoint], units: dict[str, Unit] | None) -> Itera
 def _state(endpoint: Endpoint, unit: Unit | None) -> Iterator[Finding]:
     family, name = endpoint.family, unit_name(endpoint.family)
     if unit is None:
-        yield finding.note(family, "installed; no systemd here to tell its state")
+        yield finding.note(family, "installed; its state is unknown without systemd")
     elif unit.active == "failed":
         yield finding.broken(family, f"{name} failed ({unit.result})", f"see: journalctl -u {name} -n 20")
     elif unit.active in ("activating", "reloading"):

@@ -60,9 +60,10 @@ def _cpu(kernels: str | None) -> Finding:
     cpuinfo = (PROC / "cpuinfo").read_text(encoding="utf-8", errors="replace")
     flags = next((line.partition(":")[2].split() for line in cpuinfo.splitlines() if line.startswith("flags")), [])
     has = [name for flag, name in _FLAGS.items() if flag in flags]
-    features = ", ".join(has) or "no AVX2"
     lacking = ", ".join(name for name in _FLAGS.values() if name not in has)
-    text = f"has {features}" + (f" (not {lacking})" if lacking else "")
+    text = f"supports {', '.join(has)}" + (f", but not {lacking}" if lacking else "")
+    if not has:
+        text = f"supports none of {lacking}: forecasts take several times longer"
     if kernels is None:
         return finding.ok("CPU", text)
     if "AVX512" in has and "AVX512" not in kernels.upper():
@@ -80,8 +81,8 @@ def _memory(endpoints: Sequence[Endpoint], units: dict[str, Unit] | None) -> Fin
     # A running service already has its memory.
     starting = [e for e, unit in states if unit is None or (unit.enabled and unit.active != "active")]
     needed = sum(card.read(endpoint.family).memory_mib for endpoint in starting)
-    subject = "the installed families need" if units is None else "enabled families still to start need"
+    subject = "the installed families need" if units is None else "the enabled families that have not started need"
     text = f"{available} MiB available, {subject} about {needed}"
     if needed > available:
-        return finding.warning("memory", text, "disable some, or choose smaller checkpoints in tsfm.ini")
+        return finding.warning("memory", text, "disable some families, or choose smaller checkpoints in tsfm.ini")
     return finding.ok("memory", text)

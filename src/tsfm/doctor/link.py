@@ -22,7 +22,7 @@ def check(found: Tdgpt | None, endpoints: Sequence[Endpoint], units: dict[str, U
         yield finding.note("TDgpt", "not on this host", "once it is installed run: tsfm register")
         return
     configs = ", ".join(map(str, found.configs)) or "without a configuration"
-    yield finding.ok("TDgpt", f"{found.generation or 'of unknown generation'}, {configs}")
+    yield finding.ok("TDgpt", f"{found.generation or 'unknown generation'}, {configs}")
     yield from _registration()
     yield from _anode(found, endpoints, units)
     yield from _database()
@@ -63,7 +63,7 @@ def _anode(found: Tdgpt, endpoints: Sequence[Endpoint], units: dict[str, Unit] |
     if missing:
         yield finding.broken("anode", f"{where} does not list {', '.join(missing)}", remedy)
     else:
-        yield finding.ok("anode", f"{where} lists {', '.join(tasks) or 'nothing of ours, as nothing is enabled'}")
+        yield finding.ok("anode", f"{where} lists {', '.join(tasks) or 'none of our models, because none is enabled'}")
 
 
 def _database() -> Iterator[Finding]:
@@ -78,7 +78,7 @@ def _database() -> Iterator[Finding]:
         if count:
             yield finding.ok("database", f"taosAdapter at {access.host}:{access.rest_port} knows {count} anode(s)")
         else:
-            yield finding.broken("database", "it has no anode", "in SQL: CREATE ANODE 'HOST:6035'")
+            yield finding.broken("database", "the database has no anode", "create one in SQL: CREATE ANODE 'HOST:6035'")
 
 
 def _watch(unit: Unit | None) -> Finding:

@@ -59,14 +59,14 @@ def planned(library: Path, endpoints: Sequence[Endpoint]) -> tuple[dict[Path, by
         return {}, []
     if not _has_base_class(library):
         names = ", ".join(endpoint.key for endpoint, _ in unknown)
-        return {}, [f"{library}: this TDgpt takes no models of others; SQL will not know {names}: upgrade TDgpt"]
+        return {}, [f"{library}: this TDgpt supports no external models, so SQL cannot use {names}; upgrade TDgpt"]
     found: dict[Path, bytes] = {}
     reasons = []
     for endpoint, target in unknown:
         path = target / f"{endpoint.key.replace('-', '_')}.py"
         present = files.load(path)
         if present is not None and MARK.encode() not in present:
-            reasons.append(f"{path}: not ours, so it stays: this TDgpt knows {endpoint.key} itself")
+            reasons.append(f"{path}: TDgpt's own adapter for {endpoint.key}, so it is not changed")
         else:
             found[path] = text(endpoint).encode("ascii")
     return found, reasons
@@ -102,7 +102,7 @@ def check(library: Path, source: bytes, path: Path) -> str:
             if not foreign:
                 _compile(found, source, path)
                 return ""
-            note = note or f"{path}: compiled with our own Python only, as TDgpt's {python} is not run: {foreign}"
+            note = note or f"{path}: compiled with tsfm's own Python only; TDgpt's {python} was not run: {foreign}"
         finally:
             os.close(found.descriptor)
     # The grammar of the oldest Python that TDgpt has run on.
@@ -120,10 +120,10 @@ def _compile(python: trust.Walk, source: bytes, path: Path) -> None:
             words, executable=f"/proc/self/fd/{held}", pass_fds=[held], input=source, capture_output=True, timeout=5
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise marks.Refused(f"{path}: not placed: {python.real} does not run: {error}") from None
+        raise marks.Refused(f"{path}: not written: {python.real} cannot be started: {error}") from None
     if done.returncode:
         message = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-        raise marks.Refused(f"{path}: not placed: {python.real} does not compile it: {message[-1]}")
+        raise marks.Refused(f"{path}: not written: {python.real} cannot compile it: {message[-1]}")
 
 
 def _foreign_library(python: Path) -> str:

@@ -33,12 +33,12 @@ def restart(address: tuple[str, int], deadline: Deadline) -> str:
     """
     systemctl = shutil.which("systemctl")
     if systemctl is None or not (paths.ROOT / "run/systemd/system").is_dir():
-        return "no systemd here: restart TDgpt yourself if it runs"
+        return "systemd is not running here: restart TDgpt yourself if it runs"
     remedy = f"see: systemctl status {UNIT}"
     try:
         status, _ = run([systemctl, "is-active", "--quiet", UNIT], deadline)
         if status:
-            return f"{UNIT} is not running: it reads the change when it starts"
+            return f"{UNIT} is not running; it will read the change when it starts"
         status, output = run([systemctl, "try-restart", UNIT], deadline)
     except NotInTime:
         raise AnodeError(f"{UNIT} is still restarting; {remedy}") from None
@@ -88,7 +88,7 @@ def _listed(where: Anode, tls: bool, timeout_s: float) -> set[str]:
     except ssl.SSLError as error:
         raise _refusal(address, error) from None
     except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
-        raise AnodeError(f"no list from {address}: {error or type(error).__name__}") from None
+        raise AnodeError(f"{address} gives no list of algorithms: {error or type(error).__name__}") from None
     finally:
         connection.close()
 
@@ -115,12 +115,12 @@ def _refusal(address: str, error: ssl.SSLError) -> AnodeError:
     reason = error.reason or str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return AnodeError(
-            f"{address} uses another certificate than its configuration names: {error.verify_message}",
-            f"after a change of certfile run: systemctl restart {UNIT}",
+            f"{address} presents a certificate that differs from the one in its configuration: {error.verify_message}",
+            f"if certfile was changed, run: systemctl restart {UNIT}",
         )
     if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
         return AnodeError(
-            f"no list from {address}: it requires a client certificate ({reason})",
-            f"ask it with one: curl -k --cert FILE --key FILE {address}/list",
+            f"{address} gives no list of algorithms: it requires a client certificate ({reason})",
+            f"check it with a certificate: curl -k --cert FILE --key FILE {address}/list",
         )
     return AnodeError(f"{address} does not speak TLS yet, though its configuration has certfile or keyfile ({reason})")

@@ -86,6 +86,6 @@ def _kept_note(facts: Facts, endpoint: Endpoint, current: str, source: str) -> s
         return marks.kept_note(source, endpoint.key, current or "(computed)", endpoint.url)
     entry = f'models["{endpoint.family}"].update(port={endpoint.port}, endpoint="{endpoint.path}")'
     return (
-        f"{source}: line {facts.computed}: what `models` holds is computed there, so {endpoint.key} = (computed) is "
-        f"kept; write `{entry}` at the file's end and run `tsfm register` to use {endpoint.url}"
+        f"{source}: line {facts.computed} computes `models`, so {endpoint.key} = (computed) is kept; "
+        f"to use {endpoint.url}, write `{entry}` at the end of the file and run `tsfm register`"
     )

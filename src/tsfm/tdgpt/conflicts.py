@@ -43,7 +43,8 @@ def find(addresses: Mapping[str, str], registered: Sequence[Endpoint], source: s
 
 def _port_taken(source: str, key: str, url: str, endpoint: Endpoint) -> str:
     return (
-        f"{source}: {key} = {url} is the port of our {endpoint.family}, so SQL's algo={key} reaches that or nothing; "
+        f"{source}: {key} = {url} has the port of {endpoint.family} of taos-tsfm, "
+        f"so SQL's algo={key} gets its forecasts or none; "
         f"set another port in [{endpoint.family}] of tsfm.ini, or correct {key}, and run: tsfm register"
     )
 
@@ -51,7 +52,7 @@ def _port_taken(source: str, key: str, url: str, endpoint: Endpoint) -> str:
 def _same_location(source: str, one: str, other: str, location: tuple[str, int]) -> str:
     where = f"{'127.0.0.1' if location[0] == 'here' else location[0]}:{location[1]}"
     return (
-        f"{source}: {one} and {other} are both at {where}, so one of them reaches the other's model; "
+        f"{source}: {one} and {other} both use {where}, so SQL gets the same model for both; "
         f"correct one of them and run: systemctl restart taosanoded"
     )
 

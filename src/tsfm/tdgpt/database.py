@@ -76,7 +76,7 @@ def _password(path: Path) -> str:
     try:
         mode = path.stat().st_mode
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise ConfigError(f"{path}: others may read it (mode {mode & 0o777:04o}); run: chmod 600 {path}")
+            raise ConfigError(f"{path}: other users may read it (mode {mode & 0o777:04o}); run: chmod 600 {path}")
         first = path.read_text(encoding="utf-8").splitlines()[:1]
     except OSError as error:
         raise ConfigError(f"{path}: the password cannot be read: {error.strerror}") from None
@@ -112,9 +112,9 @@ def _update(execute: Callable[[str], int]) -> str:
     # Without any anode the update may hang.
     count = execute("show anodes")
     if not count:
-        return "the database has no anode yet; tell it in SQL: CREATE ANODE 'HOST:6035'"
+        return "the database has no anode yet; create one in SQL: CREATE ANODE 'HOST:6035'"
     execute("update all anodes")
-    return f"the database has asked its anodes again ({count})"
+    return f"the database has updated its {count} anode(s)"
 
 
 def rest(access: Access, sql: str, deadline: Deadline) -> int:
@@ -139,7 +139,7 @@ def rest(access: Access, sql: str, deadline: Deadline) -> int:
         if response.length:
             raise http.client.IncompleteRead(body, response.length)
     except (OSError, http.client.HTTPException) as error:
-        problem = "did not answer in time" if deadline.passed else f"is out of reach ({_reason(error)})"
+        problem = "did not answer in time" if deadline.passed else f"cannot be reached ({_reason(error)})"
         raise Unreachable(f"{where} {problem}") from None
     finally:
         watch.cancel()
@@ -154,7 +154,7 @@ def _rows(where: str, status: int, body: bytes) -> int:
         answer = json.loads(body)
         code = int(answer["code"])
     except (ValueError, LookupError, TypeError):
-        raise Unreachable(f"{where} answered {status}, not as taosAdapter does") from None
+        raise Unreachable(f"{where} answered {status}, but not in the form of taosAdapter") from None
     if code:
         raise DatabaseError(f"{where}: {str(answer.get('desc', 'no reason given'))[:200]} (code {code:#x})")
     if status != 200:
@@ -213,5 +213,5 @@ def _trusted(program: str) -> str:
         found = trust.walk(Path(program))
         os.close(found.descriptor)
         if found.untrusted:
-            raise DatabaseError(f"the taos CLI: {program} is not run as root: {found.untrusted}; make it root's")
+            raise DatabaseError(f"the taos CLI: {program} is not run as root: {found.untrusted}; make root its owner")
     return program

@@ -157,7 +157,9 @@ def _walked(path: Path) -> Iterator[trust.Walk]:
     found = trust.walk(path)
     try:
         if found.foreign_link:
-            raise Refused(f"{path}: leads through the link {found.foreign_link} of another user: make it root's")
+            raise Refused(
+                f"{path}: contains the link {found.foreign_link}, which belongs to another user: make root its owner"
+            )
         yield found
     finally:
         os.close(found.descriptor)

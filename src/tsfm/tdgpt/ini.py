@@ -98,7 +98,7 @@ def read(text: str, source: str) -> Layout:
     try:
         tracer.read_file(tracer.feed(rows), source)
     except configparser.Error as error:
-        raise marks.Refused(f"{source}: TDgpt cannot read it either: {' '.join(str(error).split())}") from None
+        raise marks.Refused(f"{source}: neither tsfm nor TDgpt can read it: {' '.join(str(error).split())}") from None
     layout = Layout()
     if not tracer.has_section(SECTION):
         return layout

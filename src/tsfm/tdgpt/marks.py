@@ -107,7 +107,9 @@ def strip(text: str, source: str) -> Stripped:
 
 
 def _unpaired(source: str, number: int, mark: str) -> Refused:
-    return Refused(f"{source}: line {number}: the mark {mark!r} has no partner; delete the marked lines by hand")
+    return Refused(
+        f"{source}: line {number}: the mark {mark!r} stands without its counterpart; delete the marked lines by hand"
+    )
 
 
 def _without_line_end(text: str) -> str:

@@ -47,7 +47,7 @@ def read(text: str, source: str) -> Facts:
         line = getattr(error, "lineno", None)
         reason = getattr(error, "msg", str(error))
         raise marks.Refused(
-            f"{source}: TDgpt cannot read it either: {f'line {line}: ' if line else ''}{reason}"
+            f"{source}: neither tsfm nor TDgpt can read it: {f'line {line}: ' if line else ''}{reason}"
         ) from None
     follower = _Follower()
     follower.run(tree.body, sure=True)

@@ -194,7 +194,7 @@ def _from_template(outcome: Outcome, path: Path, selected: Sequence[Endpoint]) -
     edit = ini.register(template.decode(), selected, str(path), from_template=True)
     if not outcome.dry:
         files.create(path, files.encode(edit.text), must_be_new=True)
-    outcome.done.append(f"{path}: made from the template, as there was none")
+    outcome.done.append(f"{path}: created from the template, because it did not exist")
     outcome.stale = True
 
 
@@ -246,7 +246,7 @@ def _write(outcome: Outcome, contents: Mapping[Path, bytes], mode: int) -> None:
                 continue
             if not outcome.dry:
                 files.create(path, data, mode)
-            outcome.done.append(f"{path}: put in place")
+            outcome.done.append(f"{path}: written")
 
 
 def _remove(outcome: Outcome, paths: Sequence[Path], stale: bool = False) -> None:

@@ -85,7 +85,7 @@ def _why(name: str | Path, facts: os.stat_result) -> str:
         return f"{name} belongs to user {facts.st_uid}"
     # Everybody may create new names in a sticky folder; the mode of a link has no meaning.
     open_to_others = facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISLNK(facts.st_mode)
-    return f"{name} may be changed by others (mode {stat.S_IMODE(facts.st_mode):04o})" if open_to_others else ""
+    return f"{name} may be changed by other users (mode {stat.S_IMODE(facts.st_mode):04o})" if open_to_others else ""
 
 
 def _untrusted(name: Path, facts: os.stat_result) -> str:

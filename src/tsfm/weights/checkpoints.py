@@ -58,9 +58,11 @@ def named(card: Card, name: str, root: Path | None = None) -> Checkpoint:
         if name == checkpoint.name:
             return checkpoint
     known = [f"{i}: {c.name}" for i, c in enumerate(card.checkpoints)] + [c.name for c in imported]
-    hint = "" if own.refusal(card, name) else f"; one of your own comes by: tsfm import DIR {card.name} --name {name}"
+    hint = (
+        "" if own.refusal(card, name) else f"; to add one of your own, run: tsfm import DIR {card.name} --name {name}"
+    )
     listed = ", ".join(known) or "none to choose from"
-    raise ConfigError(f"checkpoint: {card.name} has {listed}; got {name!r}{hint}")
+    raise ConfigError(f"checkpoint: expected one of {card.name} ({listed}), got {name!r}{hint}")
 
 
 def family_folder(card: Card, model_folder: str | None) -> Path:
@@ -115,7 +117,7 @@ def remedy(card: Card, checkpoint: Checkpoint, root: Path) -> str:
     """The command, or the steps, that bring the weights into the family's folder ``root``."""
     folder = "" if root == MODEL_ROOT / card.name else f" --folder {root}"
     if checkpoint.own:
-        return f"bring it again from where you have it: tsfm import DIR {card.name} --name {checkpoint.name}{folder}"
+        return f"import it again from your copy: tsfm import DIR {card.name} --name {checkpoint.name}{folder}"
     if checkpoint.pullable:
         return f"run: tsfm pull {card.name} {checkpoint.name}{folder}"
     files = ", ".join(checkpoint.files)
@@ -202,5 +204,7 @@ def _state(checkpoint: Checkpoint, root: Path, flat: bool) -> State:
             return State(checkpoint, status, folder, size(folder, checkpoint), reasons, advice)
     if os.path.isdir(partial):
         received = bytes_below(partial)
-        return State(checkpoint, "partial", None, received, f"{received * 100 // max(checkpoint.bytes, 1)} % are there")
+        return State(
+            checkpoint, "partial", None, received, f"{received * 100 // max(checkpoint.bytes, 1)} % downloaded"
+        )
     return State(checkpoint, "missing", None, 0, "")

@@ -136,14 +136,14 @@ class Config:
             if "rope_theta" in nested:
                 found[key] = nested.number("rope_theta")
                 if found[key] != next(iter(found.values())):
-                    raise nested.refused("rope_theta", f"the {next(iter(found.values()))} of the other place")
+                    raise nested.refused("rope_theta", f"{next(iter(found.values()))}, its value elsewhere in the file")
         return next(iter(found.values()), default)
 
     def _value(self, key: str, default: object, also: str = "") -> object:
         value = self._values.get(key)
         other = self._values.get(also)
         if value is not None and other is not None and value != other:
-            raise self.refused(also, f"the {key} of {value!r}, which it is another name of,")
+            raise self.refused(also, f"the same value as {key}, {value!r}, since both name one setting")
         chosen = value if value is not None else other
         return chosen if chosen is not None else default
 

@@ -57,7 +57,7 @@ def _fetch_one(
     if entry.size != remote.size or remote.digest not in (entry.sha256, blob):
         folder.remove(part)  # a damaged file must not be resumed next time
         raise TsfmError(
-            f"{remote.name} of {offered.checkpoint.name} came damaged from {offered.endpoint}: "
+            f"{remote.name} of {offered.checkpoint.name} arrived damaged from {offered.endpoint}: "
             f"expected {remote.size} bytes with hash {remote.digest}, got {entry.size} bytes with {entry.sha256}; "
             "it was deleted, so run the same command again"
         )
@@ -79,7 +79,10 @@ def _continue(offered: Offer, remote: Remote, url: str, out: FileIO, arrived: Ca
     with http.ask("GET", url, span, (offered.endpoint, hub.token())) as reply:
         if reply.status == 416 or (reply.status == 206 and not _starts_at(reply, position)):
             _start_again(out)
-            raise Busy(f"{http.shown(reply.url)} cannot go on at byte {position} of {remote.name}, so it begins again")
+            raise Busy(
+                f"{http.shown(reply.url)} cannot continue at byte {position} of {remote.name}; "
+                "the download starts again"
+            )
         if reply.status == 200 and position:
             _start_again(out)
         elif reply.status not in (200, 206):
@@ -88,7 +91,7 @@ def _continue(offered: Offer, remote: Remote, url: str, out: FileIO, arrived: Ca
             _write(out, block[: remote.size - position])
             arrived(out.tell())
     if out.tell() < remote.size:
-        raise Busy(f"the connection to {offered.endpoint} broke off")
+        raise Busy(f"the connection to {offered.endpoint} was interrupted")
 
 
 def _write(out: FileIO, block: bytes) -> None:
@@ -110,5 +113,5 @@ def _starts_at(reply: Reply, position: int) -> bool:
 def _not_pinned(offered: Offer, name: str, found: str, pinned: str) -> TsfmError:
     return TsfmError(
         f"{name} of {offered.checkpoint.name}, commit {offered.revision}, from {offered.endpoint} is not the file that "
-        f"this version of tsfm pins: expected SHA-256 {pinned}, got {found}; nothing was put in place"
+        f"this version of tsfm pins: expected SHA-256 {pinned}, got {found}; nothing was installed"
     )

@@ -31,7 +31,7 @@ def open_regular(name: str | Path, folder: int | None = None, follow: bool = Tru
         if stat.S_ISLNK(mode):
             raise OSError(errno.ELOOP, "is a symbolic link", str(name))
         if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "is no regular file", str(name))
+            raise OSError(errno.EINVAL, "is not a regular file", str(name))
         return os.fdopen(os.open(f"/proc/self/fd/{look}", _READ), "rb")
     finally:
         os.close(look)
@@ -138,12 +138,12 @@ class Folder:
     def _judge(self, name: str, found: os.stat_result) -> None:
         path = self.path / name
         if stat.S_ISLNK(found.st_mode):
-            raise TsfmError(f"{path} is a symbolic link, and nothing is written through one: delete it, and try again")
+            raise TsfmError(f"{path} is a symbolic link, and tsfm writes to none: delete it and run the command again")
         # Names of the folder's own owner are trusted as much as the folder itself.
         if found.st_uid not in (os.geteuid(), self.facts.st_uid):
             raise TsfmError(
-                f"{path} belongs to {user(found.st_uid)}, not to {user(os.geteuid())}, who works here: "
-                "look what it is, delete it and run the command again"
+                f"{path} belongs to {user(found.st_uid)}, not to {user(os.geteuid())}, who runs this command: "
+                "check what it is, delete it and run the command again"
             )
 
 

@@ -115,11 +115,11 @@ def origin(url: str) -> tuple[str, str, int]:
     try:
         split = urlsplit(url)
         if split.username is not None:
-            raise ConfigError(f"{shown(url)}: expected an address without a name and a password: use HF_TOKEN")
+            raise ConfigError(f"{shown(url)}: expected an address without a user name and a password: use HF_TOKEN")
         if split.scheme in ("http", "https") and split.hostname:
             return split.scheme, split.hostname, split.port or {"http": 80, "https": 443}[split.scheme]
     except ValueError as error:
-        raise ConfigError(f"{url!r}: expected an address as https://huggingface.co is: {error}") from None
+        raise ConfigError(f"{url!r}: expected an address like https://huggingface.co: {error}") from None
     raise ConfigError(f"{url!r}: expected an address that begins with https:// or http://")
 
 
@@ -181,14 +181,14 @@ def _as_sentences(url: str) -> Iterator[None]:
         raise ConfigError(f"{url!r}: {error}") from error
     except http.client.HTTPException as error:
         if isinstance(error, http.client.RemoteDisconnected | http.client.IncompleteRead):
-            raise Busy(f"the connection to {address} broke off") from error
+            raise Busy(f"the connection to {address} was interrupted") from error
         raise TsfmError(f"{address} answers, but not in HTTP ({type(error).__name__})") from error
     except URLError as error:
         raise _unreachable(address, url, error.reason) from error
     except TimeoutError as error:
         raise Busy(f"{address} has sent nothing for {silence_s():g} s") from error
     except (ConnectionError, ssl.SSLError) as error:
-        raise Busy(f"the connection to {address} broke off") from error
+        raise Busy(f"the connection to {address} was interrupted") from error
 
 
 def _unreachable(address: str, url: str, reason: object) -> TsfmError:
@@ -209,9 +209,9 @@ def proxy_refusal(address: str, status: int, through: str = "") -> TsfmError:
     """The error for a response in which the proxy itself refuses."""
     if status == 407:
         return TsfmError(
-            f"{address} cannot be reached{through}: it wants a name and a password (407): "
+            f"{address} cannot be reached{through}: the proxy requires a user name and a password (407): "
             "set HTTPS_PROXY to http://name:password@host:port"
         )
     if status >= 500:
-        return Unreachable(f"{address} cannot be reached{through}: it answers {status}")
-    return Unreachable(f"{address} cannot be reached{through}: it refuses the way there ({status})")
+        return Unreachable(f"{address} cannot be reached{through}: the proxy answers {status}")
+    return Unreachable(f"{address} cannot be reached{through}: the proxy refuses the connection ({status})")

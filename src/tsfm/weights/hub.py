@@ -21,6 +21,7 @@ from tsfm.errors import TsfmError
 from tsfm.settings import MIRROR
 from tsfm.weights import http, retry
 from tsfm.weights.http import Busy, Reply
+from tsfm.weights.manifest import Listing
 
 HUB = "https://huggingface.co"
 NEWEST = "main"  # the revision for a checkpoint without a pin
@@ -40,17 +41,13 @@ class Remote:
 
 
 @dataclass(frozen=True)
-class Offer:
+class Offer(Listing):
     """What the hub offers for a checkpoint: the commit and the card's files in the card's order."""
 
     endpoint: str
     checkpoint: Checkpoint
     revision: str
     files: tuple[Remote, ...]
-
-    @property
-    def bytes(self) -> int:
-        return sum(file.size for file in self.files)
 
     def url(self, name: str) -> str:
         return _url(self.endpoint, self.checkpoint, self.revision, name)
@@ -85,7 +82,7 @@ def offer(address: str, checkpoint: Checkpoint, revision: str) -> Offer:
     for name in checkpoint.files:
         commit, remote = retry.call(partial(_look, address, checkpoint, revision, name))
         if re.fullmatch("[0-9a-f]{40}", revision) and commit != revision:
-            raise TsfmError(f"{address} gives {name} of commit {commit} where commit {revision} was asked for")
+            raise TsfmError(f"{address} sends {name} of commit {commit}, but commit {revision} was requested")
         revision = commit  # the files after the first come from the same commit
         files.append(remote)
     return Offer(address, checkpoint, revision, tuple(files))
@@ -103,7 +100,9 @@ def _look(address: str, checkpoint: Checkpoint, revision: str, name: str) -> tup
     digest = (facts.get("X-Linked-Etag") or facts.get("ETag") or "").removeprefix("W/").strip('"')
     size = facts.get("X-Linked-Size") or facts.get("Content-Length") or ""
     if not (re.fullmatch("[0-9a-f]{40}", commit) and re.fullmatch("[0-9a-f]{40,64}", digest) and size.isdigit()):
-        raise TsfmError(f"{address} answers, but not as a hub of models: it gives {name} no commit, hash or size")
+        raise TsfmError(
+            f"{address} answers, but not like a model hub: its answer for {name} has no commit, hash or size"
+        )
     return commit, Remote(name, int(size), digest, http.onward(reply))
 
 
@@ -131,22 +130,22 @@ def _is_set(variable: str) -> bool:
 def refusal(address: str, checkpoint: Checkpoint, reply: Reply) -> TsfmError:
     status, code = reply.status, reply.headers.get("X-Error-Code", "")
     if http.shown(reply.url) != http.shown(address) and status < 500:
-        return Busy(f"{http.shown(reply.url)}, where {address} sends for the file, refuses it ({status})")
+        return Busy(f"{http.shown(reply.url)}, to which {address} redirects, refuses the file ({status})")
     if status == 407:
         return http.proxy_refusal(address, status)
     if status in (401, 403) and code != "RepoNotFound":
         return TsfmError(
-            f"{address} gives {checkpoint.name} only to those who were let in ({status}): "
-            "accept its terms there, then set HF_TOKEN to a token of yours"
+            f"{address} gives {checkpoint.name} only to users who have access ({status}): "
+            "accept its terms there, then set HF_TOKEN to your token"
         )
     if status in (401, 404):
         what = {"EntryNotFound": "file", "RevisionNotFound": "revision"}.get(code, "model")
         return TsfmError(f"{address} has no such {what} ({status}): {checkpoint.name}, {reply.url}")
     if status == 429:
         wait_s = retry_after(reply.headers.get("Retry-After", ""))
-        return Busy(f"{address} has had too many requests (429); it asks to come again in {wait_s:.0f} s", wait_s)
+        return Busy(f"{address} received too many requests (429); it asks for a pause of {wait_s:.0f} s", wait_s)
     if status >= 500:
-        return Busy(f"{address} has trouble of its own ({status})")
+        return Busy(f"{address} reports an internal error ({status})")
     return TsfmError(f"{address} refused {reply.url} ({status})")
 
 

@@ -91,7 +91,7 @@ def lacking(source: Source, checkpoint: Checkpoint) -> str:
     if not names:
         found = _pointer(source, checkpoint)
         return f"it {found.what}; {found.remedy}" if found else ""
-    needs = f"{checkpoint.name} needs {', '.join(names)}, which is not there"
+    needs = f"{checkpoint.name} needs {', '.join(names)}, which is missing"
     found = _finding(source)
     return f"{needs}: it {found.what}; {found.remedy}" if found else needs
 
@@ -136,7 +136,7 @@ class _Inspection:
                 raise ConfigError(f"{card.name}: its weights come with its package; give a folder with --model-folder")
             kind = card.checkpoints[0]
             if kind.marks:
-                raise ConfigError(f"{self.source.label}: {self._unknown()}, which is nothing that {card.name} serves")
+                raise ConfigError(f"{self.source.label}: {self._unknown()}, which {card.name} does not serve")
         stored = _as_stored(self.source, kind)
         return own.create(name, kind, stored.files, sum(self.source.size(file) or 0 for file in stored.files))
 
@@ -203,7 +203,7 @@ def _as_listed(inspection: _Inspection, listed: Manifest, name: str | None) -> F
     if inspection.family not in (None, listed.family):
         raise ConfigError(f"{label}: expected weights of {inspection.family}, found {listed.checkpoint}")
     if listed.family not in cards.names():
-        raise ConfigError(f"{label}: {listed.checkpoint} is of a family that is not known: {listed.family}")
+        raise ConfigError(f"{label}: {listed.checkpoint} belongs to the unknown family {listed.family}")
     card = cards.read(listed.family)
     official = listed.checkpoint in [each.name for each in card.checkpoints]
     is_own = not official and not own.refusal(card, listed.checkpoint)

@@ -138,9 +138,9 @@ def install(source: Source, card: Card, checkpoint: Checkpoint, folder: str | No
             with progress.showing(checkpoint.folder, total) as shown:
                 files = tuple(_copy(source, streams[file], file, staging, listed, shown.add) for file in streams)
             if not listed and (found := problems(staging.here, checkpoint)):
-                raise TsfmError(f"{source.label} {'; '.join(p.text for p in found)}; nothing was put in place")
+                raise TsfmError(f"{source.label} {'; '.join(p.text for p in found)}; nothing was installed")
             if listed and (differing := pins.differences(checkpoint, listed.revision, files)):
-                raise TsfmError(f"{source.label}: {'; '.join(differing)}; nothing was put in place")
+                raise TsfmError(f"{source.label}: {'; '.join(differing)}; nothing was installed")
         except BaseException:
             staging_.discard(root, checkpoint)
             raise
@@ -171,8 +171,8 @@ def _copy(
         expected = next((file for file in listed.files if file.name == name), None)
         described = f"{expected.size} bytes with SHA-256 {expected.sha256}" if expected else "no such file"
         raise TsfmError(
-            f"{source.label}: {name} is damaged: its list says {described}, "
-            f"found {entry.size} bytes with {entry.sha256}; nothing was put in place"
+            f"{source.label}: {name} is damaged: its manifest lists {described}, "
+            f"found {entry.size} bytes with {entry.sha256}; nothing was installed"
         )
     return entry
 

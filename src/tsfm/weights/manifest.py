@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from tsfm.errors import ConfigError
 from tsfm.weights import reading
@@ -28,8 +28,26 @@ class File:
     sha256: str
 
 
+class Sized(Protocol):
+    """Something with a size in bytes."""
+
+    @property
+    def size(self) -> int: ...
+
+
+class Listing:
+    """A list of files with sizes."""
+
+    files: Sequence[Sized]
+
+    @property
+    def bytes(self) -> int:
+        """All files together."""
+        return sum(file.size for file in self.files)
+
+
 @dataclass(frozen=True)
-class Manifest:
+class Manifest(Listing):
     """What one checkpoint's folder holds.
 
     Attributes:
@@ -43,10 +61,6 @@ class Manifest:
     checkpoint: str
     revision: str
     files: tuple[File, ...]
-
-    @property
-    def bytes(self) -> int:
-        return sum(file.size for file in self.files)
 
     def text(self) -> str:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n"
@@ -65,7 +79,7 @@ def read(folder: Path) -> Manifest | None:
     except OSError as error:
         if reading.absent(error):
             return None
-        raise reading.refused(path, error, "a list of hashes") from None
+        raise reading.refused(path, error, "a manifest") from None
 
 
 def parse(content: bytes, source: str) -> Manifest:
@@ -83,7 +97,7 @@ def parse(content: bytes, source: str) -> Manifest:
             raise ValueError(f"{outside[0]!r} is no name of a file in the folder")
         return Manifest(str(values["family"]), str(values["checkpoint"]), str(values["revision"]), files)
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{source}: expected a list of hashes as `tsfm pull` writes it: {error!r}") from None
+        raise ConfigError(f"{source}: expected a manifest as `tsfm pull` writes it: {error!r}") from None
 
 
 def hash_file(stream: BinaryIO, size: int, on_bytes: Callable[[int], None] | None = None) -> tuple[str, str]:
@@ -120,7 +134,7 @@ def differences(
         except OSError as error:
             if not reading.absent(error):
                 raise reading.refused((name or folder) / file.name, error, "a file of weights") from None
-            found.append(f"{file.name}: is not there")
+            found.append(f"{file.name}: is missing")
             continue
         if sha256 != file.sha256:
             found.append(f"{file.name}: expected SHA-256 {file.sha256}, found {sha256}")

@@ -26,7 +26,7 @@ def refusal(card: Card, name: str) -> str:
     known = [checkpoint for each in cards.names() for checkpoint in cards.read(each).checkpoints]
     taken = {word.lower() for checkpoint in known for word in (checkpoint.name, checkpoint.folder)}
     if name.lower() in taken:
-        return f"expected a name of its own, got that of an official checkpoint, {name!r}"
+        return f"expected a new name, got the name of an official checkpoint, {name!r}"
     return ""
 
 
@@ -49,7 +49,7 @@ def require_free(card: Card, root: Path, name: str) -> None:
     """
     if reading.may_exist(root / name) and name not in [checkpoint.name for checkpoint in present(card, root)]:
         raise ConfigError(
-            f"{root / name} is there already and holds no checkpoint of that name; choose another name, or move it away"
+            f"{root / name} already exists and holds no checkpoint of that name; choose another name, or move it away"
         )
 
 
@@ -117,6 +117,6 @@ def _unimported(card: Card, folder: Path) -> Finding | None:
         return Finding(f"{folder} {found.what}", found.remedy)
     if set(names) & set(recognise.WEIGHTS):
         word = folder.name if not refusal(card, folder.name) else "NAME"
-        what = f"{folder} holds weights that no name has been given to"
-        return Finding(what, f"give them one: tsfm import {folder} {card.name} --name {word}")
+        what = f"{folder} holds weights that are not imported"
+        return Finding(what, f"import them: tsfm import {folder} {card.name} --name {word}")
     return None

@@ -25,7 +25,7 @@ def differences(checkpoint: Checkpoint, revision: str, files: Sequence[File]) ->
     """One sentence for each file that claims to be of the pinned commit and has another hash."""
     known = hashes(checkpoint, revision) if revision else {}
     return [
-        f"{file.name}: expected SHA-256 {known[file.name]}, as commit {revision} has it, found {file.sha256}"
+        f"{file.name}: expected SHA-256 {known[file.name]} (commit {revision}), found {file.sha256}"
         for file in files
         if file.sha256 != known.get(file.name, file.sha256)
     ]

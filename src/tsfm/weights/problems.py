@@ -70,7 +70,7 @@ def problems(folder: Path, checkpoint: Checkpoint) -> list[Problem]:
         names = files(folder, checkpoint)
     except TsfmError as error:
         kind = DAMAGED if type(error) is ConfigError and "expected an index" in str(error) else UNREADABLE
-        return [Problem(kind, f"has {shards.INDEX} that is of no use: {error}", "", type(error))]
+        return [Problem(kind, f"has an invalid {shards.INDEX}: {error}", "", type(error))]
     if lacking := missing(folder, names):
         return [_incomplete(folder, lacking, len(lacking) < len(names))]
     errors = {name: reading.access_error(folder / name) for name in names}
@@ -104,7 +104,9 @@ def _incomplete(folder: Path, lacking: list[str], partly: bool) -> Problem:
         return Problem(
             UNUSABLE, f"{text}: it {found.what}", found.remedy, TryLater if found.incomplete else ConfigError
         )
-    return Problem(DAMAGED, text, "bring what lacks from where the other files come from" if partly else "", TryLater)
+    return Problem(
+        DAMAGED, text, "copy the missing files from where the other files come from" if partly else "", TryLater
+    )
 
 
 def _foreign(folder: Path, checkpoint: Checkpoint, names: tuple[str, ...]) -> list[Problem]:
@@ -146,7 +148,7 @@ def _sizes(folder: Path, checkpoint: Checkpoint, names: tuple[str, ...]) -> list
     expected = {file.name: file.size for file in listed.files}
     found = {name: (folder / name).stat().st_size for name in names}
     return [
-        Problem(DAMAGED, f"has {name} with {found[name]} bytes where {expected.get(name, 0)} were listed")
+        Problem(DAMAGED, f"has {name} of {found[name]} bytes, but its manifest lists {expected.get(name, 0)}")
         for name in names
         if found[name] != expected.get(name)
     ]
@@ -159,7 +161,7 @@ def _truncated(path: Path) -> str:
     """
     if path.suffix != ".safetensors":
         return ""
-    whole = f"has {path.name} that is cut off or no safetensors file"
+    whole = f"has {path.name} that is cut off, or is not a safetensors file"
     try:
         with open_regular(path) as stream:
             length = int.from_bytes(stream.read(8), "little")

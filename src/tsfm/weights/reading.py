@@ -40,7 +40,7 @@ def refused(path: Path, error: OSError, what: str) -> TsfmError:
     if error.errno == errno.EISDIR:
         return ConfigError(f"{path}: expected {what}, found a folder")
     if error.errno == errno.EINVAL:
-        return ConfigError(f"{path}: expected {what}, found no regular file")
+        return ConfigError(f"{path}: expected {what}, found something that is not a regular file")
     sentence, remedy = explain(path, error)
     return (ConfigError if error.errno in _DENIED else TsfmError)(f"{path}: {sentence}; {remedy}")
 
@@ -49,7 +49,7 @@ def explain(path: Path, error: OSError) -> tuple[str, str]:
     """Why ``path`` cannot be read, and what to do."""
     reason = error.strerror or str(error)
     if error.errno == errno.EINVAL:
-        return "is no regular file", "put the file itself there"
+        return "is not a regular file", "replace it by the file itself"
     if error.errno not in _DENIED:
         return f"cannot be read: {reason}", (
             "the disk or the network file system behind it failed: see `journalctl -k`; the file may be intact"
@@ -57,7 +57,7 @@ def explain(path: Path, error: OSError) -> tuple[str, str]:
     obstacle = _obstacle(path)
     owner = _name(_owner(obstacle))
     return (
-        f"cannot be read: {reason} to the user {_name(os.geteuid())}",
+        f"cannot be read: {reason} for user {_name(os.geteuid())}",
         f"the file may be intact: as {'root' if owner == 'root' else f'{owner} or root'}, "
         f"run: chmod a+r{'X' if obstacle.is_dir() else ''} {obstacle}, or chown it",
     )

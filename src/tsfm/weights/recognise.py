@@ -30,7 +30,7 @@ _FOREIGN = {
     ".msgpack": "weights of Flax",
     ".zip": "a packed folder",
 }
-_SAVE_ANEW = 'load it with the package that wrote it and save it anew: model.save_pretrained("DIR")'
+_SAVE_ANEW = 'load it with the package that wrote it and save it again: model.save_pretrained("DIR")'
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,8 @@ def _dangling(path: Path, found: Collection[str]) -> Finding | None:
     for name in found:
         if os.path.islink(path / name) and not reading.may_exist(path / name):
             return Finding(
-                f"has {name} that is a link to {os.readlink(path / name)}, where nothing is",
-                "copy the folder together with what its links lead to: cp -rL, from where it is whole",
+                f"has {name} that is a link to {os.readlink(path / name)}, which does not exist",
+                "copy the folder again, with the files that its links lead to: cp -rL",
             )
     return None
 
@@ -169,7 +169,7 @@ def deeper(path: Path) -> Finding | None:
         if not name.startswith(".") and os.path.isdir(below) and os.access(below, os.R_OK | os.X_OK):
             inside = set(names(below))
             if inside & {*WEIGHTS, ADAPTER} and not inside & {"tsfm-manifest.json"}:
-                return Finding("holds no weights itself", f"give the folder that does: {below}")
+                return Finding("holds no weights itself", f"give the folder with the weights: {below}")
     return None
 
 

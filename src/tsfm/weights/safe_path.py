@@ -93,8 +93,8 @@ def _change_of_user(uid: int) -> Iterator[None]:
         yield
     except OSError as error:  # root of a container has no rights over users outside it
         raise TsfmError(
-            f"the folder belongs to {folder.user(uid)}, and root cannot go on as that user here ({error.strerror}): "
-            "run this as that user"
+            f"the folder belongs to {folder.user(uid)}, and root cannot become that user here ({error.strerror}): "
+            "run the command as that user"
         ) from None
 
 
@@ -172,7 +172,9 @@ def open_found(held: Folder, name: str) -> BinaryIO:
             return stream
         stream.close()
     if not facts.st_uid:
-        raise TsfmError(f"{held.path / name} is a link that another user could have made: name the file it leads to")
+        raise TsfmError(
+            f"{held.path / name} is a link that another user could have made: give the path of the real file"
+        )
     with acting(facts):
         return open_regular(name, held.descriptor)
 
@@ -188,7 +190,7 @@ def _require_trusted(above: os.stat_result, link: os.stat_result, path: Path, ta
         owner_name = folder.user(link.st_uid or above.st_uid)
         raise TsfmError(
             f"{path} leads through a symbolic link to {target} that {owner_name} can change, so it is not followed: "
-            "name the folder that is meant itself"
+            "give the path of the real folder"
         )
 
 

@@ -57,7 +57,7 @@ def _take(root: Folder) -> FileIO:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = lock.read(20).decode(errors="replace").strip()
-            print(f"tsfm: waiting for process {holder}, which is at work in {root.path}", file=sys.stderr)
+            print(f"tsfm: waiting for process {holder}, which is writing to {root.path}", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
         # The previous holder deletes the file at the end; a lock on a deleted file is void, so open a new one.
         current = root.look(LOCK)
@@ -86,7 +86,7 @@ def plain_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise TsfmError(
-                f"{folder}: the disk is full; what has arrived is kept, so free some and try again"
+                f"{folder}: the disk is full; free some space and run the command again: received bytes are kept"
             ) from None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise TsfmError(

@@ -41,7 +41,7 @@ def test_tdgpt_is_restarted_and_the_database_asked_only_when_a_file_changed(host
         first = host.tsfm("register")
         assert (first.returncode, first.stderr) == (0, "")
         assert "taosanoded.service restarted" in first.stdout
-        assert "the database has asked its anodes again (1)" in first.stdout
+        assert "the database has updated its 1 anode(s)" in first.stdout
         asked = booted.read_text()
         assert [line for line in asked.splitlines() if "-h" not in line] == [
             "systemctl is-active --quiet taosanoded.service",
@@ -90,7 +90,7 @@ def test_a_tdgpt_that_is_stopped_is_not_waited_for(host: Host, booted: Path) -> 
     host.command("systemctl", '[ "$1" != is-active ]')
     done = host.tsfm("register")
     assert done.stdout.splitlines()[-2:] == [
-        "taosanoded.service is not running: it reads the change when it starts",
+        "taosanoded.service is not running; it will read the change when it starts",
         'once TDgpt runs: taos -s "update all anodes"',
     ]
     assert done.stderr == ""
@@ -132,7 +132,7 @@ def test_a_refused_file_is_exit_1_and_wrong_settings_are_78(host: Host) -> None:
     config.write_text("nonsense\n")
     done = host.tsfm("register", "--no-restart", "--no-update")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"refused: {config}: TDgpt cannot read it either: ")
+    assert done.stderr.startswith(f"refused: {config}: neither tsfm nor TDgpt can read it: ")
     host.settings.write_text("[fracast]\nport = 0\n")
     done = host.tsfm("register")
     assert done.returncode == 78
