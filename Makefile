@@ -12,9 +12,11 @@ run: .venv
 	$(TSFM) forecast src/tsfm/share/nino12.csv --family fracast --horizon 24
 
 # All tests that need no root, in two processes for each CPU, as most of them wait for a service of their own.
+# Compiled modules are kept even where the environment forbids it: hundreds of processes would compile all of tsfm.
 # WORKERS=0: in pytest's own process, for a debugger.
 WORKERS ?= $(shell expr 2 '*' $$(nproc))
-PYTEST := $(PYTHON) -m pytest tests --ignore tests/host --dist loadfile --numprocesses
+PYTEST := $(PYTHON) -m pytest tests --ignore tests/host --dist loadfile --no-loadscope-reorder --numprocesses
+test test-fast: export PYTHONDONTWRITEBYTECODE :=
 test: .venv
 	$(PYTEST) $(WORKERS)
 

@@ -43,6 +43,38 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 
 
+# The files that take longest, the longest first: a worker that began one of them last would run on alone at the end.
+LONGEST = (
+    "test_bench.py",
+    "cli/commands/test_forecast.py",
+    "weights/test_safe_path.py",
+    "http/test_server.py",
+    "http/test_promises.py",
+    "weights/test_download.py",
+    "http/test_openapi.py",
+    "nets/test_product.py",
+    "http/test_bodies.py",
+    "cli/test_legacy_scripts.py",
+    "http/test_asgi.py",
+    "tdgpt/test_sql_to_service.py",
+    "http/test_same_answer.py",
+    "weights/test_own.py",
+    "test_documented_commands.py",
+    "families/test_configurations.py",
+    "families/test_moirai.py",
+    "numerics/test_conformal.py",
+    "weights/test_recognise.py",
+    "http/test_auth.py",
+    "http/transport/test_hostile.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files; the other ones, and the tests of a file, keep their order."""
+    turns = {HERE / name: turn for turn, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: turns.get(item.path, len(turns)))
+
+
 # What tests ask is on this host: never through a proxy of the environment.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

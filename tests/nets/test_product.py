@@ -68,9 +68,13 @@ def test_here_the_private_operators_are_used(dtype):
     assert product._private_works(dtype)
 
 
+@pytest.fixture(scope="module")
+def usual() -> subprocess.CompletedProcess[str]:
+    return child("import torch" + MULTIPLY)
+
+
 @pytest.mark.parametrize("how", WITHOUT)
-def test_without_the_private_operators_the_numbers_are_the_same_and_a_warning_says_so(how):
-    usual = child("import torch" + MULTIPLY)
+def test_without_the_private_operators_the_numbers_are_the_same_and_a_warning_says_so(how, usual):
     other = child(TAKE_AWAY.format(WITHOUT[how]) + MULTIPLY)
     assert other.returncode == 0, other.stderr
     assert "F.linear" in other.stderr

@@ -44,12 +44,16 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
     there.close()
 
 
+# The command as it is, with a shorter wait.
+SHORT = "from tsfm.cli.commands import serve; serve.PATIENCE_S = 3; import tsfm.__main__"
+
+
 @pytest.fixture
-def service(tmp_path: Path, systemd: Systemd) -> Iterator[subprocess.Popen[str]]:
+def service(request: pytest.FixtureRequest, tmp_path: Path, systemd: Systemd) -> Iterator[subprocess.Popen[str]]:
     """chronos with a folder that has no weights yet."""
     words = ["chronos", "--model-folder", str(tmp_path / "models"), "--port", str(free_port())]
     environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src"), "NOTIFY_SOCKET": str(systemd.path)}
-    command = [sys.executable, "-m", "tsfm", "serve", *words]
+    command = [sys.executable, *getattr(request, "param", ("-m", "tsfm")), "serve", *words]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         yield process
         process.terminate()
@@ -72,6 +76,7 @@ def test_a_stop_ends_the_waiting_at_once(service: subprocess.Popen[str], systemd
     assert service.wait(15) in (0, -signal.SIGTERM)
 
 
+@pytest.mark.parametrize("service", [("-c", SHORT)], indirect=True)
 def test_after_its_patience_it_ends_with_75_and_the_same_sentence(
     service: subprocess.Popen[str], systemd: Systemd
 ) -> None:
