@@ -125,7 +125,7 @@ def _begin(engine: Engine, large: LargeBodies) -> Pending[Fields]:
 
 
 def _check_encoding() -> None:
-    encoding = request.headers.get("Content-Encoding", "identity")
+    encoding = request.environ.get("HTTP_CONTENT_ENCODING", "identity")
     if encoding.strip().lower() not in ("identity", ""):
         raise Encoded(f"Content-Encoding: expected none, since bodies are not unpacked, got {encoding[:40]}")
 

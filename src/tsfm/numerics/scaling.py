@@ -38,7 +38,7 @@ class Scale:
         with np.errstate(over="ignore"):
             # Halved first: centre and spread may each be near the largest number.
             half = self.centre / 2 + np.asarray(values, np.float64) * (self.spread / 2)
-            return np.clip(half * 2, -LARGEST, LARGEST)
+            return np.minimum(np.maximum(half * 2, -LARGEST), LARGEST)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ def restore(forecast: Forecast, scale: Scale, levels: Sequence[float]) -> Foreca
         raise ModelFailed("the model's answer holds values that are not numbers")
     # If the model's bound equals a value of the series, rounding must not exclude that value: round bounds outward.
     rounding = ROUNDING * np.maximum(1, np.abs(made)) + ROUNDING_BACK * abs(scale.centre) / scale.spread
-    made = scale.restore(made + np.sign(np.subtract([0.5, *levels], 0.5))[:, None] * rounding)
+    outward = np.array([0.0, *((level > 0.5) - (level < 0.5) for level in levels)])[:, None]
+    made = scale.restore(made + outward * rounding)
     median, rows = made[0], made[1:]
     order = sorted(range(len(levels)), key=levels.__getitem__)
     rows[order] = np.sort(rows, axis=0)
