@@ -14,7 +14,7 @@ def with_goals(found):
 
 
 def test_the_server_part_measures_every_key_of_its_table():
-    found = server.run(rounds=1, seconds=2, size="tiny")
+    found = server.run(rounds=1, seconds=1, size="tiny")
     assert with_goals(found) == {goal.key for goal in goals.GOALS[:6]}
     assert all(value != 0 for value in found.values())
 
@@ -53,7 +53,7 @@ def test_a_checkpoint_is_made_again_when_its_maker_has_changed(tmp_path, monkeyp
 
 
 def test_intervals_and_skill_are_measured_on_real_series_and_made_ones():
-    covered = intervals.run(origins=2, keys=[], repeats=8)
+    covered = intervals.run(origins=2, keys=[], repeats=4)
     promised = [goal.key for goal in goals.GOALS if goal.key.startswith("coverage_") and "timemoe" not in goal.key]
     assert all(any(re.fullmatch(key, name) for name in covered) for key in promised)
     assert {f"coverage_fracast_{level}" for level in (0.5, 0.8, 0.95)} < set(covered)
