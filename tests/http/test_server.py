@@ -420,7 +420,7 @@ def test_a_port_in_use_names_the_process_and_exits_78(naive):
         (["naive", "--device", "gpu"], "", "--device: expected cpu, cuda or cuda:N in small letters, got 'gpu'"),
         (["naive"], "[naive]\ndevice = CPU\n", "[naive] device: expected cpu, cuda or cuda:N in small letters, got"),
         (["naive"], "[naive]\nport = 0\n[chronos]\nprot = 1\n", "line 4: [chronos] prot: unknown key"),
-        (["chronos", "--model-name", "9"], "", "checkpoint: chronos has 0: amazon/chronos-bolt-tiny"),
+        (["chronos", "--model-name", "9"], "", "checkpoint: expected one of chronos (0: amazon/chronos-bolt-tiny"),
     ],
 )
 def test_wrong_configuration_is_one_sentence_and_exit_78(words, ini, said, tmp_path):
