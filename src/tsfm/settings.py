@@ -160,6 +160,7 @@ KEYS: dict[str, Key] = {
     "max_rows": Key(whole(1, 10_000_000), "40000", "maximum number of input points in a request"),
     "max_horizon": Key(whole(1, 1024), "1024", "maximum number of forecast steps in a request"),
     "max_covariates": Key(whole(0, 1000), "64", "maximum number of covariates in a request, past and future together"),
+    "max_series": Key(whole(1, 10_000), "1000", "maximum number of series in a request to /v1"),
     "max_body_mib": Key(whole(1, 1024), "32", "maximum size of a request body, MiB"),
     "queue": Key(whole(1, 1000), "64", "maximum number of requests that wait or run; further ones get 429"),
     "queue_mib": Key(

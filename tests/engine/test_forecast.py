@@ -195,8 +195,8 @@ def test_a_body_that_is_no_json_object_is_refused_in_words(body, sentence):
 def test_covariates_are_refused_where_the_model_takes_none():
     checked = request(dynamic_real=[[1] * 22])
     with pytest.raises(BadRequest, match=r"dynamic_real: naive takes no future covariates, got 1"):
-        forecast.check_capabilities(checked, Capabilities(past_covariates=True), "naive")
-    forecast.check_capabilities(checked, Capabilities(future_covariates=True), "naive")
+        forecast.check_capabilities(checked.series, Capabilities(past_covariates=True), "naive")
+    forecast.check_capabilities(checked.series, Capabilities(future_covariates=True), "naive")
 
 
 def test_the_least_context_counts_observed_points_that_the_model_sees():

@@ -213,7 +213,7 @@ def test_a_single_series_gets_as_many_threads_as_suit_it(workers):
     single = workers.submit(item(held, 10))
     assert held.entered.wait(10)
     with workers._lock:
-        workers._waiting += [item(ask, 10) for _ in range(3)]
+        workers._backlog.waiting += [item(ask, 10) for _ in range(3)]
     several = workers.submit(item(ask, 10))
     held.gate.set()
     ask.gate.set()

@@ -308,7 +308,7 @@ def test_covariates_make_the_context_shorter_so_that_all_fits(family):
 def test_too_many_covariates_are_refused_in_words(family, horizon, known, past, words):
     asked = forecast.ForecastRequest(random_series(200, horizon, known, past), horizon, 0.9)
     with pytest.raises(BadRequest) as caught:
-        forecast.check_fit(scaling.fitted(asked.series, family, horizon), asked, family, "moirai")
+        forecast.check_fit(scaling.fitted(asked.series, family, horizon), asked.horizon, family, "moirai")
     assert str(caught.value) == (
         f"covariates: {words}; at least 128 are needed: send fewer covariates or a smaller next_len"
     )
@@ -319,7 +319,7 @@ def test_newest_points_that_are_missing_beyond_what_the_covariates_leave_are_ref
     series.target[-700:] = np.nan
     asked = forecast.ForecastRequest(series, 24, 0.9)
     with pytest.raises(BadRequest, match="moirai needs at least 1 observed points among the newest 496, got 0"):
-        forecast.check_fit(scaling.fitted(series, family, 24), asked, family, "moirai")
+        forecast.check_fit(scaling.fitted(series, family, 24), asked.horizon, family, "moirai")
 
 
 @pytest.mark.parametrize("horizon", [1, 16, 17, 64, 1024])

@@ -125,7 +125,7 @@ def test_a_gap_at_the_end_is_a_part_of_the_horizon_up_to_a_bound(model):
     np.testing.assert_array_equal(answer.median, longer.median[20:])
     asked = forecast.ForecastRequest(Series(np.append(target, np.full(5000, np.nan))), 48, 0.9)
     with pytest.raises(BadRequest) as caught:
-        forecast.check_fit(scaling.fitted(asked.series, model, 48), asked, model, "timesfm")
+        forecast.check_fit(scaling.fitted(asked.series, model, 48), asked.horizon, model, "timesfm")
     assert str(caught.value) == (
         "input: next_len 48 after 5020 missing points at the end of input leave room for 0 points of context; "
         "at least 1 are needed: send newer points or a smaller next_len"

@@ -26,7 +26,7 @@ PADDING = b" " * (bodies.LARGE + 1)
 
 @pytest.fixture
 def large():
-    made = bodies.LargeBodies(tasks.find("forecast"), lambda: settings.read("naive", {}))
+    made = bodies.LargeBodies(lambda: settings.read("naive", {}))
     yield made
     made.close()
 
@@ -39,7 +39,8 @@ def admission():
 
 
 def submit(large, admission, body, present=lambda: True, in_s=60.0):
-    return large.read(body, Slot(admission, len(body), time.monotonic() + in_s, present)).future
+    reading = bodies.Reading(tasks.find("forecast").steps)
+    return large.read(body, Slot(admission, len(body), time.monotonic() + in_s, present), reading).future
 
 
 def children(pid) -> list[int]:
@@ -183,7 +184,7 @@ def test_errors_come_back_as_what_they_are(large, admission):
 
 def test_a_body_that_takes_more_memory_than_one_may_fails_alone(admission):
     chosen = settings.read("naive", {"max_rows": "10000000", "max_body_mib": "1"})  # it is given larger ones
-    tight = bodies.LargeBodies(tasks.find("forecast"), lambda: chosen)
+    tight = bodies.LargeBodies(lambda: chosen)
     with pytest.raises(OutOfMemory, match="takes more memory"):
         submit(tight, admission, b'{"input":[' + b"0.5," * (16 * MIB) + b"1]}").result(60)
     body = json.dumps({"input": WALK}).encode()

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 # Small, so that what is just within a limit and just beyond it is small too.
-LIMITS = {"max_rows": "40", "max_horizon": "30", "max_covariates": "2"}
+LIMITS = {"max_rows": "40", "max_horizon": "30", "max_covariates": "2", "max_series": "4"}
 TOKEN = "of-the-test"
 HEADER = f"Authorization: Bearer {TOKEN}"
 EXAMPLES = 100  # for each operation, beside those at the limits

@@ -60,10 +60,29 @@ def test_a_family_gives_the_same_answer_by_http_and_directly_alone_and_in_compan
     with ThreadPoolExecutor(len(bodies)) as pool:
         answers = list(pool.map(lambda body: live.post(path, body), bodies * 2))
     answers.append(live.post(path, bodies[0]))
+    check_many(live, path, bodies[:1], {"rtol": 0, "atol": 0})
+    check_many(live, path, bodies, EXACT)
     for answer, fields in zip(answers, [*expected, *expected, expected[0]], strict=True):
         assert answer.status == 200, answer.body
         for field, values in fields.items():
             np.testing.assert_allclose(answer.json[field], values, **EXACT, err_msg=f"{name} {field}")
+
+
+def check_many(live, path, bodies, allowed):
+    """One request for all series gives what one request for each gives; to the bit where batches are the same."""
+    one_by_one = [live.post(path, body).json for body in bodies]
+    levels = (0.05, 0.95)
+    asked = {"prediction_length": 30, "quantile_levels": levels} if "next_len" in bodies[0] else {}
+    many = live.post(f"/v1/{'forecast' if asked else 'imputation'}", {
+        "inputs": [{"item_id": at, "target": body["input"]} for at, body in enumerate(bodies)], "parameters": asked,
+    })  # fmt: skip
+    assert many.status == 200, many.body
+    names = dict(zip(("output", "lower", "upper"), ("mean", *map(str, levels)), strict=True))
+    names = names if asked else {"target": "target", "mask": "mask"}
+    for at, (alone, among) in enumerate(zip(one_by_one, many.json["predictions"], strict=True)):
+        assert among["item_id"] == at
+        for ours, theirs in names.items():
+            np.testing.assert_allclose(among[theirs], alone[ours], **allowed, err_msg=f"{path} {theirs}")
 
 
 def forecasts(model):

@@ -12,6 +12,15 @@ NO_SCHEMA_SAYS = re.compile(
     r"ts: expected \d+ timestamps, one for each point of input, got \d+"
     r"|ts: expected oldest first, got an earlier timestamp at position \d+"
     r"|ts\[\d+\]: expected (oldest first|a whole number of steps of freq \(\d+\) after the first timestamp), .+"
+    r"|start: expected a time in ISO 8601 such as 2024-01-31T12:00:00, got .+"
+    r"|start: expected times up to the year 9999, got later ones"
+    r"|target: expected (variates of one length, got [\d, ]+ points|at least one number, got \d+ missing values)"
+    r"|target: expected at least \d+ points for \d+ windows, got \d+: send more points, or fewer or shorter windows"
+    r"|target(\[\d+\])?: \w+ needs at least \d+ observed points among the newest \d+, got \d+"
+    r"|(past|future)_covariates\..*: expected .+, got .+"
+    r"|(past|future)_covariates: \w+ takes no covariates .+"
+    r"|future_covariates: expected names of past_covariates, which hold their history, got .+"
+    r"|inputs: expected at most 4 series, got \d+ \(max_series\)"  # variates and windows count
     r"|freq: expected (a multiple of the precision|at most 2048 points to fill|a step of at most \d+\w+), .+"
 )
 
@@ -33,6 +42,31 @@ def allowed_is_refused_only_for_what_no_schema_says(ctx: CheckContext, response:
         assert NO_SCHEMA_SAYS.fullmatch(response.json()["error"]), "the description allows what was refused"
 
 
+def answers_many(response: Response, case: Case) -> bool:
+    return case.method == "POST" and case.path.startswith("/v1/") and response.status_code == 200
+
+
+def as_json(response: Response) -> bool:
+    """Sent as JSON: another content type is forbidden by the description, and not looked at by the service."""
+    return response.request.headers.get("Content-Type") == "application/json"
+
+
+@schemathesis.check
+def a_forbidden_series_is_refused_in_its_place(ctx: CheckContext, response: Response, case: Case) -> None:
+    """Under /v1, where the rest of a request is answered; elsewhere negative_data_rejection asks for a refusal."""
+    if answers_many(response, case) and case.meta.generation.mode.is_negative and as_json(response):
+        assert any("error" in one for one in response.json()["predictions"]), "what is forbidden was answered"
+
+
+@schemathesis.check
+def an_allowed_series_is_refused_only_for_what_no_schema_says(
+    ctx: CheckContext, response: Response, case: Case
+) -> None:
+    if answers_many(response, case) and case.meta.generation.mode.is_positive:
+        for one in response.json()["predictions"]:
+            assert "error" not in one or NO_SCHEMA_SAYS.fullmatch(one["error"]), f"refused: {one['error']}"
+
+
 @schemathesis.check
 def every_field_is_described(ctx: CheckContext, response: Response, case: Case) -> None:
     if response.status_code == 200 and response.headers["content-type"] == ["application/json"]:
@@ -46,5 +80,12 @@ def _undescribed(value: object, schema: dict) -> set[str]:
         return {name for item in value for name in _undescribed(item, schema.get("items", {}))}
     if not isinstance(value, dict) or "properties" not in schema:
         return set()
-    known = schema["properties"]
-    return set(value) - set(known) | {name for key in value for name in _undescribed(value[key], known.get(key, {}))}
+    known = {key: _schema_of(key, schema) for key in value}
+    return {key for key in value if known[key] is None} | {
+        name for key in value for name in _undescribed(value[key], known[key] or {})
+    }
+
+
+def _schema_of(key: str, schema: dict) -> dict | None:
+    patterns = schema.get("patternProperties", {})
+    return schema["properties"].get(key) or next((patterns[one] for one in patterns if re.search(one, key)), None)

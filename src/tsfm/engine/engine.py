@@ -10,12 +10,14 @@ from typing import Any, cast
 from tsfm.card import Card
 from tsfm.engine import calibration, facts, memory, tasks
 from tsfm.engine.admission import Admission, Slot
+from tsfm.engine.gather import Gathered, Outcome
 from tsfm.engine.ingress import Ingress
 from tsfm.engine.metrics import Metrics
 from tsfm.engine.pending import Pending
 from tsfm.engine.scheduler import Scheduler
-from tsfm.engine.work import Known, always
-from tsfm.errors import ConfigError, ModelFailed, NotReady
+from tsfm.engine.tasks import Fields, Steps
+from tsfm.engine.work import Known, Many, WorkItem, always
+from tsfm.errors import ConfigError, ModelFailed, NotReady, OutOfMemory, RequestError
 from tsfm.nets import threads
 from tsfm.series import Model, Runtime
 from tsfm.settings import Settings
@@ -163,7 +165,25 @@ class Engine:
         """
         return self._admission.enter(body_bytes, present)
 
-    def submit(self, request: Any, slot: Slot) -> Pending[Any]:
+    def answer(self, fields: Fields, slot: Slot, steps: Steps | None = None) -> Pending[Fields]:
+        """The fields of the answer to the fields of a request: the whole way through the engine.
+
+        Args:
+            steps: of one of the task's operations; None: of the task itself.
+
+        Raises:
+            BadRequest, TooLarge: one sentence that names the field, what was expected and what came.
+            OutOfMemory, NotReady
+        """
+        steps = steps or self.steps
+        return self.answer_checked(steps.read(fields, self.limits), slot, steps)
+
+    def answer_checked(self, request: Any, slot: Slot, steps: Steps | None = None) -> Pending[Fields]:
+        """The same for a request that ``steps.read`` has checked already."""
+        steps = steps or self.steps
+        return self.submit(request, slot, steps).then(lambda output: steps.finish(request, output))
+
+    def submit(self, request: Any, slot: Slot, steps: Steps | None = None) -> Pending[Any]:
         """The task's output for one checked request.
 
         Raises:
@@ -172,15 +192,25 @@ class Engine:
             NotReady
         """
         model = self._loaded()
-        item = self.steps.work(request, model, self.card.name)
-        if isinstance(item, Known):
-            return Pending.known(item.output)
-        if item.series.points > model.batch_points:  # a full batch fits: the trial and others like it have run
-            memory.check_fits(item.series)
+        work = (steps or self.steps).work(request, model, self.card.name)
+        if isinstance(work, Known):
+            return Pending.known(work.output)
         if self._scheduler is None:
             raise self._not_ready()
-        item.present = slot.present
-        return Pending(slot.watch(self._scheduler.submit(item)), item.restore)
+        if isinstance(work, Many):
+            return self._submit_many(work, slot, model, self._scheduler)
+        _check_fits(work, model)
+        work.present = slot.present
+        return Pending(slot.watch(self._scheduler.submit(work)), work.restore)
+
+    def _submit_many(self, work: Many, slot: Slot, model: Model, scheduler: Scheduler) -> Pending[list[Outcome]]:
+        gathered = Gathered([_fitting(part, model) for part in work.parts])
+        slot.watch(gathered.future)
+        for item in gathered.items.values():
+            item.present = lambda: slot.present() and not gathered.future.done()
+        gathered.watch()
+        scheduler.submit_many(list(gathered.items.values()))
+        return Pending(gathered.future, lambda outcomes: outcomes)
 
     def _check_ready(self) -> None:
         if self.state != READY:
@@ -193,3 +223,17 @@ class Engine:
 
     def _not_ready(self) -> NotReady:
         return NotReady(f"{self.card.name} is {self.state}")
+
+
+def _check_fits(item: WorkItem, model: Model) -> None:
+    if item.series.points > model.batch_points:  # a full batch fits: the trial and others like it have run
+        memory.check_fits(item.series)
+
+
+def _fitting(part: WorkItem | Known | RequestError, model: Model) -> WorkItem | Known | RequestError:
+    try:
+        if isinstance(part, WorkItem):
+            _check_fits(part, model)
+    except OutOfMemory as error:
+        return error
+    return part

@@ -42,6 +42,7 @@ def describe(card: Card, state: str, limits: Settings, model: Model | None, fold
             "max_rows": limits.max_rows,
             "max_horizon": limits.max_horizon,
             "max_covariates": most_covariates,
+            "max_series": limits.max_series,
             "max_body_mib": limits.max_body_mib,
             "queue": limits.queue,
             "deadline_s": limits.deadline_s,

@@ -31,6 +31,18 @@ def decode(body: bytes) -> dict[str, object]:
     return value
 
 
+def encode(value: object) -> bytes:
+    """JSON; arrays may stand for lists."""
+    # Not OPT_SERIALIZE_NUMPY: orjson 3.13.0 writes beyond its buffer where an array's numbers have many digits.
+    return orjson.dumps(value, default=_listed)
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
 def given(body: dict[str, object], field: str, default: object) -> object:
     """An optional field's value; null means absent."""
     value = body.get(field)
@@ -46,16 +58,17 @@ def unknown(body: dict[str, object], known: Sequence[str]) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def check_context(series: Series, room: int, min_context: int, family: str) -> None:
+def check_context(series: Series, room: int, min_context: int, family: str, field: str = "input") -> None:
     """Refuse a series in which the model would see too few observed points.
 
     Args:
         room: the newest points, which the model looks at.
+        field: what the request calls the series.
     """
     observed = int(np.count_nonzero(series.observed[-room:]))
     if observed < min_context:
         raise BadRequest(
-            f"input: {family} needs at least {min_context} observed points among the newest {room}, got {observed}"
+            f"{field}: {family} needs at least {min_context} observed points among the newest {room}, got {observed}"
         )
 
 
@@ -109,16 +122,21 @@ def exact(field: str, value: object) -> tuple[FloatArray, int]:
     array, kinds = _numbers(field, value)
     if int not in kinds or not (np.abs(array) > EXACT).any():
         return array, 0
-    return offset_removed(cast(list[Any], value), array)
+    return offset_removed(value.tolist() if isinstance(value, np.ndarray) else cast(list[Any], value), array)
 
 
 def numbers(field: str, value: object) -> FloatArray:
-    """A list of numbers as float64, null and NaN as NaN; anything else is refused and its position named."""
+    """A list of numbers as float64, null and NaN as NaN; anything else is refused and its position named.
+
+    An array of numbers, of shape (n,), is what a body in a binary format holds in place of a list.
+    """
     return _numbers(field, value)[0]
 
 
 def _numbers(field: str, value: object) -> tuple[FloatArray, set[type]]:
-    """The numbers and the types of the values."""
+    """The numbers, and the types that the values had."""
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iuf":
+        return _finite(field, value.astype(np.float64)), {int if value.dtype.kind in "iu" else float}
     if not isinstance(value, list):
         raise BadRequest(f"{field}: expected a list of numbers, got {'nothing' if value is None else shown(value)}")
     kinds = set(map(type, value))
@@ -130,10 +148,14 @@ def _numbers(field: str, value: object) -> tuple[FloatArray, set[type]]:
     except OverflowError:
         at = next(i for i, item in enumerate(value) if isinstance(item, int) and _overflows(item))
         raise BadRequest(f"{field}[{at}]: expected a number up to 1.8e308, got a larger one") from None
+    return _finite(field, array), kinds
+
+
+def _finite(field: str, array: FloatArray) -> FloatArray:
     if np.isinf(array).any():
         at = int(np.flatnonzero(np.isinf(array))[0])
         raise BadRequest(f"{field}[{at}]: expected a finite number, got infinity")
-    return array, kinds
+    return array
 
 
 def integers(field: str, value: object) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

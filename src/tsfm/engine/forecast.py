@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsfm.card import Card
 from tsfm.engine.fields import (
     check_context,
     check_most,
@@ -20,7 +19,9 @@ from tsfm.engine.fields import (
     unknown,
     whole,
 )
-from tsfm.engine.schemas import FLOATS, GAPPY, NUMBERS, TIME, WARNINGS, Json, rows, structure, wave
+from tsfm.engine.forecast_schema import DEFAULT_CONFIDENCE, DEFAULT_HORIZON
+from tsfm.engine.forecast_schema import example as example
+from tsfm.engine.forecast_schema import schema as schema
 from tsfm.engine.work import Known, WorkItem, check_shape
 from tsfm.errors import BadRequest, TooLarge
 from tsfm.numerics import scaling
@@ -28,8 +29,6 @@ from tsfm.numerics.exact import offset_added
 from tsfm.series import Capabilities, Family, Forecast, Series
 from tsfm.settings import Settings
 
-DEFAULT_HORIZON = 10
-DEFAULT_CONFIDENCE = 0.95
 NARROWEST_TAIL = 1e-6  # in float32 the upper level would be 1 below this, which is not a quantile
 FIELDS = ("input", "next_len", "conf_interval", "ts", "past_dynamic_real", "dynamic_real")
 
@@ -56,6 +55,19 @@ class ForecastRequest:
         """The interval's two quantile levels; rounded, so that 0.8 gives 0.1 and not 0.0999999."""
         tail = max(round((1 - self.confidence) / 2, 12), NARROWEST_TAIL)
         return tail, round(1 - tail, 12)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a request calls its fields, for sentences about them."""
+
+    target: str = "input"
+    horizon: str = "next_len"
+    past: str = "past_dynamic_real"
+    future: str = "dynamic_real"
+
+
+TDGPT = Words()
 
 
 @dataclass(frozen=True)
@@ -114,24 +126,34 @@ def read(fields: dict[str, object], limits: Settings) -> ForecastRequest:
 
 
 def work(request: ForecastRequest, model: Family, family: str) -> WorkItem | Known:
-    """What the loaded model has to compute; a constant series is forecast without it.
+    """What the loaded model has to compute.
 
     Raises:
         BadRequest: the checkpoint cannot use what was sent.
     """
-    check_capabilities(request, model.capabilities, family)
-    fit = scaling.fitted(request.series, model, request.horizon)
-    check_fit(fit, request, model, family)
-    series, scale = scaling.standardise(fit.series, not model.capabilities.missing_values)
-    warnings = filled_covariates(request.series, model.capabilities, family)
-    levels, horizon = request.levels, request.horizon
+    return item(request.series, request.horizon, request.levels, model, family)
+
+
+def item(
+    series: Series, horizon: int, levels: tuple[float, ...], model: Family, family: str, words: Words = TDGPT
+) -> WorkItem | Known:
+    """What the loaded model has to compute for one series; a constant series is forecast without it.
+
+    Raises:
+        BadRequest: the checkpoint cannot use the series.
+    """
+    check_capabilities(series, model.capabilities, family, words)
+    fit = scaling.fitted(series, model, horizon)
+    check_fit(fit, horizon, model, family, words)
+    unit, scale = scaling.standardise(fit.series, not model.capabilities.missing_values)
+    warnings = filled_covariates(series, model.capabilities, family, words)
     if not scale.spread:
         return Known(Output(scaling.constant(horizon, levels, scale), warnings))
 
     def restore(made: Forecast) -> Output:
         return Output(scaling.restore(made.last(horizon), scale, levels), warnings)
 
-    return WorkItem(series, ForecastCall(model, fit.lead, levels), restore)
+    return WorkItem(unit, ForecastCall(model, fit.lead, levels), restore)
 
 
 def finish(request: ForecastRequest, output: Output) -> dict[str, object]:
@@ -144,48 +166,20 @@ def finish(request: ForecastRequest, output: Output) -> dict[str, object]:
     return fields | {"conf_interval": request.confidence} | ({"warnings": warnings} if warnings else {})
 
 
-def schema(card: Card, limits: Settings) -> tuple[Json, Json]:
-    """JSON schemas of the request and of the answer."""
-    horizon: Json = {"type": ["integer", "null"], "minimum": 1, "maximum": limits.max_horizon}
-    interval: Json = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
-    series = rows(NUMBERS, limits.min_rows, limits.max_rows)
-    times = rows({"type": ["array", "null"], "items": TIME}, 0, limits.max_rows)
-    request = structure(
-        {"input": series | {"description": "oldest first; null for a missing value"}},
-        {
-            "next_len": horizon | {"default": DEFAULT_HORIZON},
-            "conf_interval": interval | {"type": ["number", "null"], "default": DEFAULT_CONFIDENCE},
-            "ts": times | {"description": "one for each point of input, oldest first; or none"},
-            "past_dynamic_real": _covariates_schema(card, limits, "past_covariates", "as long as input"),
-            "dynamic_real": _covariates_schema(
-                card, limits, "future_covariates", "as long as input and next_len together"
-            ),
-        },
-    )
-    steps = rows(FLOATS, 1, limits.max_horizon)
-    success: Json = {"status": {"const": "success"}, "output": steps, "lower": steps, "upper": steps}
-    return request, structure(success | {"conf_interval": interval}, WARNINGS)
-
-
-def example(points: int, limits: Settings) -> dict[str, object]:
-    """A valid request of so many points, or of as many as the limits allow."""
-    return {"input": wave(min(points, limits.max_rows)), "next_len": min(DEFAULT_HORIZON, limits.max_horizon)}
-
-
-def check_capabilities(request: ForecastRequest, can: Capabilities, family: str) -> None:
+def check_capabilities(series: Series, can: Capabilities, family: str, words: Words = TDGPT) -> None:
     """Refuse covariates that the loaded checkpoint cannot use, rather than ignore them."""
-    past, future = request.series.schema
+    past, future = series.schema
     if past and not can.past_covariates:
-        raise BadRequest(f"past_dynamic_real: {family} takes no past covariates, got {past}")
+        raise BadRequest(f"{words.past}: {family} takes no past covariates, got {past}")
     if future and not can.future_covariates:
-        raise BadRequest(f"dynamic_real: {family} takes no future covariates, got {future}")
+        raise BadRequest(f"{words.future}: {family} takes no future covariates, got {future}")
 
 
-def filled_covariates(series: Series, can: Capabilities, family: str) -> tuple[str, ...]:
+def filled_covariates(series: Series, can: Capabilities, family: str, words: Words = TDGPT) -> tuple[str, ...]:
     """A warning for each kind of covariates with gaps, where the loaded checkpoint cannot mask gaps."""
     if can.covariate_gaps or series.schema == (0, 0):
         return ()
-    given = {"past_dynamic_real": series.past_covariates, "dynamic_real": series.future_covariates}
+    given = {words.past: series.past_covariates, words.future: series.future_covariates}
     missing = {field: int(np.isnan(values).sum()) for field, values in given.items()}
     return tuple(
         f"{field}: {family} cannot mask missing covariates; {count} were filled by the mean of their past"
@@ -194,20 +188,22 @@ def filled_covariates(series: Series, can: Capabilities, family: str) -> tuple[s
     )
 
 
-def check_fit(fit: scaling.Fitted, request: ForecastRequest, model: Family, family: str) -> None:
+def check_fit(fit: scaling.Fitted, horizon: int, model: Family, family: str, words: Words = TDGPT) -> None:
     """Refuse a request that leaves the model too little context."""
     (past, future), room = fit.series.schema, max(fit.room, 0)
-    late = fit.lead - request.horizon
-    steps = f"next_len {request.horizon}" + (f" after {late} missing points at the end of input" if late else "")
+    late = fit.lead - horizon
+    steps = f"{words.horizon} {horizon}"
+    if late:
+        steps += f" after {late} missing points at the end of {words.target}"
     if fit.room < model.min_room:
         kinds = [f"{count} {kind} covariates" for count, kind in ((past, "past"), (future, "future")) if count]
-        field = "covariates" if kinds else "input" if late else "next_len"
-        less = " or ".join(["fewer covariates"] * bool(kinds) + ["newer points"] * bool(late) + ["a smaller next_len"])
+        field = "covariates" if kinds else words.target if late else words.horizon
+        ways = ["fewer covariates"] * bool(kinds) + ["newer points"] * bool(late) + [f"a smaller {words.horizon}"]
         raise BadRequest(
             f"{field}: {' and '.join([*kinds, steps])} leave room for {room} points of context; "
-            f"at least {model.min_room} are needed: send {less}"
+            f"at least {model.min_room} are needed: send {' or '.join(ways)}"
         )
-    check_context(fit.series, room, model.min_context, family)
+    check_context(fit.series, room, model.min_context, family, words.target)
 
 
 def check_covariates(fields: dict[str, object], limits: Settings) -> None:
@@ -226,13 +222,3 @@ def check_times(value: object, points: int) -> None:
     # Compared and not subtracted: a difference may need more than 64 bits.
     if (late := np.flatnonzero(times[1:] < times[:-1])).size:
         raise BadRequest(f"ts: expected oldest first, got an earlier timestamp at position {late[0] + 1}")
-
-
-def _covariates_schema(card: Card, limits: Settings, capability: str, length: str) -> Json:
-    taken = any(capability in checkpoint.capabilities for checkpoint in card.checkpoints)
-    return {
-        "type": ["array", "null"],
-        "maxItems": limits.max_covariates if taken else 0,
-        "items": GAPPY,
-        "description": f"each {length}, if the checkpoint takes them" if taken else f"{card.name} takes none",
-    }

@@ -111,16 +111,28 @@ def read(fields: dict[str, object], limits: Settings) -> ImputationRequest:
 
 
 def work(request: ImputationRequest, model: Imputer, family: str) -> WorkItem | Known:
-    """What the loaded model has to compute; a constant series is filled without it.
+    """What the loaded model has to compute.
 
     Raises:
         BadRequest: too few points are observed.
     """
-    check_context(request.series, model.max_context, model.min_context, family)
-    series, scale = scaling.standardise(request.series, False)
+    return item(request.series, model, family, "input")
+
+
+def item(series: Series, model: Imputer, family: str, field: str) -> WorkItem | Known:
+    """What the loaded model has to compute for one series; a constant series is filled without it.
+
+    Args:
+        field: what the request calls the series.
+
+    Raises:
+        BadRequest: too few points are observed.
+    """
+    check_context(series, model.max_context, model.min_context, family, field)
+    unit, scale = scaling.standardise(series, False)
     if not scale.spread:
         return Known(np.full(len(series), scale.centre))
-    return WorkItem(series, ImputationCall(model), lambda filled: scaling.completed(filled, scale))
+    return WorkItem(unit, ImputationCall(model), lambda filled: scaling.completed(filled, scale))
 
 
 def finish(request: ImputationRequest, filled: FloatArray) -> dict[str, object]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures import CancelledError, Executor, Future, InvalidStateError
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from tsfm.errors import DeadlinePassed
+from tsfm.errors import DeadlinePassed, NotReady, TsfmError
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -57,6 +57,27 @@ class Pending(Generic[T]):
 
         self.future.add_done_callback(continue_with)
         return Pending(outer, lambda inner: inner.get())
+
+    def on(self, executor: Executor) -> Pending[T]:
+        """The same value, whose steps run on a thread of ``executor`` as soon as the future is done."""
+        outer: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                value = self.get()
+            except Exception as error:  # noqa: BLE001  whatever it is, the request is answered with it
+                give_up(outer, error.with_traceback(None) if isinstance(error, TsfmError) else error)
+            else:
+                finish(outer, value)
+
+        def hand_over(_: Future[Any]) -> None:
+            try:
+                executor.submit(run)
+            except RuntimeError:  # it has been shut down
+                give_up(outer, NotReady("the service is stopping"))
+
+        self.future.add_done_callback(hand_over)
+        return Pending(outer, lambda value: value)
 
     def get(self) -> T:
         """Wait for the future; the remaining steps run on the calling thread.

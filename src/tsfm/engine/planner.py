@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+
+from tsfm.engine.work import WorkItem
 
 # The cost of one call of a model beyond its points, counted in points: padding that costs more than another call is
 # not worth it. Measured with small models on two cores; a call of a large model costs more.
@@ -34,3 +36,28 @@ def split(lengths: Sequence[int], batch_points: int) -> list[tuple[int, int]]:
         spans.append((low, cheapest[low][1]))
         low = cheapest[low][1]
     return spans
+
+
+def chunks(items: Sequence[WorkItem], batch_points: int, workers: int) -> list[list[WorkItem]]:
+    """Cut the items of one request into batches, in each of which all may share a call and are of similar length.
+
+    The padding of a batch costs at most as much as another call. If the items would fill fewer batches than there are
+    workers, the batches are smaller: each worker gets one.
+    """
+    groups: dict[Hashable, list[WorkItem]] = {}
+    for item in items:
+        groups.setdefault(item.group, []).append(item)
+    cut: list[list[WorkItem]] = []
+    for group in groups.values():
+        group.sort(key=lambda item: -len(item.series))
+        share, chunk, padding = -(-len(group) // workers), list[WorkItem](), 0
+        for item in group:
+            longest = len((chunk or [item])[0].series)
+            padding += longest - len(item.series)
+            full = len(chunk) >= min(share, batch_points // max(1, longest))
+            if chunk and (full or padding > CALL_POINTS):
+                cut.append(chunk)
+                chunk, padding = [], 0
+            chunk.append(item)
+        cut.append(chunk)
+    return cut

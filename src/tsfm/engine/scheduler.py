@@ -8,56 +8,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 
+from tsfm.engine.backlog import Backlog
 from tsfm.engine.ingress import Ingress
 from tsfm.engine.pending import give_up
-from tsfm.engine.planner import split
 from tsfm.engine.work import WorkItem, run_batch
+from tsfm.engine.worker import Worker
 from tsfm.errors import ModelFailed, NotReady
 
 log = logging.getLogger(__name__)
-# Queued items among which the best batch is searched; the time for the search grows with the square of this number.
-MAX_SCAN = 128
 # The longest time that a batch waits for requests that have arrived and are still being parsed, seconds.
 PATIENCE_S = 0.1
 
 
 def no_threads(threads: int) -> None:
     """For models whose arithmetic has no thread count."""
-
-
-@dataclass(eq=False)
-class Worker:
-    """One inference thread.
-
-    Attributes:
-        work: notified when an idle worker has something to do.
-        busy_since: start of its current batch; None: it is idle.
-        size: number of series in its current batch.
-        pulse: the last health check that it answered.
-        last_s: seconds that its last batch took.
-    """
-
-    thread: threading.Thread
-    work: threading.Condition
-    busy_since: float | None = None
-    size: int = 0
-    pulse: int = 0
-    last_s: float = 0.0
-
-    def becomes_idle(self) -> None:
-        """Its batch has ended."""
-        if self.busy_since is not None:
-            self.last_s = time.monotonic() - self.busy_since
-        self.busy_since, self.size = None, 0
-
-    def stuck(self, stall_s: float) -> bool:
-        """The thread has ended, or its batch is older than ``stall_s``."""
-        since = self.busy_since
-        return not self.thread.is_alive() or (since is not None and time.monotonic() - since >= stall_s)
 
 
 class Scheduler:
@@ -98,7 +65,7 @@ class Scheduler:
         self._patience_s = PATIENCE_S
         self._ingress = ingress or Ingress()
         self._ingress.on_drained = self._notify_waiting
-        self._waiting: list[WorkItem] = []
+        self._backlog = Backlog(batch_points, workers)
         self._lock = threading.Lock()
         self._answered = threading.Condition(self._lock)  # notified when a worker answers a health check
         self._closing = False
@@ -113,11 +80,21 @@ class Scheduler:
     def submit(self, item: WorkItem) -> Future[object]:
         """Queue an item. To take it back, cancel its future: an item that still waits is not computed then."""
         with self._lock:
-            if self._closing:
-                raise NotReady("the service is stopping")
-            self._waiting.append(item)
+            self._check_open()
+            self._backlog.waiting.append(item)
             self._notify_one()
         return item.future
+
+    def submit_many(self, items: Sequence[WorkItem]) -> None:
+        """Queue the items of one request, which leave room for other requests between their batches."""
+        with self._lock:
+            self._check_open()
+            self._backlog.add_many(items)
+            self._notify_one()
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise NotReady("the service is stopping")
 
     def close(self, timeout_s: float | None = None) -> None:
         """Run what is queued, then end the threads; wait at most ``timeout_s`` for all of them together."""
@@ -143,7 +120,7 @@ class Scheduler:
     @property
     def length(self) -> int:
         """Number of items that wait."""
-        return len(self._waiting)
+        return self._backlog.length
 
     def _all_answered(self) -> bool:
         return all(worker.busy_since is not None or worker.pulse == self._pulse for worker in self._workers)
@@ -162,28 +139,28 @@ class Scheduler:
                 except BaseException as error:  # noqa: BLE001  sys.exit in a model package
                     self._end(batch, error)
                     return
-                if not self._waiting:
+                if not self._backlog:
                     self._trim()
 
     def _next(self, worker: Worker) -> tuple[list[WorkItem], int] | None:
         """Wait for a batch and the number of CPU threads it may use; None: the thread is to end."""
         with self._lock:
             worker.becomes_idle()
-            while not self._waiting and not self._closing:
+            while not self._backlog and not self._closing:
                 worker.pulse = self._pulse
                 self._answered.notify_all()
                 worker.work.wait()
             ends = time.monotonic() + min(worker.last_s, self._patience_s)
             while self._worth_waiting() and (left := ends - time.monotonic()) > 0:
                 worker.work.wait(left)
-            if not self._waiting:
+            if not self._backlog:
                 return None if self._closing else ([], 1)
             worker.busy_since = time.monotonic()
-            batch = self._take()
+            batch = self._backlog.take(sum(other.size for other in self._workers))
             worker.size = len(batch)
             idle = sum(other.busy_since is None for other in self._workers)
             busy = len(self._workers) - idle
-            if idle and self._waiting:
+            if idle and self._backlog:
                 self._notify_one()
                 busy += 1
             threads = max(1, self._threads // busy)
@@ -191,12 +168,13 @@ class Scheduler:
 
     def _worth_waiting(self) -> bool:
         """A request that is being parsed may still join the batch, and the batch has room."""
-        points = sum(len(item.series) for item in self._waiting)
-        return self._ingress.busy and points < self._batch_points and not self._closing
+        waiting = self._backlog.waiting
+        points = sum(len(item.series) for item in waiting)
+        return bool(waiting) and self._ingress.busy and points < self._batch_points and not self._closing
 
     def _notify_waiting(self) -> None:
         with self._lock:
-            if self._waiting:
+            if self._backlog.waiting:
                 self._notify_all()
 
     def _notify_one(self) -> None:
@@ -214,7 +192,7 @@ class Scheduler:
         log.critical("the inference thread has ended", exc_info=error)
         with self._lock:
             self._closing = True
-            left, self._waiting = batch + self._waiting, []
+            left = batch + self._backlog.clear()
             self._notify_all()
         for item in left:
             give_up(item.future, ModelFailed("the inference thread has ended"))
@@ -224,23 +202,3 @@ class Scheduler:
         if not item.present():
             item.future.cancel()
         return not item.future.done()
-
-    def _take(self) -> list[WorkItem]:
-        """Take the batch of the oldest item out of the cheapest split of the queue.
-
-        A batch is at most a worker's fair share of all items that wait or run. Without that bound two workers could
-        stay unbalanced for ever, with a single series on one and all others on the other.
-        """
-        oldest = self._waiting[0]
-        compatible = [item for item in self._waiting if item.group == oldest.group][:MAX_SCAN]
-        compatible.sort(key=lambda item: len(item.series))
-        own = compatible.index(oldest)
-        spans = split([len(item.series) for item in compatible], self._batch_points)
-        low, high = next((low, high) for low, high in spans if low <= own < high)
-        here = len(self._waiting) + sum(worker.size for worker in self._workers)
-        share = -(-here // len(self._workers))
-        low = max(low, min(low + (own - low) // share * share, high - share))
-        batch = compatible[low : min(low + share, high)]
-        chosen = set(map(id, batch))
-        self._waiting = [item for item in self._waiting if id(item) not in chosen]
-        return batch

@@ -7,13 +7,13 @@ TDgpt can read it under any Python. To add a task, write a module with the five 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from tsfm.card import Card
-    from tsfm.engine.work import Known, WorkItem
+    from tsfm.engine.work import Known, Many, WorkItem
     from tsfm.settings import Settings
 
 Fields = dict[str, object]
@@ -31,8 +31,11 @@ class Steps(Protocol):
         """
         ...
 
-    def work(self, request: Any, model: Any, family: str) -> WorkItem | Known:
+    def work(self, request: Any, model: Any, family: str) -> WorkItem | Known | Many:
         """What the model has to compute for a checked request, or the output where it is known without the model.
+
+        For a request of several series it is ``Many``: the output is then a list with, for each series, its output
+        or the error that refused it.
 
         Raises:
             BadRequest: the loaded checkpoint cannot use what was sent.
@@ -53,6 +56,19 @@ class Steps(Protocol):
 
 
 @dataclass(frozen=True)
+class Operation:
+    """What a task answers beyond TDgpt's paths, for many series in one request; over HTTP at ``/v1/NAME``.
+
+    Attributes:
+        steps: loads its steps, as for a task.
+        heavy: one series may mean many calls of the model, so no request counts as small.
+    """
+
+    steps: Callable[[], Steps]
+    heavy: bool = False
+
+
+@dataclass(frozen=True)
 class Task:
     """One task.
 
@@ -61,12 +77,14 @@ class Task:
         tdgpt_folder: where TDgpt looks for its algorithms of this kind, below taosanalytics/algo; None: TDgpt's own
             code asks the service, and no adapter is placed.
         steps: imports and gives the task's functions; a function of a module, since a large body is read by another
-            process, which is sent the record.
+            process, which is sent it.
+        operations: what its families answer beyond TDgpt's paths, by name.
     """
 
     name: str
     tdgpt_folder: str | None
     steps: Callable[[], Steps]
+    operations: Mapping[str, Operation] = field(default_factory=dict)
 
 
 def _forecast() -> Steps:
@@ -79,6 +97,24 @@ def _imputation() -> Steps:
     from tsfm.engine import imputation
 
     return imputation
+
+
+def _many_forecasts() -> Steps:
+    from tsfm.engine.v1 import forecast
+
+    return forecast
+
+
+def _many_imputations() -> Steps:
+    from tsfm.engine.v1 import imputation
+
+    return imputation
+
+
+def _cross_validation() -> Steps:
+    from tsfm.engine.v1 import cross_validation
+
+    return cross_validation
 
 
 _registered: dict[str, Task] = {}
@@ -111,5 +147,17 @@ def find(name: str) -> Task:
     return _registered[name]
 
 
-register(Task("forecast", tdgpt_folder="fc", steps=_forecast))
-register(Task("imputation", tdgpt_folder=None, steps=_imputation))
+register(
+    Task(
+        "forecast",
+        tdgpt_folder="fc",
+        steps=_forecast,
+        operations={
+            "forecast": Operation(_many_forecasts),
+            "cross_validation": Operation(_cross_validation, heavy=True),
+        },
+    )
+)
+register(
+    Task("imputation", tdgpt_folder=None, steps=_imputation, operations={"imputation": Operation(_many_imputations)})
+)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tsfm.engine.pending import finish, give_up
-from tsfm.errors import ModelFailed, OutOfMemory, TsfmError
+from tsfm.errors import ModelFailed, OutOfMemory, RequestError, TsfmError
 from tsfm.series import FloatArray, Series
 
 
@@ -58,6 +58,18 @@ class WorkItem:
     def group(self) -> Hashable:
         """Items of one group may share a batch."""
         return self.call, self.series.schema
+
+
+@dataclass(frozen=True)
+class Many:
+    """The work of a request of several series.
+
+    Attributes:
+        parts: for each series in order what the model has to compute, an output that is known without it, or the
+            error that refuses this series alone.
+    """
+
+    parts: Sequence[WorkItem | Known | RequestError]
 
 
 def run_batch(batch: list[WorkItem]) -> None:

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from http import HTTPStatus
 from io import BytesIO
+from typing import TypeVar
 
-import numpy as np
-import orjson
 from flask import Flask, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException
 
+from tsfm.engine import tasks
+from tsfm.engine.admission import Slot
 from tsfm.engine.engine import Engine
-from tsfm.engine.fields import decode
+from tsfm.engine.fields import decode, encode
 from tsfm.engine.pending import RESUME, Deferred, Pending
-from tsfm.engine.tasks import Fields
+from tsfm.engine.tasks import Fields, Operation
 from tsfm.engine.work import always
 from tsfm.errors import Encoded, NotReady, RequestError
 from tsfm.http import openapi
-from tsfm.http.bodies import LARGE, LargeBodies
+from tsfm.http.bodies import LARGE, LargeBodies, Reading
 from tsfm.http.refusals import CLIENT_LEFT
+from tsfm.http.v1 import Operations
 from tsfm.logs import ESCAPES
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def create_app(engine: Engine) -> Flask:
@@ -33,32 +38,29 @@ def create_app(engine: Engine) -> Flask:
     # Flask would answer both in HTML.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
-    large = LargeBodies(engine.task, lambda: engine.limits)
+    large = LargeBodies(lambda: engine.limits)
     engine.on_close(large.close)
 
     def infer() -> Response:
-        began, requested = time.monotonic(), _requested()
-        pending = _begin(engine, large)
-
-        def finish() -> Response:
-            try:
-                fields = pending.get()
-            except RequestError as error:
-                engine.count("POST", error.status)
-                return _refusal(error, requested)
-            engine.count("POST", 200)
-            engine.metrics.latency.observe(time.monotonic() - began)
-            return _json(fields)
-
-        if RESUME in request.environ and not pending.future.done():
-            raise Deferred(pending.future, finish)
-        return finish()
+        return _answer(engine, lambda body, slot: _one(engine, large, body, slot).then(_json))
 
     for path in engine.card.paths:
         app.add_url_rule(path, path, infer, methods=["POST"])
+    _add_operations(app, engine, large)
     _add_readers(app, engine)
     _add_errors(app, engine)
     return app
+
+
+def _add_operations(app: Flask, engine: Engine, large: LargeBodies) -> None:
+    """The paths under /v1 of the family's task."""
+    operations = Operations(engine, large)
+
+    def view(operation: Operation) -> Callable[[], Response]:
+        return lambda: _answer(engine, lambda body, slot: operations.answer(operation, body, slot).then(_in_pieces))
+
+    for name, operation in engine.task.operations.items():
+        app.add_url_rule(f"/v1/{name}", f"/v1/{name}", view(operation), methods=["POST"])
 
 
 def _add_readers(app: Flask, engine: Engine) -> None:
@@ -98,30 +100,56 @@ def _add_errors(app: Flask, engine: Engine) -> None:
     @app.errorhandler(HTTPException)
     def not_ours(error: HTTPException) -> Response:
         # 404, 405, 413: raised by Flask, answered in our form.
-        response = _error(f"{_requested()}: {error.name}", error.code or 500, None)
+        sentence = _other_task(engine) if error.code == HTTPStatus.NOT_FOUND else None
+        response = _error(f"{_requested()}: {sentence or error.name}", error.code or 500, None)
         if allow := dict(error.get_headers()).get("Allow"):
             # werkzeug's order changes from one start to the next.
             response.headers["Allow"] = ", ".join(sorted(allow.split(", ")))
         return response
 
 
-def _begin(engine: Engine, large: LargeBodies) -> Pending[Fields]:
-    """Admit the present request, read and check its body whole, and hand it to the engine."""
+def _other_task(engine: Engine) -> str | None:
+    """What to say of a path that families of another task serve."""
+    others = {f"/v1/{name}" for task in tasks.names() for name in tasks.find(task).operations}
+    if request.path not in others:
+        return None
+    paths = ", ".join(f"/v1/{name}" for name in engine.task.operations) or ", ".join(engine.card.paths)
+    return f"{engine.card.name} does not serve it; it serves {paths}"
+
+
+def _answer(engine: Engine, begin: Callable[[bytes, Slot], Pending[Response]]) -> Response:
+    """Admit the present request, give its body to ``begin`` and return the answer, now or when the model has it."""
+    began, requested = time.monotonic(), _requested()
+    pending = _admitted(engine, begin)
+
+    def finish() -> Response:
+        try:
+            response = pending.get()
+        except RequestError as error:
+            engine.count("POST", error.status)
+            return _refusal(error, requested)
+        engine.count("POST", 200)
+        engine.metrics.latency.observe(time.monotonic() - began)
+        return response
+
+    if RESUME in request.environ and not pending.future.done():
+        raise Deferred(pending.future, finish)
+    return finish()
+
+
+def _admitted(engine: Engine, begin: Callable[[bytes, Slot], Pending[T]]) -> Pending[T]:
     disconnected = request.environ.get(CLIENT_LEFT)
     present = (lambda: not disconnected()) if disconnected else always
-    steps = engine.steps
     with engine.admit(request.content_length or 0, present) as slot:
-
-        def submit(checked: object) -> Pending[Fields]:
-            return engine.submit(checked, slot).then(lambda output: steps.finish(checked, output))
-
         _check_encoding()
-        body = _body()
-        if len(body) <= LARGE:
-            pending = submit(steps.read(decode(body), engine.limits))
-        else:
-            pending = large.read(body, slot).bind(submit)
-        return slot.hold(pending)
+        return slot.hold(begin(_body(), slot))
+
+
+def _one(engine: Engine, large: LargeBodies, body: bytes, slot: Slot) -> Pending[Fields]:
+    """The answer to a request of TDgpt's."""
+    if len(body) <= LARGE:
+        return engine.answer(decode(body), slot)
+    return large.read(body, slot, Reading(engine.task.steps)).bind(lambda checked: engine.answer_checked(checked, slot))
 
 
 def _check_encoding() -> None:
@@ -137,15 +165,13 @@ def _body() -> bytes:
 
 
 def _json(fields: Fields, status: int = 200) -> Response:
-    # Not OPT_SERIALIZE_NUMPY: orjson 3.13.0 writes beyond its buffer where an array's numbers have many digits.
-    body = orjson.dumps(fields, default=_listed, option=orjson.OPT_APPEND_NEWLINE)
-    return Response(body, status, content_type="application/json")
+    return Response(encode(fields) + b"\n", status, content_type="application/json")
 
 
-def _listed(value: object) -> object:
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    raise TypeError(f"no JSON for {type(value).__name__}")
+def _in_pieces(pieces: list[bytes]) -> Response:
+    response = Response(pieces, content_type="application/json")
+    response.content_length = sum(map(len, pieces))
+    return response
 
 
 def _error(sentence: str, status: int, retry_after_s: int | None) -> Response:

@@ -27,7 +27,7 @@ from typing import cast
 from tsfm.engine.admission import Slot
 from tsfm.engine.fields import decode
 from tsfm.engine.pending import Pending, finish, give_up
-from tsfm.engine.tasks import Task
+from tsfm.engine.tasks import Fields, Steps
 from tsfm.engine.work import unchanged
 from tsfm.errors import DeadlinePassed, OutOfMemory, RequestError, TooLarge
 from tsfm.settings import Settings
@@ -42,6 +42,27 @@ MEMORY_FACTOR, MEMORY_OWN = 24, 256 << 20
 MOST_CONTAINERS = 1_000_000
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How a body becomes a checked request. The other process is sent it, so both are functions of modules.
+
+    Attributes:
+        steps: loads the steps of a task or of one of its operations.
+        decode: from a body to the fields of a request.
+    """
+
+    steps: Callable[[], Steps]
+    decode: Callable[[bytes], Fields] = decode
+
+    def __call__(self, body: bytes, limits: Settings) -> object:
+        """The checked request.
+
+        Raises:
+            BadRequest, TooLarge
+        """
+        return self.steps().read(self.decode(body), limits)
+
+
 @dataclass(eq=False)
 class Unread:
     """A large body that waits to be read.
@@ -52,6 +73,7 @@ class Unread:
 
     body: bytes
     slot: Slot
+    reading: Reading
     future: Future[object]
 
 
@@ -59,25 +81,23 @@ class LargeBodies:
     """Reads large bodies one after the other.
 
     Args:
-        task: of the served family.
         limits: called for the first body; the model is loaded by then.
     """
 
-    def __init__(self, task: Task, limits: Callable[[], Settings]) -> None:
-        self._task = task
+    def __init__(self, limits: Callable[[], Settings]) -> None:
         self._limits = limits
         self._unread: SimpleQueue[Unread] = SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         threading.Thread(target=self._loop, name="large-bodies", daemon=True).start()
 
-    def read(self, body: bytes, slot: Slot) -> Pending[object]:
+    def read(self, body: bytes, slot: Slot, reading: Reading) -> Pending[object]:
         """The checked request in a body.
 
         Its ``get`` raises ``BadRequest`` or ``TooLarge`` with one sentence that names the field.
         """
         future: Future[object] = Future()
-        self._unread.put(Unread(body, slot, slot.watch(future)))
+        self._unread.put(Unread(body, slot, reading, slot.watch(future)))
         return Pending(future, unchanged)
 
     def close(self) -> None:
@@ -113,6 +133,7 @@ class LargeBodies:
             self._end()  # it was killed while it had nothing to do
         try:
             connection = self._connection or self._begin()
+            connection.send(unread.reading)
             connection.send_bytes(unread.body)
             unread.body = b""
             if not connection.poll(max(0.0, unread.slot.deadline - time.monotonic())):
@@ -137,7 +158,7 @@ class LargeBodies:
                 env=os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
         self._connection = Connection(ours.detach())
-        self._connection.send((self._task, self._limits()))
+        self._connection.send(self._limits())
         return self._connection
 
     def _end(self) -> None:
@@ -165,22 +186,23 @@ def main(file: int) -> None:
     gc.disable()  # JSON has no cycles; millions of small lists would be scanned again and again
     connection = Connection(file)
     try:
-        task, settings = connection.recv()
+        settings = connection.recv()
         most = MEMORY_OWN + MEMORY_FACTOR * (settings.max_body_mib << 20)
         with suppress(PermissionError):  # in the sandbox of systemd before 248; MemoryMax= still bounds it
             resource.prlimit(0, resource.RLIMIT_DATA, (most, most))
         while True:
-            connection.send(_response(task, connection.recv_bytes(), settings))
+            reading = connection.recv()
+            connection.send(_response(reading, connection.recv_bytes(), settings))
     except (EOFError, ConnectionError):
         return
 
 
-def _response(task: Task, body: bytes, settings: Settings) -> object:
+def _response(reading: Reading, body: bytes, settings: Settings) -> object:
     """The checked request, or the error that refuses it."""
     try:
         if body.count(b"[") + body.count(b"{") > MOST_CONTAINERS:
             raise TooLarge(f"body: expected at most {MOST_CONTAINERS} lists and objects, got more")
-        return task.steps().read(decode(body), settings)
+        return reading(body, settings)
     except RequestError as error:
         return error
     except (MemoryError, SystemError):  # orjson raises SystemError when memory is out

@@ -42,21 +42,27 @@ ERROR: Json = {
 
 def describe(card: Card, limits: Settings) -> Json:
     """The description of one family's service, with its limits."""
-    steps = tasks.find(card.task).steps()
-    request, response = steps.schema(card, limits)
-    example = steps.example(max(EXAMPLE_POINTS, limits.min_rows), limits)
-    post: Json = {
-        "summary": card.task,
-        "requestBody": {"required": True, "content": _content(request, example)},
-        "responses": _responses("the answer", _content(response), _refused(limits) | REFUSALS),
-    }
+    post = _post(card.task, tasks.find(card.task).steps(), card, limits)
     paths: Json = {path: {"post": post} for path in card.paths}
+    for name, operation in tasks.find(card.task).operations.items():
+        paths[f"/v1/{name}"] = {"post": _post(name, operation.steps(), card, limits)}
     paths |= {path: {"get": operation} for path, operation in _readers(limits).items()}
     return {
         "openapi": "3.1.0",
         "info": {"title": f"taos-tsfm {card.name}", "version": __version__, "description": card.summary},
         "paths": paths,
         **_security(limits),
+    }
+
+
+def _post(summary: str, steps: tasks.Steps, card: Card, limits: Settings) -> Json:
+    """The operation that a task's steps answer."""
+    request, response = steps.schema(card, limits)
+    example = steps.example(max(EXAMPLE_POINTS, limits.min_rows), limits)
+    return {
+        "summary": summary,
+        "requestBody": {"required": True, "content": _content(request, example)},
+        "responses": _responses("the answer", _content(response), _refused(limits) | REFUSALS),
     }
 
 
@@ -103,7 +109,7 @@ def _readers(limits: Settings) -> dict[str, Json]:
 def _model(limits: Settings) -> Json:
     """The entry in /v1/models; the optional part is known only when the model is loaded."""
     can = structure({field.name: {"type": "boolean"} for field in fields(Capabilities)})
-    bounds = ("min_rows", "max_rows", "max_horizon", "max_body_mib", "queue", "deadline_s")
+    bounds = ("min_rows", "max_rows", "max_horizon", "max_series", "max_body_mib", "queue", "deadline_s")
     fixed: Json = {name: {"const": getattr(limits, name)} for name in bounds}
     most: Json = WHOLE | {"minimum": 0, "maximum": limits.max_covariates}
     always: Json = {

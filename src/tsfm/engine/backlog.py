@@ -1,0 +1,99 @@
+"""What waits for the model, and the rule by which the next batch is taken from it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from tsfm.engine.planner import chunks, split
+from tsfm.engine.work import WorkItem
+
+# Queued items among which the best batch is searched; the time for the search grows with the square of this number.
+MAX_SCAN = 128
+# Batches of other items that run before the next one of a request of many series.
+MOST_BEFORE = 2
+
+
+class Backlog:
+    """Items of small requests, which share batches, and large requests, each cut into full batches beforehand.
+
+    A large request takes its turn when nothing else waits, or after ``MOST_BEFORE`` batches of other items; several
+    of them take turns. So a single series beside a large request waits for the batch that runs, and seldom for one
+    more. The caller holds a lock.
+
+    Args:
+        batch_points: size of the largest batch: its longest context times its number of series.
+        workers: batches that may run at once.
+
+    Attributes:
+        waiting: items of small requests, oldest first.
+    """
+
+    def __init__(self, batch_points: int, workers: int) -> None:
+        self.waiting: list[WorkItem] = []
+        self._batch_points = batch_points
+        self._workers = workers
+        self._large: deque[deque[list[WorkItem]]] = deque()
+        self._before = 0  # batches of other items since the last one of a large request
+
+    def __bool__(self) -> bool:
+        return bool(self.waiting or self._large)
+
+    @property
+    def length(self) -> int:
+        """Number of items that wait."""
+        large = list(self._large)  # other threads ask without the lock
+        return len(self.waiting) + sum(len(chunk) for request in large for chunk in list(request))
+
+    def add_many(self, items: Sequence[WorkItem]) -> None:
+        """Add the items of one request; those that fit into one batch wait like single ones."""
+        longest = max((len(item.series) for item in items), default=0)
+        if longest * len(items) <= self._batch_points:
+            self.waiting.extend(items)
+        else:
+            self._large.append(deque(chunks(items, self._batch_points, self._workers)))
+
+    def take(self, running: int) -> list[WorkItem]:
+        """Take out the next batch; something waits.
+
+        Args:
+            running: items in the batches that run.
+        """
+        if self._large and (not self.waiting or self._before >= MOST_BEFORE):
+            self._before = 0
+            return self._take_chunk()
+        self._before += 1
+        return self._take_waiting(running)
+
+    def clear(self) -> list[WorkItem]:
+        """Take out everything."""
+        left = [*self.waiting, *(item for request in self._large for chunk in request for item in chunk)]
+        self.waiting = []
+        self._large.clear()
+        return left
+
+    def _take_chunk(self) -> list[WorkItem]:
+        request = self._large.popleft()
+        chunk = request.popleft()
+        if request:
+            self._large.append(request)
+        return chunk
+
+    def _take_waiting(self, running: int) -> list[WorkItem]:
+        """Take the batch of the oldest item out of the cheapest split of the queue.
+
+        A batch is at most a worker's fair share of all items that wait or run. Without that bound two workers could
+        stay unbalanced for ever, with a single series on one and all others on the other.
+        """
+        oldest = self.waiting[0]
+        compatible = [item for item in self.waiting if item.group == oldest.group][:MAX_SCAN]
+        compatible.sort(key=lambda item: len(item.series))
+        own = compatible.index(oldest)
+        spans = split([len(item.series) for item in compatible], self._batch_points)
+        low, high = next((low, high) for low, high in spans if low <= own < high)
+        share = -(-(len(self.waiting) + running) // self._workers)
+        low = max(low, min(low + (own - low) // share * share, high - share))
+        batch = compatible[low : min(low + share, high)]
+        chosen = set(map(id, batch))
+        self.waiting = [item for item in self.waiting if id(item) not in chosen]
+        return batch

@@ -1,0 +1,147 @@
+"""Forecasts of many series in one request, under the names of Chronos-2's endpoint (POST /v1/forecast)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tsfm.card import Card
+from tsfm.engine.fields import unknown
+from tsfm.engine.forecast import Output, Words, item
+from tsfm.engine.gather import Outcome
+from tsfm.engine.schemas import Json
+from tsfm.engine.tasks import Fields
+from tsfm.engine.v1 import answers, inputs, parameters
+from tsfm.engine.v1.covariates import check_taken
+from tsfm.engine.v1.inputs import Entry, Refused
+from tsfm.engine.v1.parameters import Parameters
+from tsfm.engine.work import Known, Many, WorkItem
+from tsfm.errors import BadRequest, RequestError, TooLarge
+from tsfm.numerics.exact import offset_added
+from tsfm.series import Family, FloatArray, Series
+from tsfm.settings import Settings
+
+WORDS = Words("target", "prediction_length", "past_covariates", "future_covariates")
+FIELDS = ("inputs", "parameters")
+MOST_NUMBERS = 8_000_000  # in one answer, so that its size is bounded; about 150 MB of JSON
+
+
+@dataclass(frozen=True)
+class ManyForecasts:
+    """A request that is known to be answerable, except for its refused entries."""
+
+    entries: Sequence[Entry | Refused]
+    parameters: Parameters
+    warnings: tuple[str, ...] = ()
+
+
+def read(fields: Fields, limits: Settings) -> ManyForecasts:
+    """Check the fields of a request; a bad series is kept as ``Refused``.
+
+    Raises:
+        BadRequest, TooLarge: what holds for all series is wrong.
+    """
+    asked = parameters.read(fields, limits)
+    entries, warnings = inputs.read(fields, limits, asked.horizon)
+    series = sum(len(entry.targets) for entry in entries if isinstance(entry, Entry))
+    check_numbers(series * asked.horizon, asked.levels)
+    warnings = (*unknown(fields, FIELDS), *asked.warnings, *warnings, *answers.unused_times(entries, asked.freq))
+    return ManyForecasts(entries, asked, warnings)
+
+
+def check_numbers(steps: int, levels: Sequence[float]) -> None:
+    """Refuse a request whose answer would be too large."""
+    if (numbers := steps * (len(levels) + 1)) > MOST_NUMBERS:
+        raise TooLarge(
+            f"inputs: expected a request whose answer has at most {MOST_NUMBERS} numbers, got one of {numbers}: "
+            "send fewer series, steps or levels"
+        )
+
+
+def work(request: ManyForecasts, model: Family, family: str) -> Many:
+    """What the loaded model has to compute: an item for each variate of each series."""
+    return Many(items(request.entries, lambda entry: entry.variates(), request.parameters, model, family))
+
+
+def items(
+    entries: Sequence[Entry | Refused],
+    series: Callable[[Entry], Sequence[Series]],
+    asked: Parameters,
+    model: Family,
+    family: str,
+) -> list[WorkItem | Known | RequestError]:
+    """An item, or an error, for each series of each entry, and one error for each refused entry.
+
+    Args:
+        series: those of one entry.
+    """
+    parts: list[WorkItem | Known | RequestError] = []
+    for entry in entries:
+        if isinstance(entry, Refused):
+            parts.append(entry.error)
+            continue
+        rows = series(entry)
+        try:
+            check_taken(entry.known, model.capabilities, family)
+            parts += [_item(row, asked, model, family) for row in rows]
+        except RequestError as error:
+            parts += [error] * len(rows)
+    return parts
+
+
+def finish(request: ManyForecasts, outcomes: Sequence[Outcome]) -> Fields:
+    """The fields of the answer: a prediction, or a sentence, for each series in the order of the request."""
+    predictions = [
+        answers.refused(entry, error) if error else _prediction(entry, request.parameters, outputs)
+        for entry, error, outputs in answers.by_entry(request.entries, outcomes)
+    ]
+    return {"predictions": predictions} | answers.how(request.entries) | answers.warned(request.warnings)
+
+
+def schema(card: Card, limits: Settings) -> tuple[Json, Json]:
+    """JSON schemas of the request and of the answer."""
+    request = answers.request_schema(card, limits, parameters.schema(limits))
+    return request, answers.answer_schema({"mean": answers.ROW}, answers.QUANTILES)
+
+
+def example(points: int, limits: Settings) -> Fields:
+    """A valid request of so many points, or of as many as the limits allow."""
+    return answers.example(points, limits) | {
+        "parameters": {
+            "prediction_length": min(3, limits.max_horizon),
+            "quantile_levels": [0.1, 0.5, 0.9],
+            "freq": "h",
+        }
+    }
+
+
+def _item(series: Series, asked: Parameters, model: Family, family: str) -> WorkItem | Known | RequestError:
+    if asked.context:
+        series = series.newest(asked.context)
+    try:
+        return item(series, asked.horizon, asked.levels, model, family, WORDS)
+    except RequestError as error:
+        return error
+
+
+def _prediction(entry: Entry, asked: Parameters, outputs: Sequence[Output]) -> Fields:
+    fields = answers.head(entry)
+    if entry.start and asked.freq:
+        try:
+            times = asked.freq.times(entry.start, len(entry.targets[0]), asked.horizon)
+        except ValueError as error:
+            return answers.refused(entry, BadRequest(f"start: {error}, got later ones"))
+        fields |= {"start": times[0], "timestamps": times}
+    rows = dict(quantile_rows(entry, asked.levels, outputs))
+    warnings = list(dict.fromkeys(warning for output in outputs for warning in output.warnings))
+    return fields | rows | answers.warned(warnings)
+
+
+def quantile_rows(entry: Entry, levels: Sequence[float], outputs: Sequence[Output]) -> Iterator[tuple[str, object]]:
+    """The median as "mean", and a row for each level, by name; lists of rows for a 2-D target."""
+    for at, name in enumerate(("mean", *map(str, levels))):
+        rows: list[FloatArray | list[int | float]] = [
+            offset_added(output.forecast.quantiles[at - 1] if at else output.forecast.median, origin)
+            for output, origin in zip(outputs, entry.origins, strict=True)
+        ]
+        yield name, rows[0] if entry.flat else rows

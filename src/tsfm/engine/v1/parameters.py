@@ -1,0 +1,147 @@
+"""The field ``parameters`` of a request under /v1, with the names and defaults of Chronos-2's endpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from tsfm.engine.fields import given, shown, unknown, whole
+from tsfm.engine.schemas import Json
+from tsfm.errors import BadRequest
+from tsfm.numerics.frequency import Frequency
+from tsfm.settings import Settings
+
+DEFAULT_HORIZON = 1
+DEFAULT_LEVELS = (0.1, 0.5, 0.9)
+MOST_LEVELS = 99
+NARROWEST = 1e-6  # in float32 the level opposite to a smaller one would be 1
+FORECASTING = ("prediction_length", "quantile_levels", "freq", "context_length", "cross_learning")
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What holds for all series of a request.
+
+    Attributes:
+        horizon: steps to forecast.
+        levels: quantile levels, in the request's order.
+        freq: the step from one time to the next; None: answers have no times.
+        context: the newest points of each series that are used; None: as many as the model takes.
+        warnings: sentences about what was not used.
+    """
+
+    horizon: int
+    levels: tuple[float, ...]
+    freq: Frequency | None
+    context: int | None
+    warnings: tuple[str, ...]
+
+
+def of(fields: dict[str, object]) -> dict[str, object]:
+    """The object ``parameters``; absent and null mean defaults only."""
+    value = given(fields, "parameters", {})
+    if not isinstance(value, dict):
+        raise BadRequest(f"parameters: expected an object, got {shown(value)}")
+    return value
+
+
+def read(fields: dict[str, object], limits: Settings, also: tuple[str, ...] = ()) -> Parameters:
+    """Check the parameters of a request for forecasts.
+
+    Args:
+        also: further fields that the caller reads.
+
+    Raises:
+        BadRequest: one sentence that names the field, what was expected and what came.
+    """
+    asked = of(fields)
+    context = asked.get("context_length")
+    warnings = [f"parameters.{warning}" for warning in unknown(asked, (*FORECASTING, *also))]
+    if _switch("cross_learning", asked.get("cross_learning")):
+        warnings.append("parameters.cross_learning: not available; each series was forecast by itself")
+    return Parameters(
+        whole("prediction_length", given(asked, "prediction_length", DEFAULT_HORIZON), 1, limits.max_horizon),
+        levels(asked.get("quantile_levels")),
+        frequency(asked.get("freq")),
+        None if context is None else whole("context_length", context, 1, limits.max_rows),
+        tuple(warnings),
+    )
+
+
+def levels(value: object) -> tuple[float, ...]:
+    """Quantile levels, each between 0 and 1 and each once."""
+    if value is None:
+        return DEFAULT_LEVELS
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if not isinstance(value, list) or len(value) > MOST_LEVELS:
+        raise BadRequest(f"quantile_levels: expected a list of at most {MOST_LEVELS} numbers, got {_size(value)}")
+    for at, level in enumerate(value):
+        number = level if type(level) in (int, float) else -1
+        if not NARROWEST <= number <= 1 - NARROWEST:
+            raise BadRequest(
+                f"quantile_levels[{at}]: expected a number from {NARROWEST:g} to {1 - NARROWEST:g}, got {shown(level)}"
+            )
+        if level in value[:at]:
+            raise BadRequest(f"quantile_levels[{at}]: expected each level once, got {shown(level)} again")
+    return tuple(cast(list[float], value))
+
+
+def frequency(value: object) -> Frequency | None:
+    """The step from one time to the next."""
+    if value is None:
+        return None
+    try:
+        if not isinstance(value, str):
+            raise ValueError("expected text such as h, D or PT15M")
+        return Frequency.of(value)
+    except ValueError as error:
+        raise BadRequest(f"freq: {error}, got {shown(value)}") from None
+
+
+def schema(limits: Settings) -> Json:
+    """JSON schemas of the parameters, by name."""
+    level: Json = {"type": "number", "minimum": NARROWEST, "maximum": 1 - NARROWEST}
+    levels_schema: Json = {"type": ["array", "null"], "items": level, "maxItems": MOST_LEVELS, "uniqueItems": True}
+    return {
+        "prediction_length": {
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "maximum": limits.max_horizon,
+            "default": DEFAULT_HORIZON,
+            "description": "steps to forecast",
+        },
+        "quantile_levels": levels_schema | {"default": list(DEFAULT_LEVELS)},
+        "freq": FREQ,
+        "context_length": {
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "maximum": limits.max_rows,
+            "description": "the newest points of each series that are used",
+        },
+        "cross_learning": {
+            "type": ["boolean", "null"],
+            "description": "of Chronos-2's endpoint; each series is forecast by itself, and true gives a warning",
+        },
+    }
+
+
+FREQ: Json = {
+    "type": ["string", "null"],
+    "pattern": "^([1-9][0-9]{0,5})?(h|min|s|ms|us|D|W|ME|MS|QE|QS|YE|YS|B)$|^PT[1-9][0-9]{0,2}[HMS]$|^P[1-9][DWMY]$",
+    "description": "step of the times: a pandas alias (h, 15min, W-SUN, ME) or an ISO 8601 duration (PT15M, P1M); "
+    "the pattern shows the most common ones",
+    "examples": ["h", "15min", "P1D"],
+}
+
+
+def _switch(field: str, value: object) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise BadRequest(f"{field}: expected true or false, got {shown(value)}")
+    return bool(value)
+
+
+def _size(value: object) -> str:
+    return f"{len(value)}" if isinstance(value, list) else shown(value)

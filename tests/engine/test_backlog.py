@@ -1,0 +1,103 @@
+"""Who is next: single series beside requests of many, without a model and without threads."""
+
+import numpy as np
+import pytest
+
+from tsfm.engine.backlog import MOST_BEFORE, Backlog
+from tsfm.engine.planner import chunks
+from tsfm.engine.work import WorkItem
+from tsfm.series import Series
+
+BATCH_POINTS = 80
+
+
+def item(length=10, call="call"):
+    return WorkItem(Series(np.ones(length)), call)
+
+
+def many(count, length=10, call="call"):
+    return [item(length, call) for _ in range(count)]
+
+
+@pytest.fixture
+def backlog():
+    return Backlog(BATCH_POINTS, 1)
+
+
+def taken(backlog):
+    batches = []
+    while backlog:
+        batches.append(backlog.take(0))
+    return batches
+
+
+def test_a_large_request_alone_runs_in_full_batches(backlog):
+    items = many(35)
+    backlog.add_many(items)
+    assert backlog.length == 35
+    batches = taken(backlog)
+    assert [len(batch) for batch in batches] == [8, 8, 8, 8, 3]
+    assert {id(one) for batch in batches for one in batch} == set(map(id, items))
+    assert backlog.length == 0
+
+
+def test_a_single_series_goes_before_the_rest_of_a_large_request_and_alone(backlog):
+    backlog.add_many(many(40))
+    assert len(backlog.take(0)) == 8
+    single = item()
+    backlog.waiting.append(single)
+    assert backlog.take(8) == [single]
+    assert len(backlog.take(0)) == 8
+
+
+def test_single_series_that_never_end_hold_a_large_request_up_for_few_batches(backlog):
+    large = many(40)
+    backlog.add_many(large)
+    turns = []
+    for _ in range(30):
+        backlog.waiting.append(item())
+        turns.append(backlog.take(0)[0] in large)
+        if not backlog._large:
+            break
+    assert turns == ([False] * MOST_BEFORE + [True]) * 5
+
+
+def test_large_requests_take_turns(backlog):
+    one, other = many(24), many(24)
+    backlog.add_many(one)
+    backlog.add_many(other)
+    assert [batch[0] in one for batch in taken(backlog)] == [True, False] * 3
+
+
+def test_a_request_that_fits_into_one_batch_waits_like_single_series(backlog):
+    backlog.add_many(many(6))
+    backlog.waiting += many(2)
+    assert len(backlog.take(0)) == 8
+
+
+def test_a_large_request_is_cut_by_call_and_length():
+    mixed = [item(length) for length in (10, 40, 12, 38, 11, 39)] + many(4, 20, "other call")
+    cut = chunks(mixed, BATCH_POINTS, 1)
+    assert [[len(one.series) for one in chunk] for chunk in cut] == [[40, 39], [38, 12], [11, 10], [20] * 4]
+    assert all(len({one.group for one in chunk}) == 1 for chunk in cut)
+
+
+def test_padding_costs_no_more_than_another_call():
+    lengths = [500] * 4 + [100] * 4
+    cut = chunks([item(length) for length in lengths], 32 * 512, 1)
+    assert [[len(one.series) for one in chunk] for chunk in cut] == [[500] * 4 + [100] * 2, [100] * 2]
+
+
+def test_a_series_longer_than_a_batch_is_one_of_its_own():
+    assert [len(chunk) for chunk in chunks(many(2, 200), BATCH_POINTS, 1)] == [1, 1]
+
+
+def test_each_worker_gets_a_part_of_a_request_of_few_batches():
+    assert [len(chunk) for chunk in chunks(many(10), BATCH_POINTS, 2)] == [5, 5]
+
+
+def test_everything_is_taken_out_when_the_threads_end(backlog):
+    backlog.add_many(many(20))
+    backlog.waiting.append(item())
+    assert len(backlog.clear()) == 21
+    assert not backlog

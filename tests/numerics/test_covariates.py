@@ -1,0 +1,31 @@
+"""Categories as numbers, against Chronos-2's own preparation of its inputs."""
+
+import numpy as np
+import pytest
+from chronos.chronos2.preprocess import from_list_of_dicts
+
+from tsfm.numerics.covariates import target_encoded
+
+RNG = np.random.default_rng(3)
+
+
+@pytest.mark.parametrize("gaps", [0, 5])
+def test_categories_are_encoded_as_chronos_2_encodes_them(gaps):
+    target = RNG.normal(20, 5, 60)
+    target[:gaps] = np.nan
+    past = RNG.choice(["a", "b", "c"], 60).tolist()
+    future = ["c", "a", "never seen", "b"]
+    (theirs,) = from_list_of_dicts(
+        [{"target": target, "past_covariates": {"x": np.array(past)}, "future_covariates": {"x": np.array(future)}}], 4
+    )
+    ours = target_encoded(past, future, target)
+    np.testing.assert_allclose(ours[0], theirs["context"][1], rtol=1e-6)
+    np.testing.assert_allclose(ours[1], theirs["future_covariates"][1], rtol=1e-6)
+
+
+def test_a_missing_category_is_one_of_its_own():
+    target = np.array([1.0, 3.0, 10.0, 12.0])
+    past, future = target_encoded(["a", "a", None, None], [None, "b"], target)
+    mean = target.mean()
+    np.testing.assert_allclose(past, [(4 + mean) / 3] * 2 + [(22 + mean) / 3] * 2)
+    np.testing.assert_allclose(future, [(22 + mean) / 3, mean])
