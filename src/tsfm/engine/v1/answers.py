@@ -85,6 +85,7 @@ def request_schema(card: Card, limits: Settings, parameters: Json, covariates: b
     named: Json = {
         "type": ["object", "null"],
         "additionalProperties": {"type": "array", "items": kinds},
+        "maxProperties": limits.max_covariates,
         "description": "a list for each name: numbers, or text and booleans as categories",
     }
     optional: Json = {
