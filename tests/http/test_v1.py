@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from checkpoints import chronos
+from checkpoints import moment as moment_maker
 from conftest import Live
 
 pytestmark = pytest.mark.slow
@@ -31,6 +32,15 @@ def chronos2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     chronos.make(folder / "weights", "tiny2")
     options = ["--model-folder", str(folder / "weights"), "--dtype", "float32", "--threads", "1"]
     live = Live("chronos", *options, log=folder / "log").until_ready()
+    yield live
+    assert live.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def moment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder = tmp_path_factory.mktemp("moment")
+    moment_maker.make(folder / "weights")
+    live = Live("moment", "--model-folder", str(folder / "weights"), "--threads", "1", log=folder / "log").until_ready()
     yield live
     assert live.stop() == 0
 
@@ -172,9 +182,110 @@ def test_categories_move_the_forecast(chronos2):
     assert high["predictions"][0]["mean"] != low["predictions"][0]["mean"]
 
 
+def validate(live: Live, *inputs: object, **parameters: object) -> dict:
+    answer = live.post("/v1/cross_validation", {"inputs": list(inputs), "parameters": parameters})
+    assert answer.status == 200, answer.body
+    return answer.json
+
+
+def test_each_window_is_the_forecast_from_its_cutoff(chronos2):
+    levels = [0.1, 0.9]
+    inputs = [{"item_id": at, "target": WAVE[at:], "start": "2024-01-01"} for at in range(3)]
+    answer = validate(
+        chronos2, *inputs, prediction_length=6, n_windows=3, step_size=4, quantile_levels=levels, freq="h"
+    )
+    for at, one in enumerate(answer["predictions"]):
+        points = 120 - at
+        assert [window["cutoff"] for window in one["windows"]] == [points - 14, points - 10, points - 6]
+        for window in one["windows"]:
+            cut = inputs[at] | {"target": WAVE[at:][: window["cutoff"]]}
+            (alone,) = ask(chronos2, cut, prediction_length=6, quantile_levels=levels, freq="h")["predictions"]
+            assert (window["start"], window["timestamps"]) == (alone["start"], alone["timestamps"])
+            for name in ("mean", "0.1", "0.9"):
+                np.testing.assert_allclose(window[name], alone[name], rtol=2e-4)
+        assert set(one["metrics"]) == set(one["seasonal_naive"]) == {"mase", "rmsse", "wql", "coverage"}
+        errors = [
+            np.mean(np.abs(np.subtract(window["mean"], WAVE[at:][window["cutoff"] :][:6]))) for window in one["windows"]
+        ]
+        season = one["season_length"]
+        scales = [np.mean(np.abs(np.subtract(past[season:], past[:-season]))) for past in histories(WAVE[at:], one)]
+        assert one["metrics"]["mase"] == pytest.approx(np.mean(np.divide(errors, scales)))
+    means = [one["metrics"]["mase"] for one in answer["predictions"]]
+    assert answer["metrics"]["mase"] == pytest.approx(np.mean(means))
+
+
+def histories(series: list[float], one: dict) -> list[np.ndarray]:
+    return [np.array(series[: window["cutoff"]]) for window in one["windows"]]
+
+
+def test_covariates_known_in_advance_are_taken_from_the_history_in_each_window(chronos2):
+    ahead = RNG.normal(size=120).tolist()
+    series = {"target": WAVE, "past_covariates": {"a": ahead}, "future_covariates": {"a": []}}
+    (one,) = validate(chronos2, series, prediction_length=5, quantile_levels=[0.5])["predictions"]
+    cut = {"target": WAVE[:115], "past_covariates": {"a": ahead[:115]}, "future_covariates": {"a": ahead[115:]}}
+    (alone,) = ask(chronos2, cut, prediction_length=5, quantile_levels=[0.5])["predictions"]
+    np.testing.assert_allclose(one["windows"][0]["mean"], alone["mean"], rtol=1e-6)
+
+
+def test_a_season_is_given_or_found_and_variates_have_one_each(naive):
+    daily, weekly = (np.resize(RNG.normal(0, 5, season), 140).tolist() for season in (14, 7))
+    answer = validate(naive, {"target": [daily, weekly]}, prediction_length=7, n_windows=2)
+    assert answer["predictions"][0]["season_length"] == [14, 7]
+    assert answer["seasonal_naive"]["mase"] is None  # it is never wrong, so there is nothing to divide by
+    assert len(answer["predictions"][0]["windows"][1]["mean"]) == 2
+    given = validate(naive, {"target": daily}, prediction_length=7, season_length=7)
+    assert given["predictions"][0]["season_length"] == 7
+
+
+def test_a_series_too_short_for_its_windows_is_refused_in_its_place(naive):
+    answer = validate(naive, {"item_id": "s", "target": WAVE[:20]}, {"target": WAVE}, prediction_length=8, n_windows=3)
+    sentence = "target: expected at least 25 points for 3 windows, got 20"
+    assert answer["predictions"][0] == {
+        "item_id": "s",
+        "error": f"{sentence}: send more points, or fewer or shorter windows",
+    }
+    assert len(answer["predictions"][1]["windows"]) == 3
+    too_many = naive.post("/v1/cross_validation", {"inputs": [{"target": WAVE}] * 20, "parameters": {"n_windows": 51}})
+    assert (too_many.status, too_many.json["error"][:47]) == (413, "inputs: expected at most 1000 series, got 1020 ")
+
+
+def test_gaps_of_many_series_are_filled(moment):
+    holes = [None if 40 <= at < 50 else value for at, value in enumerate(WAVE)]
+    inputs = [
+        {"item_id": "a", "target": holes, "start": "2024-01-01T00:00:00"},
+        {"item_id": "b", "target": WAVE},
+        {"item_id": "c", "target": [holes, WAVE]},
+        {"item_id": "d", "target": [None] * 12},
+        {"item_id": "e", "target": WAVE, "past_covariates": {"x": WAVE}},
+    ]
+    answer = moment.post("/v1/imputation", {"inputs": inputs, "parameters": {"freq": "15min", "horizon": 3}}).json
+    filled, whole, both, refused, _ = answer["predictions"]
+    assert filled["mask"] == [int(value is None) for value in holes]
+    assert [value for value, gap in zip(filled["target"], filled["mask"], strict=True) if not gap] == WAVE[:40] + WAVE[
+        50:
+    ]
+    assert filled["timestamps"][-1] == "2024-01-02T05:45:00"
+    assert (whole["target"], sum(whole["mask"])) == (WAVE, 0)
+    assert both["mask"] == [filled["mask"], whole["mask"]]
+    assert refused == {"item_id": "d", "error": "target: expected at least one number, got 12 missing values"}
+    assert answer["multivariate_how"] == "each"
+    assert answer["warnings"] == [
+        "parameters.horizon: not understood and ignored; known are freq",
+        "inputs[].past_covariates: not understood and ignored; known are item_id, start, target",
+    ]
+    tdgpt = {"input": holes, "ts": list(range(120)), "precision": "s", "freq": "s"}
+    np.testing.assert_allclose(filled["target"], moment.post("/imputation", tdgpt).json["target"], rtol=1e-5)
+
+
+def test_more_gaps_than_a_series_may_have_are_refused(moment):
+    series = [1.0, 2.0, *[None] * 2049, 3.0]
+    (one,) = moment.post("/v1/imputation", {"inputs": [{"target": series}]}).json["predictions"]
+    assert one == {"error": "target: expected at most 2048 points to fill, got 2049"}
+
+
 def test_a_single_series_does_not_wait_for_a_large_request(serve, tmp_path):
-    """Each batch of the model takes a third of a second here, so order alone decides."""
-    (tmp_path / "naive.json").write_text('{"delay_s": 0.3}')
+    """Each batch of the model takes a moment here, so order alone decides."""
+    (tmp_path / "naive.json").write_text('{"delay_s": 0.15}')
     live = serve("naive", "--model-folder", str(tmp_path), "--threads", "1").until_ready()
     order = []
 

@@ -18,7 +18,7 @@ from tsfm.numerics.scaling import fill
 from tsfm.series import FloatArray, Forecast
 
 # Below this autocorrelation nothing counts as a season; a shorter period wins if it is nearly as strong.
-WEAKEST, NEARLY = 0.3, 0.9
+WEAKEST, NEARLY = 0.3, 0.8
 FEWEST_CYCLES = 2
 Metrics = dict[str, object]
 
