@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -308,6 +312,58 @@ def test_a_single_series_does_not_wait_for_a_large_request(serve, tmp_path):
 def waits(line: str) -> bool:
     name, _, value = line.partition(" ")
     return name == "tsfm_queue_length" and float(value) > 100
+
+
+LARGE = {"prediction_length": 1024, "quantile_levels": [0.1, 0.25, 0.75, 0.9]}  # of 1,000 series: 100 MB of JSON
+
+
+def large_request() -> bytes:
+    return json.dumps(
+        {"inputs": [{"item_id": at, "target": WAVE[at % 50 :]} for at in range(1000)], "parameters": LARGE}
+    ).encode()
+
+
+def peak_mib(live: Live) -> int:
+    (line,) = [one for one in Path(f"/proc/{live.process.pid}/status").read_text().splitlines() if "VmHWM" in one]
+    return int(line.split()[1]) >> 10
+
+
+def test_an_answer_of_100_mb_to_a_slow_reader_delays_nobody_and_holds_bounded_memory(serve):
+    live = serve("naive", "--threads", "1").until_ready()
+    body = large_request()
+    whole = live.post("/v1/forecast", body)
+    assert len(whole.body) > 90_000_000
+    predictions = whole.json["predictions"]
+    assert [one["item_id"] for one in predictions] == list(range(1000))
+    assert all(len(one["0.9"]) == 1024 for one in predictions)
+    assert peak_mib(live) < 700
+    with socket.create_connection(("127.0.0.1", live.port)) as slow:
+        head = f"POST /v1/forecast HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        slow.sendall(head + body)
+        got = slow.recv(10_000)
+        answered = 0
+        for _ in range(20):  # ten kilobytes, and others in between
+            got += slow.recv(10_000)
+            assert live.get("/readyz").status == 200
+            assert live.post("/ds_predict", {"input": WAVE}).status == 200
+            answered += 1
+        assert answered == 20
+        another = live.post("/v1/forecast", body)
+        assert (another.status, another.headers["Retry-After"]) == (429, "1")
+        assert another.json["error"].startswith("too many large answers are being made or read")
+        header, _, start = got.partition(b"\r\n\r\n")
+        assert int(re.search(rb"Content-Length: (\d+)", header)[1]) == len(whole.body)
+        assert whole.body.startswith(start)
+        assert peak_mib(live) < 700
+    until(lambda: live.post("/v1/forecast", body).status == 200)
+    assert peak_mib(live) < 700
+
+
+def until(true: Callable[[], bool]) -> None:
+    ends, pause = time.monotonic() + 60, threading.Event()
+    while not true():
+        assert time.monotonic() < ends
+        pause.wait(0.1)
 
 
 def test_the_deadline_holds_for_the_whole_request(serve, tmp_path):

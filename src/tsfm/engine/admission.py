@@ -15,6 +15,7 @@ from tsfm.errors import DeadlinePassed, QueueFull
 from tsfm.settings import Settings
 
 T = TypeVar("T")
+SMALL_ANSWER = 1 << 20  # bytes; smaller ones are not counted
 
 
 class Slot:
@@ -26,6 +27,7 @@ class Slot:
         body_bytes: size of the request's body.
         deadline: when the answer is given up, of ``time.monotonic``.
         present: False once the client has closed its connection.
+        answer_bytes: size of its answer, if it is a large one, by estimate.
     """
 
     def __init__(self, admission: Admission, body_bytes: int, deadline: float, present: Callable[[], bool]) -> None:
@@ -33,11 +35,21 @@ class Slot:
         self.body_bytes = body_bytes
         self.deadline = deadline
         self.present = present
+        self.answer_bytes = 0
 
     def watch(self, future: Future[T]) -> Future[T]:
         """The same future, which fails with ``DeadlinePassed`` at the deadline unless it is done by then."""
         self._admission.deadlines.watch(future, self.deadline)
         return future
+
+    def expect(self, answer_bytes: int) -> None:
+        """Reserve memory for an answer of this size, until the place is given back; after that it counts as unread.
+
+        Raises:
+            QueueFull: large answers that are being made or read use the memory that there is for them.
+        """
+        if answer_bytes > SMALL_ANSWER:
+            self._admission.reserve(self, answer_bytes)
 
     def hold(self, pending: Pending[T]) -> Pending[T]:
         """Keep the place until the answer is there."""
@@ -58,11 +70,14 @@ class Admission:
     Args:
         limits: ``queue``, ``queue_mib`` and ``deadline_s`` are used.
         check: raises, under the same lock as the count, when no request may enter at all.
+        unread: bytes of answers that clients have not read yet.
     """
 
-    def __init__(self, limits: Settings, check: Callable[[], None]) -> None:
+    def __init__(self, limits: Settings, check: Callable[[], None], unread: Callable[[], int] = lambda: 0) -> None:
         self._limits = limits
         self._check = check
+        self._unread = unread
+        self._answer_bytes = 0
         self._inside = 0
         self._bytes_inside = 0
         self._changed = threading.Condition()
@@ -88,11 +103,29 @@ class Admission:
             self._bytes_inside += body_bytes
         return Slot(self, body_bytes, time.monotonic() + float(limits.deadline_s), present)
 
+    def reserve(self, slot: Slot, answer_bytes: int) -> None:
+        """Count the bytes of a large answer; they have a budget of their own, as large as that of the bodies.
+
+        Raises:
+            QueueFull
+        """
+        unread = self._unread()
+        with self._changed:
+            used = self._answer_bytes + unread
+            if used and used + answer_bytes > self._limits.queue_mib << 20:
+                raise QueueFull(
+                    f"too many large answers are being made or read (queue_mib = {self._limits.queue_mib} MiB); "
+                    f"retry in {QueueFull.retry_after_s} s"
+                )
+            slot.answer_bytes = answer_bytes
+            self._answer_bytes += answer_bytes
+
     def leave(self, slot: Slot) -> None:
         """Give a place back; once for each slot."""
         with self._changed:
             self._inside -= 1
             self._bytes_inside -= slot.body_bytes
+            self._answer_bytes -= slot.answer_bytes
             self._changed.notify_all()
 
     def wait_until_empty(self, timeout_s: float) -> bool:

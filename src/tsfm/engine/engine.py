@@ -22,6 +22,7 @@ from tsfm.nets import threads
 from tsfm.series import Model, Runtime
 from tsfm.settings import Settings
 
+BYTES_PER_NUMBER = 20  # in JSON, about
 LOADING, READY, STOPPING = "loading", "ready", "stopping"
 
 
@@ -43,7 +44,7 @@ class Engine:
         self.steps = self.task.steps()
         self.ingress = Ingress()
         self.metrics = Metrics(lambda: self.waiting, lambda: self.ready)
-        self._admission = Admission(settings, self._check_ready)
+        self._admission = Admission(settings, self._check_ready, lambda: self.ingress.unread())
         self._model: Model | None = None
         self._folder: Path | None = None
         self._scheduler: Scheduler | None = None
@@ -204,6 +205,7 @@ class Engine:
         return Pending(slot.watch(self._scheduler.submit(work)), work.restore)
 
     def _submit_many(self, work: Many, slot: Slot, model: Model, scheduler: Scheduler) -> Pending[list[Outcome]]:
+        slot.expect(work.numbers * BYTES_PER_NUMBER)
         gathered = Gathered([_fitting(part, model) for part in work.parts])
         slot.watch(gathered.future)
         for item in gathered.items.values():

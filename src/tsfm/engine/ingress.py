@@ -1,4 +1,4 @@
-"""Tracks requests that are being parsed, so that the scheduler can wait for them before it runs a batch."""
+"""What the edge holds: requests that are being parsed, for which a batch may wait, and answers not yet read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ class Ingress:
 
     Attributes:
         queued: requests that have arrived and have not been run yet; set by the edge.
+        unread: bytes of answers that clients have not read yet; set by the edge.
         on_drained: called on the edge's thread each time it has run all requests that had arrived.
     """
 
     def __init__(self) -> None:
         self.queued: Sized = ()
+        self.unread: Callable[[], int] = lambda: 0
         self.on_drained: Callable[[], object] = lambda: None
         self._ran = False  # written by the edge's thread alone
 

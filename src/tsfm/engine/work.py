@@ -67,9 +67,11 @@ class Many:
     Attributes:
         parts: for each series in order what the model has to compute, an output that is known without it, or the
             error that refuses this series alone.
+        numbers: in the answer, about.
     """
 
     parts: Sequence[WorkItem | Known | RequestError]
+    numbers: int = 0
 
 
 def run_batch(batch: list[WorkItem]) -> None:

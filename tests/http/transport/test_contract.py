@@ -18,6 +18,7 @@ import pytest
 from conftest import HERE
 from waitress import receiver, utilities, wasyncore
 from waitress.adjustments import Adjustments
+from waitress.buffers import OverflowableBuffer, ReadOnlyFileBasedBuffer
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
@@ -35,16 +36,17 @@ WRITTEN_FOR = "3.0.2"
 USES = {
     "channel.py": {
         "HTTPChannel": "_flush_exception _flush_outbufs_below_high_watermark _flush_some adj check_client_disconnected "
-        "close_when_flushed connected error_task_class handle_close handle_read handle_write last_activity "
-        "parser_class readable received recv request requests send_continue sent_continue server service socket "
-        "task_class total_outbufs_len will_close write_soon",
+        "close_when_flushed connected current_outbuf_count error_task_class handle_close handle_read handle_write "
+        "last_activity outbufs parser_class readable received recv request requests send send_continue sent_continue "
+        "server service socket task_class total_outbufs_len will_close write_soon",
         "HTTPRequestParser": "body_bytes_received body_rcv command completed empty error expect_continue headers "
         "headers_finished path received",
         "WSGITask": "build_response_header channel complete content_bytes_written content_length execute finish "
         "get_environment has_body request response_headers set_close_on_finish status write wrote_header",
         "ErrorTask": "channel content_length execute request response_headers set_close_on_finish status write",
         "TcpWSGIServer": "active_channels add_task",
-        "Adjustments": "recv_bytes",
+        "Adjustments": "outbuf_overflow recv_bytes",
+        "ReadOnlyFileBasedBuffer": "prepare",
         "Error": "body code reason",
     },
     "listener.py": {
@@ -67,8 +69,13 @@ USES = {
         "Error": "code reason",
     },
 }
-# Names of our own objects, or of a socket, that some object of waitress has as well.
-OURS = {"listener.py": "body socket", "loop.py": "family getsockname sockets", "parser.py": "status"}
+# Names of our own objects, of a list, a dict or a socket, that some object of waitress has as well.
+OURS = {
+    "channel.py": "append get",
+    "listener.py": "body socket",
+    "loop.py": "append family getsockname sockets",
+    "parser.py": "status",
+}
 
 # file: {callable: the parameters that the file passes or declares}
 SIGNATURES = {
@@ -76,6 +83,11 @@ SIGNATURES = {
         HTTPChannel.__init__: "self server sock addr adj map",
         HTTPChannel.received: "self data",
         HTTPChannel._flush_exception: "self flush do_close",
+        HTTPChannel._flush_some: "self do_close",
+        HTTPChannel.send: "self data do_close",
+        HTTPChannel.write_soon: "self data",
+        OverflowableBuffer.__init__: "self overflow",
+        ReadOnlyFileBasedBuffer.__init__: "self file block_size",
         WSGITask.__init__: "self channel request",
         WSGITask.write: "self data",
     },
@@ -104,6 +116,7 @@ def objects():
     parser.received(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
     tasks = {"WSGITask": WSGITask(channel, parser), "ErrorTask": ErrorTask(channel, parser)}
     rest = {"ChunkedReceiver": parser.body_rcv, "Error": utilities.Error("why"), "trigger": server.trigger}
+    rest["ReadOnlyFileBasedBuffer"] = ReadOnlyFileBasedBuffer(BytesIO(b"piece"))
     yield {
         **{"TcpWSGIServer": server, "HTTPChannel": channel, "HTTPRequestParser": parser, "Adjustments": adj},
         **tasks,
@@ -206,6 +219,19 @@ def test_a_full_buffer_is_waited_for_in_the_method_that_channel_empties(objects,
     assert source.count(".wait(") == source.split("def _flush_outbufs_below_high_watermark")[1].split("def ")[0].count(
         ".wait("
     ), f"waitress's channel waits in another method too: {again('channel.py')}"
+
+
+def test_a_piece_among_the_buffers_is_sent_in_its_place_and_freed(objects):
+    """channel.py, Channel.write_soon: HTTPChannel._flush_some sends any buffer that has these methods."""
+    channel = objects["HTTPChannel"]
+    piece, sent = ReadOnlyFileBasedBuffer(BytesIO(b"piece")), []
+    channel.total_outbufs_len = channel.outbufs[-1].__len__() + piece.prepare()
+    channel.outbufs += [piece, OverflowableBuffer(100)]
+    channel.send = lambda data, do_close: sent.append(data) or len(data)
+    channel._flush_some()
+    del channel.send
+    assert (b"".join(sent)[-5:], channel.total_outbufs_len) == (b"piece", 0), again("channel.py")
+    assert piece.file.closed, again("channel.py")
 
 
 def test_a_client_that_closes_its_side_counts_as_gone(server):

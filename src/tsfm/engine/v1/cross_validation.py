@@ -71,7 +71,7 @@ def read(fields: Fields, limits: Settings) -> CrossValidation:
     entries, warnings = inputs.read(fields, limits, None)
     series = sum(len(entry.targets) for entry in entries if isinstance(entry, Entry))
     inputs.check_count(series * windows, limits)
-    check_numbers(series * windows * shared.horizon, shared.levels)
+    check_numbers(series * windows * shared.numbers)
     found = CrossValidation(
         entries,
         shared,
@@ -94,7 +94,8 @@ def work(request: CrossValidation, model: Family, family: str) -> Many:
             for cutoff in request.cutoffs(entry)
         ]
 
-    return Many(items(request.entries, series, request.parameters, model, family))
+    parts = items(request.entries, series, request.parameters, model, family)
+    return Many(parts, len(parts) * request.parameters.numbers)
 
 
 def finish(request: CrossValidation, outcomes: Sequence[Outcome]) -> Fields:

@@ -44,14 +44,14 @@ def read(fields: Fields, limits: Settings) -> ManyForecasts:
     asked = parameters.read(fields, limits)
     entries, warnings = inputs.read(fields, limits, asked.horizon)
     series = sum(len(entry.targets) for entry in entries if isinstance(entry, Entry))
-    check_numbers(series * asked.horizon, asked.levels)
+    check_numbers(series * asked.numbers)
     warnings = (*unknown(fields, FIELDS), *asked.warnings, *warnings, *answers.unused_times(entries, asked.freq))
     return ManyForecasts(entries, asked, warnings)
 
 
-def check_numbers(steps: int, levels: Sequence[float]) -> None:
+def check_numbers(numbers: int) -> None:
     """Refuse a request whose answer would be too large."""
-    if (numbers := steps * (len(levels) + 1)) > MOST_NUMBERS:
+    if numbers > MOST_NUMBERS:
         raise TooLarge(
             f"inputs: expected a request whose answer has at most {MOST_NUMBERS} numbers, got one of {numbers}: "
             "send fewer series, steps or levels"
@@ -60,7 +60,8 @@ def check_numbers(steps: int, levels: Sequence[float]) -> None:
 
 def work(request: ManyForecasts, model: Family, family: str) -> Many:
     """What the loaded model has to compute: an item for each variate of each series."""
-    return Many(items(request.entries, lambda entry: entry.variates(), request.parameters, model, family))
+    parts = items(request.entries, lambda entry: entry.variates(), request.parameters, model, family)
+    return Many(parts, len(parts) * request.parameters.numbers)
 
 
 def items(

@@ -59,7 +59,8 @@ def work(request: ManyImputations, model: Imputer, family: str) -> Many:
     parts: list[WorkItem | Known | RequestError] = []
     for entry in request.entries:
         parts += [entry.error] if isinstance(entry, Refused) else [_item(row, model, family) for row in entry.targets]
-    return Many(parts)
+    points = sum(2 * row.size for entry in request.entries if isinstance(entry, Entry) for row in entry.targets)
+    return Many(parts, points)
 
 
 def finish(request: ManyImputations, outcomes: Sequence[Outcome]) -> Fields:

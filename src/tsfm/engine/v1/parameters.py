@@ -38,6 +38,11 @@ class Parameters:
     context: int | None
     warnings: tuple[str, ...]
 
+    @property
+    def numbers(self) -> int:
+        """Numbers in the forecast of one series."""
+        return self.horizon * (len(self.levels) + 1)
+
 
 def of(fields: dict[str, object]) -> dict[str, object]:
     """The object ``parameters``; absent and null mean defaults only."""

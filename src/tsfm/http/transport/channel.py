@@ -6,8 +6,10 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from waitress.buffers import OverflowableBuffer, ReadOnlyFileBasedBuffer
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, Task, WSGITask
 
@@ -30,6 +32,8 @@ SENTENCES = {
 }
 # Requests that are read while one runs. With none, nobody would notice that the client has closed the connection.
 MAX_AHEAD = 1
+TURN_BYTES = 1 << 20  # sent to one client before the loop looks at the others
+UNCOPIED = 64 << 10  # a piece of an answer from this size on is sent from where it is
 LINGER_S = 2.0  # what a refused client still sends is discarded for this long, so that it can read the reason
 
 
@@ -106,6 +110,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._held_up = False  # the next request waits until the answer before it has been sent
         self._unread_since: float | None = None  # since then an answer waits for its client to read it
         self._hung_up_since: float | None = None  # since then our side is closed
+        self._turn_bytes = TURN_BYTES  # that may still be sent in this turn
         super().__init__(server, sock, addr, *rest, **more)
 
     def received(self, data: bytes) -> bool:
@@ -163,6 +168,23 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 self._held_up = False
                 self.server.add_task(self)
 
+    def write_soon(self, data: bytes) -> int:
+        """Queue output; a large piece is not copied, freed once it has been sent, and left to the loop to send."""
+        if len(data) < UNCOPIED or not self.connected:
+            written: int = super().write_soon(data)
+            return written
+        piece = ReadOnlyFileBasedBuffer(BytesIO(data))
+        self.outbufs += [piece, OverflowableBuffer(self.adj.outbuf_overflow)]
+        self.current_outbuf_count = 0
+        self.total_outbufs_len += piece.prepare()
+        return len(data)
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        """Send what may still be sent in this turn: a client that reads fast would otherwise hold up all others."""
+        sent: int = super().send(data, do_close) if self._turn_bytes > 0 else 0
+        self._turn_bytes -= sent
+        return sent
+
     def overdue(self, now: float, limit_s: float) -> bool:
         """Whether it has waited for its client for longer than ``limit_s``; asked about once a second.
 
@@ -199,6 +221,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:  # the client has closed it
             self.handle_close()
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        self._turn_bytes = TURN_BYTES
+        flushed: bool = super()._flush_some(do_close)
+        return flushed
 
     def _flush_outbufs_below_high_watermark(self) -> None:
         """Do nothing: waitress waits here until its loop has sent something, and this is the loop's thread."""

@@ -61,6 +61,7 @@ class Loop:
     def attach(self, server: Listener) -> None:
         """Set the server whose sockets these are; it was made with this loop as its dispatcher."""
         self._server = server
+        self._ingress.unread = server.unread
 
     def run(self) -> None:
         """Serve on the calling thread until no socket is left."""
@@ -153,6 +154,10 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
     def run(self) -> None:
         """Serve on the calling thread until ``end`` is called."""
         self.loop.run()
+
+    def unread(self) -> int:
+        """Bytes of answers that clients have not read yet."""
+        return sum(channel.total_outbufs_len for channel in list(self.active_channels.values()))
 
     def healthy(self, timeout_s: float) -> bool:
         """Whether the loop completes a turn within that time."""
