@@ -4,7 +4,7 @@ import os
 import re
 
 import pytest
-from bench import common, goals, intervals, models, real, server, skill, start
+from bench import api, common, goals, intervals, models, real, server, skill, start
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +39,12 @@ def test_the_start_part_measures_time_and_memory():
         "rss_growth",
     }
     assert found["ready_s_fracast"] > 0
+
+
+def test_the_api_part_measures_speed_and_fairness():
+    found = api.run(rounds=1, seconds=1, size="tiny", series=70)
+    assert with_goals(found) == {"api_many_efficiency", "api_fairness_p99"}
+    assert all(value > 0 for value in found.values())
 
 
 def test_a_checkpoint_is_made_again_when_its_maker_has_changed(tmp_path, monkeypatch):

@@ -92,8 +92,8 @@ def test_a_series_longer_than_a_batch_is_one_of_its_own():
     assert [len(chunk) for chunk in chunks(many(2, 200), BATCH_POINTS, 1)] == [1, 1]
 
 
-def test_each_worker_gets_a_part_of_a_request_of_few_batches():
-    assert [len(chunk) for chunk in chunks(many(10), BATCH_POINTS, 2)] == [5, 5]
+def test_the_batches_of_all_workers_together_are_as_large_as_one():
+    assert [len(chunk) for chunk in chunks(many(10), BATCH_POINTS, 2)] == [4, 4, 2]
 
 
 def test_everything_is_taken_out_when_the_threads_end(backlog):

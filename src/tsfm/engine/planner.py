@@ -41,8 +41,8 @@ def split(lengths: Sequence[int], batch_points: int) -> list[tuple[int, int]]:
 def chunks(items: Sequence[WorkItem], batch_points: int, workers: int) -> list[list[WorkItem]]:
     """Cut the items of one request into batches, in each of which all may share a call and are of similar length.
 
-    The padding of a batch costs at most as much as another call. If the items would fill fewer batches than there are
-    workers, the batches are smaller: each worker gets one.
+    The batches of all workers together are as large as one: what comes in between waits no longer than for one batch
+    on all CPUs. The padding of a batch costs at most as much as another call.
     """
     groups: dict[Hashable, list[WorkItem]] = {}
     for item in items:
@@ -50,11 +50,11 @@ def chunks(items: Sequence[WorkItem], batch_points: int, workers: int) -> list[l
     cut: list[list[WorkItem]] = []
     for group in groups.values():
         group.sort(key=lambda item: -len(item.series))
-        share, chunk, padding = -(-len(group) // workers), list[WorkItem](), 0
+        chunk, padding = list[WorkItem](), 0
         for item in group:
             longest = len((chunk or [item])[0].series)
             padding += longest - len(item.series)
-            full = len(chunk) >= min(share, batch_points // max(1, longest))
+            full = len(chunk) >= batch_points // workers // max(1, longest)
             if chunk and (full or padding > CALL_POINTS):
                 cut.append(chunk)
                 chunk, padding = [], 0

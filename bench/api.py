@@ -1,0 +1,105 @@
+"""Many series in one request: speed beside the bare model, and what a single request waits beside them."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from statistics import median
+
+import numpy as np
+
+from bench import common
+from bench.host import Host
+from bench.load import Generator, post
+
+SERIES, BATCH, ROUNDS, SECONDS = 1000, 32, 5, 8.0
+
+
+def run(
+    rounds: int = ROUNDS, seconds: float = SECONDS, size: str = "bolt-tiny", series: int = SERIES
+) -> dict[str, float]:
+    """Measure everything in turns, so that other load on the machine affects all alike."""
+    host, load = Host("chronos", common.checkpoint("chronos", size)), Generator()
+    body = many(series)
+    try:
+        ask(host.port, body)  # the process that reads large bodies starts with the first one
+        measured = [_speed(host, body, series) for _ in range(rounds)]
+        fairness = _fairness(host, load, body, seconds)
+    finally:
+        load.close()
+        host.stop()
+    return {key: median(one[key] for one in measured) for key in measured[0]} | fairness
+
+
+def many(series: int) -> bytes:
+    """The body of a request of so many series."""
+    inputs = [
+        {"item_id": at, "target": wave.tolist()} for at, wave in enumerate(common.waves([common.CONTEXT] * series))
+    ]
+    levels = [0.1, 0.9]
+    return json.dumps(
+        {
+            "inputs": inputs,
+            "parameters": {"prediction_length": common.HORIZON, "quantile_levels": levels},
+        }
+    ).encode()
+
+
+def ask(port: int, body: bytes) -> float:
+    """Seconds until the whole answer is there.
+
+    Raises:
+        RuntimeError: it is no answer.
+    """
+    began = time.perf_counter()
+    reply = common.exchange(f"http://127.0.0.1:{port}/v1/forecast", body, timeout_s=120)
+    took = time.perf_counter() - began
+    if reply.status != 200 or b'"error"' in reply.body:
+        raise RuntimeError(f"{reply.status}: {reply.body[:200]!r}")
+    return took
+
+
+def _speed(host: Host, body: bytes, series: int) -> dict[str, float]:
+    lengths = [common.CONTEXT] * series
+    (before,) = host.bare(lengths, BATCH)
+    took = ask(host.port, body)
+    (after,) = host.bare(lengths, BATCH)
+    bare = (before + after) / 2
+    return {
+        "api_many_efficiency": bare / took,
+        "api_series_per_s": series / took,
+        "api_series_per_s_bare": series / bare,
+    }
+
+
+def _fairness(host: Host, load: Generator, body: bytes, seconds: float) -> dict[str, float]:
+    """One client asks for single series, one after the other, alone and beside large requests without a pause."""
+    one = [
+        post(
+            "/v1/forecast", {"inputs": [{"target": wave.tolist()}], "parameters": {"prediction_length": common.HORIZON}}
+        )
+        for wave in common.waves([common.CONTEXT] * 64)
+    ]
+    alone = median(load.run(host.port, 1, seconds / 2, one)["latencies_s"])
+    batch = median(host.bare([common.CONTEXT] * BATCH, BATCH, 10))
+    ended = threading.Event()
+
+    def large() -> None:
+        while not ended.is_set():
+            ask(host.port, body)
+
+    thread = threading.Thread(target=large)
+    thread.start()
+    try:
+        beside = load.run(host.port, 1, seconds, one)["latencies_s"]
+    finally:
+        ended.set()
+        thread.join()
+    late = float(np.quantile(beside, 0.99))
+    return {
+        "api_fairness_p99": late / (3 * alone + batch),
+        "api_single_ms_alone": alone * 1000,
+        "api_single_ms_p99_beside": late * 1000,
+        "api_batch_ms": batch * 1000,
+    }
