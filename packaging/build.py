@@ -22,6 +22,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 from string import Template
 
+import interpreter
 import sbom
 import venvs
 import website
@@ -56,8 +57,15 @@ class Package:
     families: tuple[str, ...] = ()
 
     @property
+    def version(self) -> str:
+        """The version; the interpreter has its own, so that a security update replaces this one package."""
+        return interpreter.version() if self.part == "python" else VERSION
+
+    @property
     def trees(self) -> dict[str, Path]:
-        """The environments in the package, by name."""
+        """The environments in the package, or the interpreter, by name."""
+        if self.part == "python":
+            return {"python": interpreter.tree()}
         names = {"runtime": venvs.SHARED, "family": (self.family,)}.get(self.part, ())
         return {name: venvs.tree(name) for name in names}
 
@@ -67,6 +75,7 @@ def packages() -> list[Package]:
     families = card.names(packaged_only=True)
     small = tuple(name for name in SMALL if name in families)
     return [
+        Package("taos-tsfm-python", "python", "Time-series foundation models for TDengine, Python interpreter"),
         Package("taos-tsfm-runtime", "runtime", "Time-series foundation models for TDengine, common environment"),
         Package("taos-tsfm-core", "core", "Time-series foundation models for TDengine, common part"),
         *(
@@ -132,12 +141,13 @@ def configuration(package: Package) -> str:
     needs = [f"taos-tsfm-{name}" for name in ("core", "runtime", *package.families)]
     values = {
         "name": package.name,
-        "version": VERSION,
+        "version": package.version,
+        "python_version": interpreter.version(),
         "maintainer": MAINTAINER,
         "summary": package.summary,
         "family": package.family,
         "families": ", ".join(package.families),
-        "tree": str(package.trees.get(package.family or "runtime")),
+        "tree": str(package.trees.get(package.family or package.part)),
         "cli": str(package.trees.get("cli")),
         "stage": str(STAGE),
         "rpm_docs": "\n  ".join(f"- {entry}" for entry in rpm_documents(package)),
@@ -189,7 +199,7 @@ def stage_core() -> None:
     shutil.copytree(SOURCE, STAGE / "lib" / "tsfm", ignore=ignored)
     version = STAGE / "lib" / "tsfm" / "__init__.py"
     version.write_text(version.read_text().replace(f'"{tsfm.__version__}"', f'"{VERSION}"'))
-    compiler = [venvs.PYTHON, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    compiler = [venvs.python(), "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
     final = f"{venvs.PAYLOAD}/lib"
     subprocess.run([*compiler, "-s", str(STAGE / "lib"), "-p", final, str(STAGE / "lib")], check=True)
     shutil.copytree(SOURCE / "share", STAGE / "share", ignore=ignored)
@@ -208,8 +218,10 @@ def stage_documents(package: Package) -> None:
     folder.mkdir(parents=True)
     (folder / "copyright").write_text(copyright_file(package))
     scripts = (ROOT / "docs/assets/LICENSES.txt").read_text() if package.part == "doc" else ""
-    (folder / "sbom.cdx.json").write_text(sbom.bill(package.name, VERSION, *package.trees.values(), licences=scripts))
-    changelog(folder, package.name, VERSION)
+    (folder / "sbom.cdx.json").write_text(
+        sbom.bill(package.name, package.version, *package.trees.values(), licences=scripts)
+    )
+    changelog(folder, package.name, package.version)
     if package.part == "core":
         for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
             shutil.copy(path, folder)
@@ -241,6 +253,13 @@ def copyright_file(package: Package) -> str:
         lines += ["Files: usr/share/doc/taos-tsfm/html/assets/*", "Copyright: their authors", "License: Expat"]
         lines += [f" {line}".rstrip() or " ." for line in (STAGE / "html/assets/LICENSES.txt").read_text().splitlines()]
         lines.append("")
+    if package.part == "python":
+        lines += [
+            "Comment:",
+            " CPython and the libraries in it are built from these sources of Debian's. Their licences",
+        ]
+        lines += [f" lie in {interpreter.PLACE}/licenses:"]
+        lines += [f" {name} {version}" for name, version in interpreter.sources(interpreter.tree()).items()]
     metadata = [path for tree in package.trees.values() for path in sorted(tree.rglob("*.dist-info/METADATA"))]
     if metadata:
         lines += ["Comment:", " The environments hold these Python distributions; where they bring their licences'"]

@@ -2,10 +2,22 @@
 OUT ?= dist
 export OUT VERSION
 
-.PHONY: locks venvs deb rpm repo test-host clean-packages
+.PHONY: locks python python-update python-check venvs deb rpm repo test-host clean-packages
 
 locks:
 	python3.11 packaging/lock.py
+
+# The interpreter that the packages bring, into the cache.
+python:
+	python3.11 packaging/interpreter.py
+
+# A security update of CPython, OpenSSL and the other sources: pin the newest, then commit what changed.
+python-update:
+	python3.11 packaging/interpreter.py update
+
+# Fails when Debian lists a newer version of a source than the pinned one. A release begins with it.
+python-check:
+	python3.11 packaging/interpreter.py check
 
 venvs:
 	python3.11 packaging/venvs.py

@@ -1,5 +1,5 @@
 # Sets $python, the Python 3.11 that builds everything, and $pip, a pip that can install uv. This file is sourced.
-# The distribution's Python is tried first, because the packages' interpreter is /usr/bin/python3.11.
+# Development uses the distribution's Python; the packages are built with and for their own (interpreter.py).
 python=${PYTHON:-}
 if [ -z "$python" ]; then
     for python in /usr/bin/python3.11 python3.11 ''; do

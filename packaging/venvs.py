@@ -14,10 +14,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "src"))
+
+import integrity  # noqa: E402  (found in this file's folder)
+import interpreter  # noqa: E402
 
 from tsfm import card  # noqa: E402  (found by the line above)
 
@@ -25,7 +29,6 @@ LOCKS = HERE / "locks"
 BUILD = HERE.parent / "build"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taos-tsfm" / "venvs"
 PAYLOAD = "/usr/lib/taos-tsfm"
-PYTHON = "/usr/bin/python3.11"  # the distribution's own; the packages depend on exactly it
 PACKAGES = Path("lib/python3.11/site-packages")
 SHARED = ("runtime", "cli")  # in the package taos-tsfm-runtime; every other one is a family's
 # Every file is dated so; only a new release needs a new one.
@@ -55,20 +58,31 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+@cache
 def tree(name: str) -> Path:
-    """The finished environment of "runtime", "cli" or of a family; built when its lock is new."""
+    """The finished environment of "runtime", "cli" or of a family.
+
+    It is built when its lock is new, and again when a file of it was changed since.
+    """
     finished = CACHE / f"{name}-{_key(name)}"
-    if not finished.is_dir():
+    if not integrity.intact(finished):
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE, prefix=f"{name}-") as folder:
             draft = Path(folder, "venv")
             _build(name, draft)
+            shutil.rmtree(finished, ignore_errors=True)
             os.replace(draft, finished)
+            integrity.seal(finished)
     link = BUILD / "venvs" / name
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(finished)
     return finished
+
+
+def python() -> str:
+    """The interpreter that builds the environments: the one of the packages."""
+    return str(interpreter.tree() / interpreter.PROGRAM)
 
 
 def place(name: str) -> str:
@@ -82,27 +96,30 @@ def size(folder: Path) -> int:
 
 
 def _key(name: str) -> str:
-    version = subprocess.run([PYTHON, "--version"], check=True, capture_output=True).stdout
-    parts = [Path(__file__).read_bytes(), (LOCKS / f"{name}.txt").read_bytes(), version, str(EPOCH).encode()]
+    parts = [Path(__file__).read_bytes(), (LOCKS / f"{name}.txt").read_bytes(), str(EPOCH).encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def _build(name: str, venv: Path) -> None:
     print(f"building the environment {name}", file=sys.stderr)
-    subprocess.run([PYTHON, "-m", "venv", "--without-pip", "--symlinks", str(venv)], check=True)
+    subprocess.run([python(), "-m", "venv", "--without-pip", "--symlinks", str(venv)], check=True)
     lock = LOCKS / f"{name}.txt"
     if "==" in lock.read_text():
         options = ["--quiet", "--no-deps", "--require-hashes", "--link-mode", "copy", "--no-compile-bytecode"]
+        # Otherwise uv takes wheels for the C library of this machine, which may be newer than a host's.
+        options += ["--python-platform", "x86_64-manylinux_2_28"]
         command = ["sh", str(HERE / "uv.sh"), "pip", "install", "--python", str(venv / "bin/python"), *options]
         # What comes as source only is built with the runtime's own setuptools.
         constraints = ["--build-constraints", str(LOCKS / "runtime.txt")]
         subprocess.run([*command, *constraints, "-r", str(lock)], check=True)
+    integrity.check_wheels(venv / PACKAGES)
     _slim(venv)
     if name != "runtime":
         # site.py takes a relative line as relative to this folder, so the tree can be moved as a whole.
         up = "../" * len(Path(place(name), PACKAGES).relative_to(PAYLOAD).parts)
         (venv / PACKAGES / "_runtime.pth").write_text(f"{up}runtime/{PACKAGES}\n")
     _forget_the_build(venv)
+    _link_interpreter(venv, place(name))
     _compile(venv, place(name))
     _date(venv)
 
@@ -136,13 +153,21 @@ def _forget_the_build(venv: Path) -> None:
         if path.name in RECORDS and path.parent.suffix == ".dist-info":
             path.unlink()
     (venv / PACKAGES / "distutils-precedence.pth").unlink(missing_ok=True)
-    version = subprocess.run([PYTHON, "--version"], check=True, capture_output=True, text=True).stdout.split()[1]
-    text = f"home = {Path(PYTHON).parent}\ninclude-system-site-packages = false\nversion = {version}\n"
-    (venv / "pyvenv.cfg").write_text(text)
     for path in venv.rglob("*"):
         if not path.is_symlink():
             runs = path.is_dir() or (os.access(path, os.X_OK) and _is_program(path))
             path.chmod(0o755 if runs else 0o644)
+
+
+def _link_interpreter(venv: Path, final: str) -> None:
+    """Point the environment, which is installed at ``final``, to the interpreter of taos-tsfm-python."""
+    program = Path(interpreter.PLACE, interpreter.PROGRAM)
+    text = f"home = {program.parent}\ninclude-system-site-packages = false\nversion = 3.11\n"
+    (venv / "pyvenv.cfg").write_text(text)
+    relative = os.path.relpath(program, Path(final, "bin"))
+    for name, target in {"python3.11": relative, "python3": "python3.11", "python": "python3.11"}.items():
+        (venv / "bin" / name).unlink(missing_ok=True)
+        (venv / "bin" / name).symlink_to(target)
 
 
 def _is_program(path: Path) -> bool:
@@ -153,7 +178,7 @@ def _is_program(path: Path) -> bool:
 
 def _compile(venv: Path, final: str) -> None:
     """Compiled modules that are valid whatever date unpacking gives, and that name the final path."""
-    command = [PYTHON, "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"]
+    command = [python(), "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"]
     # A module in another language level, data of some tool, cannot be compiled; nothing imports it.
     subprocess.run([*command, "-s", str(venv), "-p", final, str(venv / "lib")], stdout=subprocess.DEVNULL)
     if subprocess.run(["grep", "-rlF", str(venv), str(venv)]).returncode == 0:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import configparser
+import hashlib
 import json
 import re
 import subprocess
@@ -90,6 +92,46 @@ def test_the_bill_of_materials_names_every_pinned_package_of_the_environment() -
     assert torch["version"].partition("+")[0] == pins("runtime")["torch"].partition("+")[0]
     assert torch["purl"].startswith("pkg:pypi/torch@")
     assert document == bill(sys.prefix)
+
+
+def test_every_source_of_the_interpreter_is_pinned_by_hash() -> None:
+    rows = [line.split() for line in (LOCKS / "python.txt").read_text().splitlines() if not line.startswith("#")]
+    assert {"python3.11", "openssl", "expat", "libffi", "zlib", "bzip2", "xz-utils"} == {name for name, _, _ in rows}
+    assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for _, _, digest in rows)
+    assert re.search(r"^ziglang==\S+ --hash=sha256:[0-9a-f]{64}$", (LOCKS / "ziglang.txt").read_text(), re.MULTILINE)
+    command = [sys.executable, "-c", "import interpreter; print(interpreter.version())"]
+    version = subprocess.run(command, cwd=ROOT / "packaging", check=True, capture_output=True, text=True).stdout
+    assert re.fullmatch(r"3\.11\.\d+\+\d+\n", version)
+
+
+def integrity(*words: str) -> subprocess.CompletedProcess[str]:
+    program = "import pathlib, sys, integrity; print(getattr(integrity, sys.argv[1])(pathlib.Path(sys.argv[2])))"
+    command = [sys.executable, "-c", program, *words]
+    return subprocess.run(command, cwd=ROOT / "packaging", capture_output=True, text=True)
+
+
+def test_a_file_that_was_changed_in_the_cache_is_noticed(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "cacert.pem").write_text("authorities\n")
+    assert integrity("intact", str(tree)).stdout == "False\n"
+    integrity("seal", str(tree)).check_returncode()
+    assert integrity("intact", str(tree)).stdout == "True\n"
+    (tree / "cacert.pem").write_text("authorities\nand one of the machine's own\n")
+    assert integrity("intact", str(tree)).stdout == "False\n"
+
+
+def test_a_file_that_is_not_its_wheels_stops_the_build(tmp_path: Path) -> None:
+    folder = tmp_path / "some-1.0.dist-info"
+    folder.mkdir()
+    (tmp_path / "some.py").write_text("x = 1\n")
+    digest = base64.urlsafe_b64encode(hashlib.sha256(b"x = 1\n").digest()).rstrip(b"=").decode()
+    (folder / "RECORD").write_text(f"some.py,sha256={digest},6\nsome-1.0.dist-info/RECORD,,\n")
+    integrity("check_wheels", str(tmp_path)).check_returncode()
+    (tmp_path / "some.py").write_text("x = 2\n")
+    done = integrity("check_wheels", str(tmp_path))
+    assert done.returncode == 1
+    assert f"{tmp_path}/some.py: not the file that some-1.0.dist-info was published with" in done.stderr
 
 
 def test_the_template_of_tdgpts_file_is_one_that_its_reader_takes() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from host.container import CACHE, base
 
+PACKAGES = ("taos-tsfm-python", "taos-tsfm-core", "taos-tsfm-doc")
 BY_NAME = "apt-get -q update && apt-get -q -y install taos-tsfm-core taos-tsfm-doc"
-FROM_FILES = (
-    "rm /etc/apt/sources.list.d/tsfm.list && "
-    "apt-get -q -y install /srv/v1/taos-tsfm-core_*.deb /srv/v1/taos-tsfm-doc_*.deb"
+FROM_FILES = "rm /etc/apt/sources.list.d/tsfm.list && apt-get -q -y install " + " ".join(
+    f"/srv/v1/{name}_*.deb" for name in PACKAGES
 )
 
 
@@ -28,7 +28,7 @@ def test_the_packages_install_and_go_where_no_systemd_runs(repositories: Path, i
     enter += ["--directory", str(root), f"--bind-ro={repositories / 'v1'}:/srv/v1", "--resolv-conf=off"]
     steps = f"{install} && tsfm list && dpkg --audit && test -s /usr/share/doc/taos-tsfm/html/index.html"
     try:
-        for script in (steps, "apt-get -q -y purge taos-tsfm-core taos-tsfm-doc"):
+        for script in (steps, f"apt-get -q -y purge {' '.join(PACKAGES)}"):
             command = [*enter, "env", "DEBIAN_FRONTEND=noninteractive", "sh", "-ec", script]
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
             assert done.returncode == 0, done.stdout + done.stderr

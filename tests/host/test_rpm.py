@@ -26,7 +26,13 @@ version: 1.0.0
 maintainer: the test
 description: what this host's other packages hold
 license: Apache-2.0
-provides: [/usr/bin/python3.11, /bin/sh, glibc, libgcc, "libstdc++", systemd]
+provides:
+  - /bin/sh
+  - systemd
+  - libc.so.6(GLIBC_2.28)(64bit)
+  - libgcc_s.so.1()(64bit)
+  - libstdc++.so.6(GLIBCXX_3.4.22)(64bit)
+  - libz.so.1()(64bit)
 """
 
 
