@@ -60,10 +60,18 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def serve(family: str, *options: str, env: dict[str, str] | None = None) -> tuple[subprocess.Popen, int]:
-    """Start `tsfm serve` on a free port, with its log in build/bench.log; does not wait until it is ready."""
+def cpu_s(pid: int) -> float:
+    """CPU seconds that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def serve(
+    family: str, *options: str, env: dict[str, str] | None = None, python: str = sys.executable
+) -> tuple[subprocess.Popen, int]:
+    """Start `tsfm serve` under ``python`` on a free port, its log in build/bench.log; does not wait for it."""
     port = free_port()
-    command = [sys.executable, "-m", "tsfm", "serve", family, "--port", str(port), *options]
+    command = [python, "-m", "tsfm", "serve", family, "--port", str(port), *options]
     with (BUILD / "bench.log").open("ab") as stderr:
         return subprocess.Popen(command, env=environment(**(env or {})), stderr=stderr), port
 

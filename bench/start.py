@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import subprocess
@@ -107,9 +106,9 @@ def _over_time(idle_s: float, many: int) -> dict[str, float]:
     asked = _mixture()
     folder = common.checkpoint("chronos", "bolt-tiny")
     with closing(Generator()) as load, _served("chronos", folder) as (process, port):
-        before = _cpu_s(process.pid)
+        before = common.cpu_s(process.pid)
         time.sleep(idle_s)
-        idle = _cpu_s(process.pid) - before
+        idle = common.cpu_s(process.pid) - before
         load.run(port, 16, 600, asked, count=many // 10)
         early = _rss_mib(Path(f"/proc/{process.pid}/status").read_text())
         load.run(port, 16, 600, asked, count=many - many // 10)
@@ -176,11 +175,6 @@ def _output(code: str, *arguments: str) -> str:
 def _rss_mib(status: str) -> float:
     found = re.search(r"VmRSS:\s+(\d+) kB", status)
     return int(found.group(1)) / 1024 if found else 0.0
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _weights_bytes(family: str, folder: Path | None) -> int:
