@@ -122,6 +122,7 @@ TOGETHER = {
     "families/test_configurations.py": "every key of every family's configuration",
     "families/test_every_family.py": "what every family has",
     "families/test_imports.py": "what loading a family imports",
+    "families/test_instruction_sets.py": "every family on CPUs with AVX2 and without",
     "http/test_one_way.py": "the modules that a request goes through",
     "http/test_promises.py": "what every family promises over HTTP",
     "http/test_same_answer.py": "every family by HTTP, script and command",

@@ -266,7 +266,7 @@ def test_a_family_is_removed_while_it_runs_and_the_others_stay(host: Host) -> No
 
 
 def test_after_a_removal_it_installs_again(host: Host) -> None:
-    apt(host, "remove taos-tsfm-core taos-tsfm-runtime")
+    apt(host, "remove taos-tsfm-core taos-tsfm-runtime taos-tsfm-python")
     assert host.out("systemctl list-units --no-legend --state running 'tsfm*'") == ""
     assert not (host.root / "usr/lib/taos-tsfm").exists()
     apt(host, "install taos-tsfm")

@@ -15,7 +15,10 @@ from tsfm.doctor.units import Unit
 from tsfm.tdgpt.endpoints import Endpoint
 
 PROC = Path("/proc")
-_FLAGS = {"avx2": "AVX2", "avx512f": "AVX512", "avx512_bf16": "bf16", "amx_bf16": "AMX"}
+# Names in /proc/cpuinfo, the most important first: on x86-64 in the line "flags", on ARM64 in "Features".
+_X86 = {"avx2": "AVX2", "avx512f": "AVX512", "avx512_bf16": "bf16", "amx_bf16": "AMX"}
+_ARM = {"asimd": "NEON", "sve": "SVE", "bf16": "bf16"}
+_NEWER = "run the service on a CPU of 2013 or newer; in a virtual machine choose the host's CPU type"
 _ASK = "import torch; print(torch.__version__, torch.backends.cpu.get_cpu_capability())"
 
 
@@ -57,19 +60,32 @@ def check(endpoints: Sequence[Endpoint], units: dict[str, Unit] | None, torch: T
 
 
 def _cpu(kernels: str | None) -> Finding:
-    cpuinfo = (PROC / "cpuinfo").read_text(encoding="utf-8", errors="replace")
-    flags = next((line.partition(":")[2].split() for line in cpuinfo.splitlines() if line.startswith("flags")), [])
-    has = [name for flag, name in _FLAGS.items() if flag in flags]
-    lacking = ", ".join(name for name in _FLAGS.values() if name not in has)
+    known, flags = _instructions()
+    has = [name for flag, name in known.items() if flag in flags]
+    lacking = ", ".join(name for name in known.values() if name not in has)
     text = f"supports {', '.join(has)}" + (f", but not {lacking}" if lacking else "")
-    if not has:
-        text = f"supports none of {lacking}: forecasts take several times longer"
+    if known is _X86 and "AVX2" not in has:
+        if "avx" not in flags:
+            old = "has no AVX: NumPy's library for products stops with an illegal instruction"
+            remedy = f"{_NEWER}; or systemctl edit tsfm@FAMILY: [Service] Environment=OPENBLAS_CORETYPE=Nehalem"
+            return finding.broken("CPU", old, remedy)
+        return finding.warning("CPU", "has no AVX2: a forecast takes about twice as long", _NEWER)
     if kernels is None:
         return finding.ok("CPU", text)
-    if "AVX512" in has and "AVX512" not in kernels.upper():
+    best = next((name for name in ("AVX512", "AVX2") if name in has), "")
+    if best not in kernels.upper():
         remedy = "check ATEN_CPU_CAPABILITY in the environment"
         return finding.warning("CPU", f"{text}, but torch uses {kernels} kernels", remedy)
     return finding.ok("CPU", f"{text}; torch uses {kernels} kernels")
+
+
+def _instructions() -> tuple[dict[str, str], list[str]]:
+    """The instruction sets to name, and the words for them in /proc/cpuinfo of the first CPU."""
+    for line in (PROC / "cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        name, _, words = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return _X86 if name.strip() == "flags" else _ARM, words.split()
+    return _ARM, []
 
 
 def _memory(endpoints: Sequence[Endpoint], units: dict[str, Unit] | None) -> Finding:

@@ -245,8 +245,25 @@ def test_a_cpu_whose_avx512_torch_leaves_unused_is_a_warning(tmp_path: Path, mon
     (tmp_path / "cpuinfo").write_text("processor : 0\nflags\t\t: fpu avx2 avx512f avx512_bf16\n")
     assert machine._cpu("AVX2").level == "warning"
     assert machine._cpu("AVX512").text == "supports AVX2, AVX512, bf16, but not AMX; torch uses AVX512 kernels"
-    (tmp_path / "cpuinfo").write_text("Features : asimd\n")
-    assert machine._cpu(None).text == "supports none of AVX2, AVX512, bf16, AMX: forecasts take several times longer"
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx avx2\n")
+    assert machine._cpu("DEFAULT").level == "warning"
+    assert machine._cpu("AVX2").level == "ok"
+    (tmp_path / "cpuinfo").write_text("processor : 0\nFeatures\t: fp asimd\n")
+    assert machine._cpu("DEFAULT").text == "supports NEON, but not SVE, bf16; torch uses DEFAULT kernels"
+
+
+def test_a_cpu_without_avx2_is_a_warning_and_one_without_avx_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "PROC", tmp_path)
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu sse4_2 avx f16c\n")
+    found = machine._cpu("DEFAULT")
+    assert (found.level, found.text) == ("warning", "has no AVX2: a forecast takes about twice as long")
+    assert "a CPU of 2013 or newer" in found.remedy
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu sse4_2\n")
+    found = machine._cpu(None)
+    assert found.level == "broken"
+    assert "OPENBLAS_CORETYPE=Nehalem" in found.remedy
 
 
 def test_memory_that_does_not_suffice_is_a_warning(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
