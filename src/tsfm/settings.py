@@ -164,7 +164,9 @@ KEYS: dict[str, Key] = {
     "max_body_mib": Key(whole(1, 1024), "32", "maximum size of a request body, MiB"),
     "queue": Key(whole(1, 1000), "64", "maximum number of requests that wait or run; further ones get 429"),
     "queue_mib": Key(
-        whole(1, 4096), "128", "maximum size of all request bodies in memory, MiB; further requests get 429"
+        whole(1, 4096),
+        "128",
+        "maximum size of all request bodies in memory, and of all large answers, MiB; further requests get 429",
     ),
     "deadline_s": Key(
         whole(1, 3600),

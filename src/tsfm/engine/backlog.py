@@ -14,6 +14,10 @@ MAX_SCAN = 128
 MOST_BEFORE = 2
 
 
+LargeRequest = deque[list[WorkItem]]
+"""The batches of one request that wait."""
+
+
 class Backlog:
     """Items of small requests, which share batches, and large requests, each cut into full batches beforehand.
 
@@ -33,7 +37,7 @@ class Backlog:
         self.waiting: list[WorkItem] = []
         self._batch_points = batch_points
         self._workers = workers
-        self._large: deque[deque[list[WorkItem]]] = deque()
+        self._large: deque[LargeRequest] = deque()
         self._before = 0  # batches of other items since the last one of a large request
 
     def __bool__(self) -> bool:
@@ -45,13 +49,21 @@ class Backlog:
         large = list(self._large)  # other threads ask without the lock
         return len(self.waiting) + sum(len(chunk) for request in large for chunk in list(request))
 
-    def add_many(self, items: Sequence[WorkItem]) -> None:
-        """Add the items of one request; those that fit into one batch wait like single ones."""
+    def add_many(self, items: Sequence[WorkItem], request: LargeRequest | None = None) -> None:
+        """Add items of one request; a request that fits into one batch waits like single items.
+
+        Args:
+            request: what was added of the same request and still waits; None: these are all its items.
+        """
         longest = max((len(item.series) for item in items), default=0)
-        if longest * len(items) <= self._batch_points:
+        if request is None and longest * len(items) <= self._batch_points:
             self.waiting.extend(items)
-        else:
-            self._large.append(deque(chunks(items, self._batch_points, self._workers)))
+            return
+        request = LargeRequest() if request is None else request
+        goes_on = bool(request)
+        request.extend(chunks(items, self._batch_points, self._workers))
+        if request and not goes_on:
+            self._large.append(request)
 
     def take(self, running: int) -> list[WorkItem]:
         """Take out the next batch; something waits.

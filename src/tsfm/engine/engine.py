@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
 from tsfm.card import Card
 from tsfm.engine import calibration, facts, memory, tasks
 from tsfm.engine.admission import Admission, Slot
+from tsfm.engine.backlog import LargeRequest
 from tsfm.engine.gather import Gathered, Outcome
 from tsfm.engine.ingress import Ingress
 from tsfm.engine.metrics import Metrics
-from tsfm.engine.pending import Pending
+from tsfm.engine.pending import Pending, give_up
 from tsfm.engine.scheduler import Scheduler
 from tsfm.engine.tasks import Fields, Steps
-from tsfm.engine.work import Known, Many, WorkItem, always
-from tsfm.errors import ConfigError, ModelFailed, NotReady, OutOfMemory, RequestError
+from tsfm.engine.work import Known, Many, Part, WorkItem, always
+from tsfm.errors import ConfigError, ModelFailed, NotReady, OutOfMemory
 from tsfm.nets import threads
 from tsfm.series import Model, Runtime
 from tsfm.settings import Settings
 
+PORTION = 256  # series of one request that are prepared before the model begins with them
 BYTES_PER_NUMBER = 20  # in JSON, about
 LOADING, READY, STOPPING = "loading", "ready", "stopping"
 
@@ -206,12 +209,14 @@ class Engine:
 
     def _submit_many(self, work: Many, slot: Slot, model: Model, scheduler: Scheduler) -> Pending[list[Outcome]]:
         slot.expect(work.numbers * BYTES_PER_NUMBER)
-        gathered = Gathered([_fitting(part, model) for part in work.parts])
+        gathered, request = Gathered(work.count, slot.present), LargeRequest()
         slot.watch(gathered.future)
-        for item in gathered.items.values():
-            item.present = lambda: slot.present() and not gathered.future.done()
-        gathered.watch()
-        scheduler.submit_many(list(gathered.items.values()))
+        try:
+            while parts := [_fitting(part, model) for part in islice(work.parts, PORTION)]:
+                scheduler.submit_many(gathered.add(parts), request if work.count > PORTION else None)
+        except Exception as error:
+            give_up(gathered.future, error)  # what is queued already is not computed
+            raise
         return Pending(gathered.future, lambda outcomes: outcomes)
 
     def _check_ready(self) -> None:
@@ -232,7 +237,7 @@ def _check_fits(item: WorkItem, model: Model) -> None:
         memory.check_fits(item.series)
 
 
-def _fitting(part: WorkItem | Known | RequestError, model: Model) -> WorkItem | Known | RequestError:
+def _fitting(part: Part, model: Model) -> Part:
     try:
         if isinstance(part, WorkItem):
             _check_fits(part, model)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from functools import partial
 
 from tsfm.engine.pending import finish
-from tsfm.engine.work import Known, WorkItem
+from tsfm.engine.work import Known, Part, WorkItem
 from tsfm.errors import DeadlinePassed, ModelFailed, RequestError, TsfmError
 
 Outcome = object
@@ -20,27 +20,43 @@ class Gathered:
 
     The step from the model's output to the unit of the request runs on the inference thread that computed it.
 
+    Args:
+        count: series in the request, at least one.
+        present: False once the client has closed its connection.
+
     Attributes:
         future: of the list of outcomes. When it is done before its time, as at the deadline, what still waits for
             the model is not computed.
     """
 
-    def __init__(self, parts: Sequence[WorkItem | Known | RequestError]) -> None:
+    def __init__(self, count: int, present: Callable[[], bool]) -> None:
         self.future: Future[list[Outcome]] = Future()
-        self._outcomes: list[Outcome] = [part.output if isinstance(part, Known) else part for part in parts]
+        self._present = present
+        self._outcomes: list[Outcome] = [None] * count
         self._lock = threading.Lock()
-        self.items = {at: part for at, part in enumerate(parts) if isinstance(part, WorkItem)}
-        self._left = len(self.items)
+        self._next, self._left = 0, count
 
-    def watch(self) -> None:
-        """Gather what the items give; call it once they can be computed."""
-        if not self.items:
-            finish(self.future, self._outcomes)
-        for at, item in self.items.items():
-            item.future.add_done_callback(partial(self._take, at, item))
+    def add(self, parts: Sequence[Part]) -> list[WorkItem]:
+        """Take the next parts, and return those that the model has to compute."""
+        items = []
+        for at, part in enumerate(parts, start=self._next):
+            if isinstance(part, WorkItem):
+                part.present = self._needed
+                part.future.add_done_callback(partial(self._take, at, part))
+                items.append(part)
+            else:
+                self._set(at, part.output if isinstance(part, Known) else part)
+        self._next += len(parts)
+        return items
+
+    def _needed(self) -> bool:
+        return not self.future.done() and self._present()
 
     def _take(self, at: int, item: WorkItem, future: Future[object]) -> None:
-        self._outcomes[at] = None if self.future.done() else _outcome(item, future)
+        self._set(at, None if self.future.done() else _outcome(item, future))
+
+    def _set(self, at: int, outcome: Outcome) -> None:
+        self._outcomes[at] = outcome
         with self._lock:
             self._left -= 1
             last = not self._left

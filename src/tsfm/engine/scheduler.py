@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from tsfm.engine.backlog import Backlog
+from tsfm.engine.backlog import Backlog, LargeRequest
 from tsfm.engine.ingress import Ingress
 from tsfm.engine.pending import give_up
 from tsfm.engine.work import WorkItem, run_batch
@@ -85,11 +85,15 @@ class Scheduler:
             self._notify_one()
         return item.future
 
-    def submit_many(self, items: Sequence[WorkItem]) -> None:
-        """Queue the items of one request, which leave room for other requests between their batches."""
+    def submit_many(self, items: Sequence[WorkItem], request: LargeRequest | None = None) -> None:
+        """Queue items of one request, which leave room for other requests between their batches.
+
+        Args:
+            request: what more items of the same request are queued with; None: these are all.
+        """
         with self._lock:
             self._check_open()
-            self._backlog.add_many(items)
+            self._backlog.add_many(items, request)
             self._notify_one()
 
     def _check_open(self) -> None:

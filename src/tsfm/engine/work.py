@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -60,17 +60,22 @@ class WorkItem:
         return self.call, self.series.schema
 
 
+Part = WorkItem | Known | RequestError
+
+
 @dataclass(frozen=True)
 class Many:
     """The work of a request of several series.
 
     Attributes:
         parts: for each series in order what the model has to compute, an output that is known without it, or the
-            error that refuses this series alone.
+            error that refuses this series alone; made while the model computes the first ones.
+        count: number of parts.
         numbers: in the answer, about.
     """
 
-    parts: Sequence[WorkItem | Known | RequestError]
+    parts: Iterator[Part]
+    count: int
     numbers: int = 0
 
 

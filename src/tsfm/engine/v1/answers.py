@@ -56,13 +56,17 @@ def warned(warnings: Sequence[str]) -> Fields:
     return {"warnings": list(warnings)} if warnings else {}
 
 
-def how(entries: Sequence[Entry | Refused]) -> Fields:
-    """How variates and covariates were used, where some series has them."""
-    read = [entry for entry in entries if isinstance(entry, Entry)]
+def how(entries: Sequence[Entry | Refused], predictions: Sequence[Fields]) -> Fields:
+    """How variates and covariates were used, where some series that was answered has them."""
+    answered = [
+        entry
+        for entry, prediction in zip(entries, predictions, strict=True)
+        if isinstance(entry, Entry) and "error" not in prediction
+    ]
     fields: Fields = {}
-    if any(entry.known for entry in read):
+    if any(entry.known for entry in answered):
         fields["covariates_how"] = "native"
-    if any(not entry.flat for entry in read):
+    if any(not entry.flat for entry in answered):
         fields["multivariate_how"] = "each"
     return fields
 

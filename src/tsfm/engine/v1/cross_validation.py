@@ -69,9 +69,9 @@ def read(fields: Fields, limits: Settings) -> CrossValidation:
     step = whole("step_size", given(asked, "step_size", shared.horizon), 1, limits.max_rows)
     season = asked.get("season_length")
     entries, warnings = inputs.read(fields, limits, None)
-    series = sum(len(entry.targets) for entry in entries if isinstance(entry, Entry))
-    inputs.check_count(series * windows, limits)
-    check_numbers(series * windows * shared.numbers)
+    series = inputs.count(entries, windows)
+    inputs.check_count(series, limits)
+    check_numbers(series * shared.numbers)
     found = CrossValidation(
         entries,
         shared,
@@ -94,13 +94,16 @@ def work(request: CrossValidation, model: Family, family: str) -> Many:
             for cutoff in request.cutoffs(entry)
         ]
 
+    count = inputs.count(request.entries, request.windows)
     parts = items(request.entries, series, request.parameters, model, family)
-    return Many(parts, len(parts) * request.parameters.numbers)
+    return Many(parts, count, count * request.parameters.numbers)
 
 
 def finish(request: CrossValidation, outcomes: Sequence[Outcome]) -> Fields:
     """The fields of the answer: windows and metrics, or a sentence, for each series; and metrics over all."""
-    predictions, ours, naive = [], [], []
+    predictions: list[Fields] = []
+    ours: list[list[Score]] = []
+    naive: list[list[Score]] = []
     for entry, error, outputs in answers.by_entry(request.entries, outcomes, request.windows):
         if error:
             predictions.append(answers.refused(entry, error))
@@ -111,7 +114,8 @@ def finish(request: CrossValidation, outcomes: Sequence[Outcome]) -> Fields:
         naive += scores.naive
         predictions.append(_prediction(request, entry, outputs, seasons, scores))
     over_all = _metrics(ours, naive, request.parameters.levels)
-    return {"predictions": predictions} | over_all | answers.how(request.entries) | answers.warned(request.warnings)
+    ways = answers.how(request.entries, predictions)
+    return {"predictions": predictions} | over_all | ways | answers.warned(request.warnings)
 
 
 def schema(card: Card, limits: Settings) -> tuple[Json, Json]:

@@ -15,7 +15,7 @@ from tsfm.engine.v1 import answers, inputs, parameters
 from tsfm.engine.v1.covariates import check_taken
 from tsfm.engine.v1.inputs import Entry, Refused
 from tsfm.engine.v1.parameters import Parameters
-from tsfm.engine.work import Known, Many, WorkItem
+from tsfm.engine.work import Many, Part
 from tsfm.errors import BadRequest, RequestError, TooLarge
 from tsfm.numerics.exact import offset_added
 from tsfm.series import Family, FloatArray, Series
@@ -43,8 +43,7 @@ def read(fields: Fields, limits: Settings) -> ManyForecasts:
     """
     asked = parameters.read(fields, limits)
     entries, warnings = inputs.read(fields, limits, asked.horizon)
-    series = sum(len(entry.targets) for entry in entries if isinstance(entry, Entry))
-    check_numbers(series * asked.numbers)
+    check_numbers(inputs.count(entries) * asked.numbers)
     warnings = (*unknown(fields, FIELDS), *asked.warnings, *warnings, *answers.unused_times(entries, asked.freq))
     return ManyForecasts(entries, asked, warnings)
 
@@ -61,7 +60,8 @@ def check_numbers(numbers: int) -> None:
 def work(request: ManyForecasts, model: Family, family: str) -> Many:
     """What the loaded model has to compute: an item for each variate of each series."""
     parts = items(request.entries, lambda entry: entry.variates(), request.parameters, model, family)
-    return Many(parts, len(parts) * request.parameters.numbers)
+    count = inputs.count(request.entries)
+    return Many(parts, count, count * request.parameters.numbers)
 
 
 def items(
@@ -70,24 +70,23 @@ def items(
     asked: Parameters,
     model: Family,
     family: str,
-) -> list[WorkItem | Known | RequestError]:
+) -> Iterator[Part]:
     """An item, or an error, for each series of each entry, and one error for each refused entry.
 
     Args:
         series: those of one entry.
     """
-    parts: list[WorkItem | Known | RequestError] = []
     for entry in entries:
         if isinstance(entry, Refused):
-            parts.append(entry.error)
+            yield entry.error
             continue
         rows = series(entry)
         try:
             check_taken(entry.known, model.capabilities, family)
-            parts += [_item(row, asked, model, family) for row in rows]
-        except RequestError as error:
-            parts += [error] * len(rows)
-    return parts
+        except BadRequest as error:
+            yield from [error] * len(rows)
+        else:
+            yield from (_item(row, asked, model, family) for row in rows)
 
 
 def finish(request: ManyForecasts, outcomes: Sequence[Outcome]) -> Fields:
@@ -96,7 +95,7 @@ def finish(request: ManyForecasts, outcomes: Sequence[Outcome]) -> Fields:
         answers.refused(entry, error) if error else _prediction(entry, request.parameters, outputs)
         for entry, error, outputs in answers.by_entry(request.entries, outcomes)
     ]
-    return {"predictions": predictions} | answers.how(request.entries) | answers.warned(request.warnings)
+    return {"predictions": predictions} | answers.how(request.entries, predictions) | answers.warned(request.warnings)
 
 
 def schema(card: Card, limits: Settings) -> tuple[Json, Json]:
@@ -116,7 +115,7 @@ def example(points: int, limits: Settings) -> Fields:
     }
 
 
-def _item(series: Series, asked: Parameters, model: Family, family: str) -> WorkItem | Known | RequestError:
+def _item(series: Series, asked: Parameters, model: Family, family: str) -> Part:
     if asked.context:
         series = series.newest(asked.context)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from tsfm.engine.schemas import Json
 from tsfm.engine.tasks import Fields
 from tsfm.engine.v1 import answers, inputs, parameters
 from tsfm.engine.v1.inputs import Entry, Refused
-from tsfm.engine.work import Known, Many, WorkItem
+from tsfm.engine.work import Many, Part
 from tsfm.errors import BadRequest, RequestError
 from tsfm.numerics.exact import offset_added
 from tsfm.numerics.frequency import Frequency
@@ -56,11 +56,16 @@ def read(fields: Fields, limits: Settings) -> ManyImputations:
 
 def work(request: ManyImputations, model: Imputer, family: str) -> Many:
     """What the loaded model has to compute: an item for each variate of each series."""
-    parts: list[WorkItem | Known | RequestError] = []
-    for entry in request.entries:
-        parts += [entry.error] if isinstance(entry, Refused) else [_item(row, model, family) for row in entry.targets]
     points = sum(2 * row.size for entry in request.entries if isinstance(entry, Entry) for row in entry.targets)
-    return Many(parts, points)
+    return Many(_items(request.entries, model, family), inputs.count(request.entries), points)
+
+
+def _items(entries: Sequence[Entry | Refused], model: Imputer, family: str) -> Iterator[Part]:
+    for entry in entries:
+        if isinstance(entry, Refused):
+            yield entry.error
+        else:
+            yield from (_item(row, model, family) for row in entry.targets)
 
 
 def finish(request: ManyImputations, outcomes: Sequence[Outcome]) -> Fields:
@@ -69,7 +74,7 @@ def finish(request: ManyImputations, outcomes: Sequence[Outcome]) -> Fields:
         answers.refused(entry, error) if error else _filled(entry, request.freq, outputs)
         for entry, error, outputs in answers.by_entry(request.entries, outcomes)
     ]
-    return {"predictions": filled} | answers.how(request.entries) | answers.warned(request.warnings)
+    return {"predictions": filled} | answers.how(request.entries, filled) | answers.warned(request.warnings)
 
 
 def schema(card: Card, limits: Settings) -> tuple[Json, Json]:
@@ -97,7 +102,7 @@ def _checked(entry: Entry | Refused) -> Entry | Refused:
     return entry
 
 
-def _item(row: FloatArray, model: Imputer, family: str) -> WorkItem | Known | RequestError:
+def _item(row: FloatArray, model: Imputer, family: str) -> Part:
     try:
         return imputation.item(Series(row), model, family, "target")
     except RequestError as error:

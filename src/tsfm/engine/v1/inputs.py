@@ -95,6 +95,11 @@ def read(
     return entries, tuple(f"inputs[].{warning}" for warning in unknown(dict(strange), known))
 
 
+def count(entries: Sequence[Entry | Refused], windows: int = 1) -> int:
+    """Series in the entries, one for each window of each variate; a refused entry counts as one."""
+    return sum(windows * len(entry.targets) if isinstance(entry, Entry) else 1 for entry in entries)
+
+
 def check_count(series: int, limits: Settings) -> None:
     """Refuse more series than one request may hold; each variate and each window counts."""
     if series > limits.max_series:
