@@ -1,13 +1,15 @@
-"""Answers that come too late, or never."""
+"""Answers that come too late or never, and memory for large ones."""
 
+import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tsfm.engine.admission import Deadlines
+from tsfm import settings
+from tsfm.engine.admission import SMALL_ANSWER, Admission, Deadlines
 from tsfm.engine.pending import Pending, give_up
-from tsfm.errors import DeadlinePassed, ModelFailed
+from tsfm.errors import DeadlinePassed, ModelFailed, NotReady, QueueFull
 
 
 @pytest.fixture
@@ -50,3 +52,38 @@ def test_an_answer_whose_client_has_left_says_so():
     left.cancel()
     with pytest.raises(DeadlinePassed, match="the client has closed its connection"):
         Pending(left, str).get()
+
+
+MIB = 1 << 20
+
+
+def test_large_answers_have_a_budget_of_their_own_until_they_are_made():
+    unread = [0]
+    admission = Admission(settings.read("naive", {"queue_mib": "10"}), lambda: None, lambda: unread[0])
+    first, second, small = (admission.enter(100) for _ in range(3))
+    first.expect(50 * MIB)  # alone, any size that the task allows
+    with pytest.raises(QueueFull, match=r"too many large answers are being made or read \(queue_mib = 10 MiB\)"):
+        second.expect(2 * MIB)
+    small.expect(SMALL_ANSWER)
+    admission.leave(first)
+    second.expect(2 * MIB)
+    unread[0] = 9 * MIB
+    with pytest.raises(QueueFull):
+        small.expect(2 * MIB)
+    admission.leave(second)
+    unread[0] = 8 * MIB
+    small.expect(2 * MIB)
+    admission.close()
+
+
+def test_the_steps_after_a_future_run_on_another_thread():
+    made = Future()
+    with ThreadPoolExecutor(1, thread_name_prefix="aside") as aside:
+        there = Pending(made, lambda value: (value, threading.current_thread().name)).on(aside)
+        failed = Pending(made, lambda value: 1 // value).on(aside)
+        made.set_result(0)
+        assert there.get() == (0, "aside_0")
+        with pytest.raises(ZeroDivisionError):
+            failed.get()
+    with pytest.raises(NotReady, match="the service is stopping"):
+        Pending(made, str).on(aside).get()

@@ -69,6 +69,12 @@ def test_only_a_series_larger_than_a_full_batch_may_be_refused(host):
         assert len(slot.hold(engine.submit(fits, slot)).get().forecast.median) == 10
     with pytest.raises(OutOfMemory, match="one series of 1001 points"), engine.admit(1) as slot:
         engine.submit(too_large, slot)
+    many = {"inputs": [{"target": list(range(points))} for points in (1000, 1001)]}
+    steps = engine.task.operations["forecast"].steps()
+    with engine.admit(1) as slot:
+        one, other = slot.hold(engine.answer(many, slot, steps)).get()["predictions"]
+    assert len(one["mean"]) == 1
+    assert other["error"].startswith("one series of 1001 points")
     assert engine.wait_until_empty(10)
     engine.close()
 

@@ -300,8 +300,7 @@ def test_a_single_series_does_not_wait_for_a_large_request(serve, tmp_path):
 
     thread = threading.Thread(target=large)
     thread.start()
-    while not [line for line in live.get("/metrics").body.decode().splitlines() if waits(line)]:
-        threading.Event().wait(0.02)
+    until(lambda: metric(live, "tsfm_queue_length") > 100)
     for _ in range(3):
         ask(live, {"target": WAVE}, prediction_length=3)
         order.append("single")
@@ -309,9 +308,26 @@ def test_a_single_series_does_not_wait_for_a_large_request(serve, tmp_path):
     assert order == ["single"] * 3 + ["large"]
 
 
-def waits(line: str) -> bool:
-    name, _, value = line.partition(" ")
-    return name == "tsfm_queue_length" and float(value) > 100
+def test_what_waits_for_a_client_that_has_left_is_not_computed(serve, tmp_path):
+    (tmp_path / "naive.json").write_text('{"delay_s": 0.2}')
+    live = serve("naive", "--model-folder", str(tmp_path), "--threads", "1").until_ready()
+    inputs = [{"target": [float((i * at) % 17) for i in range(512)]} for at in range(640)]
+    body = json.dumps({"inputs": inputs}).encode()
+    with socket.create_connection(("127.0.0.1", live.port)) as client:
+        head = f"POST /v1/forecast HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        client.sendall(head + body)
+        until(lambda: metric(live, "tsfm_queue_length") > 100)
+    until(lambda: metric(live, "tsfm_queue_length") == 0)
+    assert live.post("/v1/forecast", {"inputs": [{"target": WAVE}]}).status == 200
+    assert metric(live, "tsfm_batch_size_sum") < 600
+
+
+def metric(live: Live, name: str) -> float:
+    return next(
+        float(line.split()[1])
+        for line in live.get("/metrics").body.decode().splitlines()
+        if line.startswith(f"{name} ")
+    )
 
 
 LARGE = {"prediction_length": 1024, "quantile_levels": [0.1, 0.25, 0.75, 0.9]}  # of 1,000 series: 100 MB of JSON
@@ -363,7 +379,7 @@ def until(true: Callable[[], bool]) -> None:
     ends, pause = time.monotonic() + 60, threading.Event()
     while not true():
         assert time.monotonic() < ends
-        pause.wait(0.1)
+        pause.wait(0.02)
 
 
 def test_the_deadline_holds_for_the_whole_request(serve, tmp_path):
