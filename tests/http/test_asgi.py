@@ -97,6 +97,10 @@ def chunks(body: bytes) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:10], body[10:])) + b"0\r\n\r\n"
 
 
+def many(count, target=WALK, **parameters):
+    return sent(inputs=[{"item_id": at, "target": target[at % 3 :]} for at in range(count)], parameters=parameters)
+
+
 GOOD = sent(input=WALK, next_len=4)
 POST = ("POST", "/ds_predict")
 CHUNKED = {"Transfer-Encoding": "chunked"}
@@ -110,6 +114,12 @@ CASES = {
     "unknown field": (200, *POST, sent(input=WALK, horizon=3)),
     "chunked": (200, *POST, chunks(GOOD), CHUNKED),
     "large": (200, *POST, sent(input=LARGE)),
+    "many": (200, "POST", "/v1/forecast", many(3)),
+    "many in pieces": (200, "POST", "/v1/forecast", many(600, prediction_length=20)),
+    "many and large": (200, "POST", "/v1/forecast", many(900, WALK * 5, prediction_length=20, freq="h")),
+    "many and bad": (400, "POST", "/v1/forecast", many(0)),
+    "windows": (200, "POST", "/v1/cross_validation", many(20, n_windows=2)),
+    "another task": (404, "POST", "/v1/imputation", many(1)),
     "no type": (200, *POST, GOOD, {"Content-Type": "text/plain"}),
     "underscore": (200, *POST, GOOD, {"Content_Encoding": "gzip"}),
     "identity": (200, *POST, GOOD, {"Content-Encoding": "identity"}),

@@ -27,7 +27,8 @@ class Slot:
         body_bytes: size of the request's body.
         deadline: when the answer is given up, of ``time.monotonic``.
         present: False once the client has closed its connection.
-        answer_bytes: size of its answer, if it is a large one, by estimate.
+        answer_bytes: size of its answer by estimate, of a request of many series.
+        reserved_bytes: the same, if it counts as a large one.
     """
 
     def __init__(self, admission: Admission, body_bytes: int, deadline: float, present: Callable[[], bool]) -> None:
@@ -35,7 +36,7 @@ class Slot:
         self.body_bytes = body_bytes
         self.deadline = deadline
         self.present = present
-        self.answer_bytes = 0
+        self.answer_bytes = self.reserved_bytes = 0
 
     def watch(self, future: Future[T]) -> Future[T]:
         """The same future, which fails with ``DeadlinePassed`` at the deadline unless it is done by then."""
@@ -48,6 +49,7 @@ class Slot:
         Raises:
             QueueFull: large answers that are being made or read use the memory that there is for them.
         """
+        self.answer_bytes = answer_bytes
         if answer_bytes > SMALL_ANSWER:
             self._admission.reserve(self, answer_bytes)
 
@@ -77,7 +79,7 @@ class Admission:
         self._limits = limits
         self._check = check
         self._unread = unread
-        self._answer_bytes = 0
+        self._reserved_bytes = 0
         self._inside = 0
         self._bytes_inside = 0
         self._changed = threading.Condition()
@@ -111,21 +113,21 @@ class Admission:
         """
         unread = self._unread()
         with self._changed:
-            used = self._answer_bytes + unread
+            used = self._reserved_bytes + unread
             if used and used + answer_bytes > self._limits.queue_mib << 20:
                 raise QueueFull(
                     f"too many large answers are being made or read (queue_mib = {self._limits.queue_mib} MiB); "
                     f"retry in {QueueFull.retry_after_s} s"
                 )
-            slot.answer_bytes = answer_bytes
-            self._answer_bytes += answer_bytes
+            slot.reserved_bytes = answer_bytes
+            self._reserved_bytes += answer_bytes
 
     def leave(self, slot: Slot) -> None:
         """Give a place back; once for each slot."""
         with self._changed:
             self._inside -= 1
             self._bytes_inside -= slot.body_bytes
-            self._answer_bytes -= slot.answer_bytes
+            self._reserved_bytes -= slot.reserved_bytes
             self._changed.notify_all()
 
     def wait_until_empty(self, timeout_s: float) -> bool:

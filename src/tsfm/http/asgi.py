@@ -75,6 +75,8 @@ class Asgi:
             self._access.on_refusal = self._engine.count
         self._turns = Turns(self._engine.ingress)
         self._held = 0  # bytes of all bodies that are being received or wait for their answer
+        self._unread = 0  # bytes of answers that clients have not read yet
+        self._engine.ingress.unread = lambda: self._unread
         self.failure: TsfmError | None = None
 
     def start(self) -> None:
@@ -119,12 +121,20 @@ class Asgi:
             self._admit(incoming)
             await self._receive_body(incoming, receive)
             if not incoming.left and (outgoing := await self._answer(incoming, receive)):
-                await _send(outgoing, send)
+                await self._deliver(outgoing, send)
         except RequestError as error:
             self._release(incoming)
             await _send(_refusal(error), send, receive)
         finally:
             self._release(incoming)
+
+    async def _deliver(self, outgoing: Outgoing, send: Send) -> None:
+        """Send an answer, at the speed of its client; until then it counts as unread."""
+        self._unread += outgoing.size
+        try:
+            await _send(outgoing, send)
+        finally:
+            self._unread -= outgoing.size
 
     def _admit(self, incoming: Incoming) -> None:
         """Refuse what can be refused before the body is read."""
@@ -207,7 +217,7 @@ def _refusal(error: RequestError) -> Outgoing:
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
     if error.retry_after_s:
         headers.append(("Retry-After", str(error.retry_after_s)))
-    return Outgoing(error.status, headers, body)
+    return Outgoing(error.status, headers, [body])
 
 
 async def _send(outgoing: Outgoing, send: Send, unread: Receive | None = None) -> None:
@@ -217,7 +227,10 @@ async def _send(outgoing: Outgoing, send: Send, unread: Receive | None = None) -
     """
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in outgoing.headers]
     await send({"type": "http.response.start", "status": outgoing.status, "headers": headers})
-    await send({"type": "http.response.body", "body": outgoing.body, "more_body": unread is not None})
+    *first, last = outgoing.pieces or [b""]
+    for piece in first:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": last, "more_body": unread is not None})
     if unread:
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):

@@ -13,7 +13,7 @@ from tsfm.engine.tasks import Fields, Operation
 from tsfm.http.bodies import LARGE, LargeBodies, Reading
 from tsfm.http.encoding import pieces
 
-# Up to this number of series a request is read, and its answer made, on the thread that serves the network.
+# Up to this number of series a request is read, and its answer made if it is small, on the thread of the network.
 FEW = 8
 ASIDE_THREADS = 2
 
@@ -56,7 +56,8 @@ class Operations:
             future.set_result(fields)
             begun = Pending(future, lambda given: steps.read(given, engine.limits)).on(self._aside)
             return self._encoded(begun.bind(lambda checked: engine.answer_checked(checked, slot, steps)), encode)
-        return engine.answer(fields, slot, steps).then(encode)
+        answer = engine.answer(fields, slot, steps)
+        return self._encoded(answer, encode) if slot.answer_bytes > LARGE else answer.then(encode)
 
     def _encoded(self, answer: Pending[Fields], encode: Encode) -> Pending[list[bytes]]:
         return answer.then(encode).on(self._aside)

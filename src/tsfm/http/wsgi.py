@@ -114,11 +114,20 @@ class Incoming:
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A complete answer."""
+    """A complete answer.
+
+    Attributes:
+        pieces: the body; a large one comes in several.
+    """
 
     status: int
     headers: list[Header]
-    body: bytes
+    pieces: list[bytes]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return sum(map(len, self.pieces))
 
 
 def run(app: WSGIApplication, environ: WSGIEnvironment) -> Outgoing | Deferred:
@@ -130,11 +139,11 @@ def run(app: WSGIApplication, environ: WSGIEnvironment) -> Outgoing | Deferred:
         return lambda data: None
 
     try:
-        body = _joined(app(environ, start_response))
+        pieces = _collected(app(environ, start_response))
     except Deferred as deferred:
         return deferred
     status, headers = began[0]
-    return Outgoing(int(status.split()[0]), headers, body)
+    return Outgoing(int(status.split()[0]), headers, pieces)
 
 
 def resume(deferred: Deferred, environ: WSGIEnvironment) -> Outgoing | Deferred:
@@ -146,9 +155,9 @@ def resume(deferred: Deferred, environ: WSGIEnvironment) -> Outgoing | Deferred:
     return run(rest, environ)
 
 
-def _joined(pieces: Iterable[bytes]) -> bytes:
+def _collected(pieces: Iterable[bytes]) -> list[bytes]:
     try:
-        return b"".join(pieces)
+        return list(pieces)
     finally:
         if close := getattr(pieces, "close", None):
             close()
