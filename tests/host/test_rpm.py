@@ -3,7 +3,7 @@
 The host is Debian with Debian's rpm and dnf, as no distribution of the rpm world can be had here from the
 machine's own sources. So this proves what the packages hold, their dependencies on one another, their
 scripts in rpm's words and order, and that the service runs from them; it does not prove that a given
-distribution's Python and C library fit. What Debian's own packages give is declared in a package of the test's.
+distribution's systemd and C library fit. What Debian's own packages give is declared in a package of the test's.
 """
 
 from __future__ import annotations
