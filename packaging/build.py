@@ -22,6 +22,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 from string import Template
 
+import completion
 import interpreter
 import sbom
 import venvs
@@ -208,6 +209,8 @@ def stage_core() -> None:
     shutil.copy(venvs.HERE / "bin" / "tsfm", STAGE / "bin")
     shutil.copy(ROOT / "etc" / "tsfm.ini", STAGE / "etc")
     shutil.copy(ROOT / "etc" / "taosanode.ini", STAGE / "share")
+    completion.write(STAGE / "completion")
+    shutil.copytree(venvs.HERE / "monitoring", STAGE / "monitoring")
     for unit in (venvs.HERE / "systemd").iterdir():
         shutil.copy(unit, STAGE if unit.suffix in (".sysusers", ".tmpfiles") else STAGE / "units")
 

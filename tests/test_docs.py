@@ -143,7 +143,7 @@ def test_an_issues_form_asks_for_what_the_doctor_says(name):
     assert {"name", "description", "body"} <= set(form)
     labels = [part["attributes"].get("label", "") for part in form["body"]]
     assert "Output of `tsfm doctor --json`" in labels
-    main._parser({"doctor": main._module("doctor")}).parse_args(["doctor", "--json"])
+    main._parser({"doctor": main.load("doctor")}).parse_args(["doctor", "--json"])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs/decisions").glob("0*.md")), ids=lambda path: path.stem)

@@ -222,7 +222,7 @@ def test_make_knows_the_target(command):
 @pytest.mark.parametrize("command", of("tsfm"), ids=str)
 def test_tsfm_knows_the_words(command):
     known = main.commands()
-    parser = main._parser({name: main._module(known[name]) for name in known})
+    parser = main._parser({name: main.load(known[name]) for name in known})
     parser.parse_args(list(command.words[1:]))  # exits with 2 where it does not
 
 

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     known = commands()
     # Only the requested command is imported, so that no command slows down another.
     wanted = [words[0]] if words and words[0] in known else list(known)
-    parser = _parser({name: _module(known[name]) for name in wanted})
+    parser = _parser({name: load(known[name]) for name in wanted})
     args = parser.parse_args(words, argparse.Namespace(words=words))  # a hand-over to another environment repeats them
     try:
         code: int = args.run(args)
@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _module(stem: str) -> ModuleType:
+def load(stem: str) -> ModuleType:
+    """The module of a command."""
     return importlib.import_module(f"tsfm.cli.commands.{stem}")
 
 

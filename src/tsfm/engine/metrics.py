@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 
 LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 BATCH = (1, 2, 4, 8, 16, 32, 64)
@@ -29,6 +29,7 @@ class Metrics:
         model = Gauge("tsfm_model_ready", "1 when the model answers", registry=self._registry)
         model.set_function(ready)
         self.info = Info("tsfm", "What is served", registry=self._registry)
+        ProcessCollector(namespace="tsfm", registry=self._registry)
 
     def render(self) -> bytes:
         """The text exposition format."""
