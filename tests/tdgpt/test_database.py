@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import json
 import os
 import socket
-import threading
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from tdgpt.host import Host
+from tdgpt.taosadapter import Adapter, http, running, success
 from tsfm.errors import ConfigError
 from tsfm.system.subprocesses import Deadline
 from tsfm.tdgpt import database
@@ -22,69 +20,8 @@ from tsfm.tdgpt import database
 ANODE = [[1, "127.0.0.1:6035", "ready"]]
 
 
-class Adapter:
-    """taosAdapter on loopback: answers each connection with the next of its raw answers."""
-
-    def __init__(self, *answers: bytes | None) -> None:
-        self.server = socket.create_server(("127.0.0.1", 0))
-        self.port = self.server.getsockname()[1]
-        self.answers = answers
-        self.requests: list[bytes] = []
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self.run)
-
-    def run(self) -> None:
-        for answer in self.answers:
-            with contextlib.suppress(OSError):
-                connection, _ = self.server.accept()
-                with connection:
-                    self.requests.append(self.receive(connection))
-                    if answer is None:
-                        self.drip(connection)
-                    else:
-                        connection.sendall(answer)
-
-    def receive(self, connection: socket.socket) -> bytes:
-        data = b""
-        while b"\r\n\r\n" not in data:
-            data += connection.recv(65536)
-        head, _, body = data.partition(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-        while len(body) < length:
-            body += connection.recv(65536)
-        return head + b"\r\n\r\n" + body
-
-    def drip(self, connection: socket.socket) -> None:
-        """Never done, yet never silent."""
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-        while not self.over.wait(0.02):
-            connection.sendall(b" ")
-
-    def statements(self) -> list[bytes]:
-        return [request.rpartition(b"\r\n\r\n")[2] for request in self.requests]
-
-
-def http(status: int, body: object) -> bytes:
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (status, len(data), data)
-
-
-def success(rows: list[list[object]]) -> bytes:
-    return http(200, {"code": 0, "column_meta": [], "data": rows, "rows": len(rows)})
-
-
-@contextlib.contextmanager
-def adapter(host: Host, *answers: bytes | None, more: str = "") -> Iterator[Adapter]:
-    here = Adapter(*answers)
-    host.settings.write_text(f"[tdengine]\nrest_port = {here.port}\n{more}")
-    here.thread.start()
-    try:
-        yield here
-    finally:
-        here.over.set()
-        here.server.shutdown(socket.SHUT_RDWR)
-        here.thread.join()
-        here.server.close()
+def adapter(host: Host, *answers: bytes | None, more: str = "") -> AbstractContextManager[Adapter]:
+    return running(host.settings, *answers, more=more)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from tsfm.doctor.finding import Finding
 from tsfm.doctor.units import Unit
 from tsfm.errors import ConfigError
 from tsfm.system.subprocesses import Deadline
-from tsfm.tdgpt import anode, database, reconcile
+from tsfm.tdgpt import anode, database, reconcile, rest
 from tsfm.tdgpt.endpoints import Endpoint
 from tsfm.tdgpt.host import UNIT, Tdgpt
 
@@ -69,10 +69,10 @@ def _anode(found: Tdgpt, endpoints: Sequence[Endpoint], units: dict[str, Unit] |
 def _database() -> Iterator[Finding]:
     try:
         access = database.read()
-        count = database.rest(access, "show anodes", Deadline.after(3))
+        count = len(rest.ask(access, "show anodes", Deadline.after(3)).rows)
     except ConfigError as error:
-        yield finding.broken("database", str(error), f"correct [{database.SECTION}] of tsfm.ini, or run as root")
-    except database.DatabaseError as error:
+        yield finding.broken("database", str(error), f"correct [{rest.SECTION}] of tsfm.ini, or run as root")
+    except rest.DatabaseError as error:
         yield finding.warning("database", str(error), f"after changes run: {database.UPDATE_COMMAND}")
     else:
         if count:

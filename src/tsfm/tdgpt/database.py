@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import http.client
-import json
 import os
 import re
 import shutil
-import socket
 import stat
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from tsfm import settings
-from tsfm.errors import ConfigError, TsfmError
+from tsfm.errors import ConfigError
 from tsfm.inifile import Section
 from tsfm.settings import Key, absolute, host_name, text, whole
 from tsfm.system.subprocesses import Deadline, NotInTime, run
-from tsfm.tdgpt import trust
+from tsfm.tdgpt import rest, trust
+from tsfm.tdgpt.rest import SECTION, Access, DatabaseError, Unreachable
 
-SECTION = settings.DATABASE
 UPDATE_COMMAND = 'taos -s "update all anodes"'
 """The command for the operator when the update failed."""
 
@@ -33,26 +27,6 @@ KEYS: dict[str, Key] = {
     "user": Key(text, "root", "a user who may update anodes"),
     "password_file": Key(absolute, "", "file of mode 0600 that holds the password; empty: TDengine's default one"),
 }
-
-
-class DatabaseError(TsfmError):
-    """The database refused the statement or did not answer."""
-
-
-class Unreachable(DatabaseError):
-    """No database answers this way; the other way may work."""
-
-
-@dataclass(frozen=True)
-class Access:
-    """How to reach the database; ``repr`` hides the password."""
-
-    host: str
-    rest_port: int
-    native_port: int
-    user: str
-    password: str = field(repr=False)
-    is_default: bool
 
 
 def read(file: Path | None = None) -> Access:
@@ -93,12 +67,12 @@ def update_anodes(deadline: Deadline) -> str:
     Returns: one sentence about the result.
 
     Raises:
-        Trouble: the update failed; the sentence gives the reason, not the remedy.
+        DatabaseError: the update failed; the sentence gives the reason, not the remedy.
         ConfigError: [tdengine] is wrong.
     """
     access = read()
     try:
-        return _update(lambda sql: rest(access, sql, deadline))
+        return _update(lambda sql: len(rest.ask(access, sql, deadline).rows))
     except Unreachable as refusal:
         if shutil.which("taos") is None or deadline.passed:
             raise
@@ -117,65 +91,6 @@ def _update(execute: Callable[[str], int]) -> str:
     return f"the database has updated its {count} anode(s)"
 
 
-def rest(access: Access, sql: str, deadline: Deadline) -> int:
-    """Run a statement through taosAdapter.
-
-    Returns: the number of rows in the answer.
-
-    Raises:
-        Unreachable: nothing answers there, or something else than taosAdapter.
-        Trouble: the database refuses the statement.
-    """
-    where = f"taosAdapter at {access.host}:{access.rest_port}"
-    connection = http.client.HTTPConnection(access.host, access.rest_port, timeout=min(deadline.left, 5))
-    token = base64.b64encode(f"{access.user}:{access.password}".encode()).decode()
-    # The timeout of a socket starts again with each byte; this timer does not.
-    watch = threading.Timer(deadline.left, _shut_down, [connection])
-    watch.start()
-    try:
-        connection.request("POST", "/rest/sql", sql.encode(), {"Authorization": f"Basic {token}"})
-        response = connection.getresponse()
-        status, body = response.status, response.read(4_000_000)
-        if response.length:
-            raise http.client.IncompleteRead(body, response.length)
-    except (OSError, http.client.HTTPException) as error:
-        problem = "did not answer in time" if deadline.passed else f"cannot be reached ({_reason(error)})"
-        raise Unreachable(f"{where} {problem}") from None
-    finally:
-        watch.cancel()
-        connection.close()
-    if status == 401:
-        raise DatabaseError(f"{where} refuses user {access.user}: set user and password_file in [{SECTION}]")
-    return _rows(where, status, body)
-
-
-def _rows(where: str, status: int, body: bytes) -> int:
-    try:
-        answer = json.loads(body)
-        code = int(answer["code"])
-    except (ValueError, LookupError, TypeError):
-        raise Unreachable(f"{where} answered {status}, but not in the form of taosAdapter") from None
-    if code:
-        raise DatabaseError(f"{where}: {str(answer.get('desc', 'no reason given'))[:200]} (code {code:#x})")
-    if status != 200:
-        raise Unreachable(f"{where} answered {status}")
-    rows = answer.get("data")
-    return len(rows) if isinstance(rows, list) else 0
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _shut_down(connection: http.client.HTTPConnection) -> None:
-    sock = connection.sock
-    if isinstance(sock, socket.socket):
-        try:
-            sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # it is already closed
-
-
 def cli(access: Access, sql: str, deadline: Deadline) -> int:
     """Run a statement through the taos CLI, whose exit status is 0 even after an error.
 
@@ -184,7 +99,7 @@ def cli(access: Access, sql: str, deadline: Deadline) -> int:
     Returns: the number of rows that it reports.
 
     Raises:
-        Trouble: it failed, or did not end in time.
+        DatabaseError: it failed, or did not end in time.
     """
     taos = _trusted(shutil.which("taos") or "taos")
     words = [taos, "-h", access.host, "-P", str(access.native_port), "-u", access.user]
@@ -207,7 +122,7 @@ def _trusted(program: str) -> str:
     """The program, unless root would run what another user can exchange, and give it the password.
 
     Raises:
-        Trouble: it would.
+        DatabaseError: it would.
     """
     if os.geteuid() == 0 and os.path.exists(program):
         found = trust.walk(Path(program))
