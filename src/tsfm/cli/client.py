@@ -1,12 +1,11 @@
-"""The HTTP client of `tsfm forecast`: reads the model's facts and limits, sends a request, checks the answer."""
+"""The HTTP client of the commands: reads a model's facts and limits, waits for it, sends a request."""
 
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,16 +21,6 @@ ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared with, n
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """The checked answer: three lists of ``horizon`` finite numbers, and the service's warnings."""
-
-    median: list[float]
-    lower: list[float]
-    upper: list[float]
-    warnings: list[str]
-
-
-@dataclass(frozen=True)
 class Target:
     """A service: the family that must answer there, its address, and the token for it."""
 
@@ -39,12 +28,12 @@ class Target:
     base: str
     token: str = ""
 
-    def get(self, path: str) -> Reply:
-        return exchange(self.base + path, headers=self._headers(), timeout_s=LOOK_S)
+    def get(self, path: str, timeout_s: float = LOOK_S) -> Reply:
+        return exchange(self.base + path, headers=self._headers(), timeout_s=timeout_s)
 
-    def post(self, path: str, fields: dict[str, object], timeout_s: float) -> Reply:
+    def post(self, path: str, body: bytes, timeout_s: float) -> Reply:
         kind = {"Content-Type": "application/json"}
-        return exchange(self.base + path, json.dumps(fields).encode(), kind | self._headers(), timeout_s)
+        return exchange(self.base + path, body, kind | self._headers(), timeout_s)
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
@@ -116,7 +105,7 @@ def wait(service: Target, starting: Callable[[], None] | None = None) -> dict[st
         Unreachable: nothing listens there, or not any more.
         TsfmError: not ready within WAIT_S.
     """
-    began, pause, said = time.monotonic(), SOON_S, LATEST_S if starting else 0.0
+    began, pause, next_line = time.monotonic(), SOON_S, LATEST_S if starting else 0.0
     while (passed := time.monotonic() - began) < WAIT_S:
         if starting:
             starting()
@@ -130,9 +119,9 @@ def wait(service: Target, starting: Callable[[], None] | None = None) -> dict[st
             continue
         if known.get("state") == "ready" and ready.status == 200:
             return known
-        if passed >= said:
+        if passed >= next_line:
             print(f"{service.base}: {sentence(ready)}; waiting, {passed:.0f} of {WAIT_S:.0f} s", file=sys.stderr)
-            said = passed + LATEST_S
+            next_line = passed + LATEST_S
         time.sleep(pause)  # the service sends no event when it is ready
         pause = min(pause * 1.5, _retry_after(ready))
     raise TsfmError(
@@ -140,16 +129,16 @@ def wait(service: Target, starting: Callable[[], None] | None = None) -> dict[st
     )
 
 
-def forecast(service: Target, fields: dict[str, object], horizon: int, timeout_s: float) -> Forecast:
-    """POST a request, repeat it after 429 or 503, and check the answer.
+def ask(service: Target, path: str, body: bytes, timeout_s: float) -> dict[str, object]:
+    """POST a request, repeat it after 429 or 503, and return the fields of the answer.
 
     Raises:
         Refused: the service refuses the request; the sentence is its own.
-        TsfmError: the answer is no forecast.
+        TsfmError: the answer is no JSON object.
     """
     deadline = time.monotonic() + timeout_s
     while True:
-        reply = service.post(service.card.paths[0], fields, max(deadline - time.monotonic(), 1))
+        reply = service.post(path, body, max(deadline - time.monotonic(), 1))
         left = deadline - time.monotonic()
         if reply.status not in (429, 503) or left <= _retry_after(reply):
             break
@@ -157,10 +146,27 @@ def forecast(service: Target, fields: dict[str, object], horizon: int, timeout_s
         time.sleep(_retry_after(reply))
     if reply.status != 200:
         raise Refused(sentence(reply))
-    answer = _fields(reply)
-    median, lower, upper = (_numbers(service.base, answer, name, horizon) for name in ("output", "lower", "upper"))
-    told = answer.get("warnings")
-    return Forecast(median, lower, upper, [str(one) for one in told] if isinstance(told, list) else [])
+    return _fields(reply)
+
+
+def entries(service: Target, answer: dict[str, object], name: str, count: int) -> list[dict[str, object]]:
+    """The list of objects in an answer, one for each series that was sent.
+
+    Raises:
+        TsfmError: there is none of this length.
+    """
+    found = answer.get(name)
+    objects = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    if len(objects) != count:
+        raise TsfmError(
+            f"{service.base}: expected one entry for each of {count} series as {name} in the answer, got something else"
+        )
+    return objects
+
+
+def texts(value: object) -> list[str]:
+    """A list of texts in an answer; anything else is empty."""
+    return [str(one) for one in value] if isinstance(value, list) else []
 
 
 class Refused(TsfmError):
@@ -169,19 +175,8 @@ class Refused(TsfmError):
 
 def sentence(reply: Reply) -> str:
     """The reason in an answer other than 200."""
-    said = _fields(reply).get("error")
-    return said if isinstance(said, str) else f"HTTP status {reply.status}"
-
-
-def _numbers(base: str, answer: dict[str, object], name: str, horizon: int) -> list[float]:
-    values = answer.get(name)
-    if not isinstance(values, list) or not _finite(values) or len(values) != horizon:
-        raise TsfmError(f"{base}: expected {horizon} numbers as {name} in the answer, got something else")
-    return [float(value) for value in values]
-
-
-def _finite(values: Sequence[object]) -> bool:
-    return all(type(value) in (int, float) and math.isfinite(value) for value in values)  # type: ignore[arg-type]
+    reason = _fields(reply).get("error")
+    return reason if isinstance(reason, str) else f"HTTP status {reply.status}"
 
 
 def _fields(reply: Reply) -> dict[str, object]:
@@ -194,8 +189,8 @@ def _fields(reply: Reply) -> dict[str, object]:
 
 
 def _retry_after(reply: Reply) -> float:
-    said = reply.headers.get("retry-after", "")
-    return max(float(said), SOON_S) if said.isdecimal() else 1.0
+    seconds = reply.headers.get("retry-after", "")
+    return max(float(seconds), SOON_S) if seconds.isdecimal() else 1.0
 
 
 def _other(family: str) -> str:

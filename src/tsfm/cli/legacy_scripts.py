@@ -48,25 +48,25 @@ def translate(family: str, words: Sequence[str]) -> tuple[list[str], bool]:
     if {"-h", "--help"} & set(words):
         return ["serve", family, "--help"], False
     parser = _parser(f"{family}-server.py")
-    said, unknown = parser.parse_known_intermixed_args(list(words))
+    parsed, unknown = parser.parse_known_intermixed_args(list(words))
     if unknown:
         raise UsageError(f"{parser.prog}: unknown argument {unknown[0]!r}; known are {', '.join(_FLAGS)}")
-    places = _places(card, said.places)
-    for name, value in places.items():
-        if getattr(said, name) is not None:
-            raise UsageError(f"{parser.prog}: {value!r} and {getattr(said, name)!r} are both given as {_WORDS[name]}")
-    chosen = {name: getattr(said, name) for name in _OPTIONS} | places
+    given = _by_position(card, parsed.positional)
+    for name, value in given.items():
+        if getattr(parsed, name) is not None:
+            raise UsageError(f"{parser.prog}: {value!r} and {getattr(parsed, name)!r} are both given as {_WORDS[name]}")
+    chosen = {name: getattr(parsed, name) for name in _OPTIONS} | given
     if not card.checkpoints:
         # Its weights are in its package, but launchers give a folder and a model anyway.
         chosen |= {"model_folder": None, "checkpoint": None}
     arguments = [word for name, value in chosen.items() if value is not None for word in (serve.flag(name), value)]
-    mirror = said.enable_ep or (len(said.places) == 3 and _truth(said.places[2]))
+    mirror = parsed.enable_ep or (len(parsed.positional) == 3 and _truth(parsed.positional[2]))
     return ["serve", family, *arguments], mirror
 
 
 def _parser(name: str) -> _Parser:
     parser = _Parser(prog=name, allow_abbrev=False, add_help=False)
-    parser.add_argument("places", nargs="*")
+    parser.add_argument("positional", nargs="*")
     for option in _OPTIONS:
         parser.add_argument(serve.flag(option), *_ALSO.get(option, []), dest=option)
     parser.add_argument("--enable-ep", action="store_true")
@@ -74,7 +74,7 @@ def _parser(name: str) -> _Parser:
     return parser
 
 
-def _places(card: Card, words: Sequence[str]) -> dict[str, str]:
+def _by_position(card: Card, words: Sequence[str]) -> dict[str, str]:
     """The settings given by position, by the name of the setting."""
     if len(words) > 3:
         indexes = ", ".join(f"{i} for {c.name}" for i, c in enumerate(card.checkpoints)) or "none here"

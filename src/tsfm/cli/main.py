@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     known = commands()
     # Only the requested command is imported, so that no command slows down another.
-    wanted = [words[0]] if words and words[0] in known else list(known)
-    parser = _parser({name: load(known[name]) for name in wanted})
+    imported = [words[0]] if words and words[0] in known else list(known)
+    parser = _parser({name: load(known[name]) for name in imported})
     args = parser.parse_args(words, argparse.Namespace(words=words))  # a hand-over to another environment repeats them
     try:
         code: int = args.run(args)

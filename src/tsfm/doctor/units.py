@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tsfm import paths
 from tsfm.system.subprocesses import Deadline, NotInTime, run
 
-_PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,StatusText,Result"
+_PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,StatusText,Result,NRestarts"
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Unit:
     pid: int
     status: str
     result: str
+    restarts: int
 
 
 def show(names: Sequence[str]) -> dict[str, Unit] | None:
@@ -47,4 +48,5 @@ def _unit(state: dict[str, str]) -> Unit:
         pid=int(state.get("MainPID") or 0),
         status=state.get("StatusText", ""),
         result=state.get("Result", ""),
+        restarts=int(state.get("NRestarts") or 0),
     )

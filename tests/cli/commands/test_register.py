@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -174,3 +175,16 @@ def test_it_needs_the_standard_library_only(host: Host) -> None:
         env={"PYTHONPATH": str(Path(__file__).parents[3] / "src")},
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_what_would_change_and_what_changed_is_told_as_json_too(host: Host, booted: Path) -> None:
+    with listening(host, host.tdgpt("G2")):
+        planned = json.loads(host.tsfm("register", "--dry-run", "--json").stdout)
+        assert planned["dry_run"]
+        assert planned["tdgpt"] == "G2"
+        assert any("fracast" in diff for diff in planned["diffs"])
+        done = host.tsfm("register", "--json")
+        assert json.loads(done.stdout)["done"] == planned["done"] != []
+        assert "taosanoded.service restarted" in done.stderr
+        assert json.loads(host.tsfm("register", "--json").stdout)["done"] == []
+        assert json.loads(host.tsfm("unregister", "--json").stdout)["done"]

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tsfm import card, paths, settings
+from tsfm.cli.output import columns
 from tsfm.weights import checkpoints, own, pins
 
 TITLES = (
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([_facts(c, installed) for c in cards], indent=2))
     else:
-        print("\n".join([table(_rows(cards, installed)), *(note for c in cards for note in _notes(c))]))
+        print("\n".join([columns.text(_rows(cards, installed)), *(note for c in cards for note in _notes(c))]))
     return 0
 
 
@@ -93,9 +94,3 @@ def _weights(c: card.Card) -> list[checkpoints.State]:
 
 def _root(c: card.Card) -> Path:
     return checkpoints.family_folder(c, settings.read(c.name, {}).model_folder)
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns padded to their widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
         # From here on the folder's owner controls the names, and the network is used: give up root first.
         near.step_down()
         if args.to:
-            there = download.export(card, checkpoint, near, args.to.name if packed else "", address, args.revision)
-            print(f"{checkpoint.name}: complete in {there}; on the other machine: tsfm import {args.to}")
+            exported = download.export(card, checkpoint, near, args.to.name if packed else "", address, args.revision)
+            print(f"{checkpoint.name}: complete in {exported}; on the other machine: tsfm import {args.to}")
         else:
             print(f"{checkpoint.name}: complete in {download.pull(card, checkpoint, near, address, args.revision)}")
     return 0

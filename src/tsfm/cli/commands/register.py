@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+from typing import TextIO
 
 from tsfm import families, paths
 from tsfm.errors import ConfigError
 from tsfm.system.subprocesses import Deadline
-from tsfm.tdgpt import anode, database, listed, packages, reconcile
+from tsfm.tdgpt import anode, database, listed, packages, reconcile, rest
 
 LIMIT_S = 13.0  # an installation must not wait longer than 15 s
 _FOR_DATABASE_S = 3.0
@@ -32,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_switches(parser: argparse.ArgumentParser) -> None:
     """The options that ``tsfm unregister`` shares."""
+    parser.add_argument("--json", action="store_true", help="print the changes as JSON; the restart is shown on stderr")
     parser.add_argument("--no-restart", action="store_true", help="do not restart TDgpt after a change of its files")
     parser.add_argument("--no-update", action="store_true", help="do not tell the database to ask its anodes")
 
@@ -42,13 +45,13 @@ def run(args: argparse.Namespace) -> int:
         packages.wait_until_done()
     deadline = Deadline.after(LIMIT_S)
     outcome = reconcile.register(args.dry_run, also)
-    tell(outcome)
+    report(outcome, args.json)
     if not args.dry_run and outcome.stale:
         follow_up(outcome, args, deadline)
         # While this runs the path unit does not watch, and an upgrade of TDgpt may have continued.
         again = reconcile.register(also=also)
         for line in again.done:
-            print(line)
+            print(line, file=_aside(args.json))
         if again.stale:
             follow_up(again, args, deadline)
     return 1 if outcome.refused else 0
@@ -67,8 +70,13 @@ def _installed(name: str) -> str:
     return family
 
 
-def tell(outcome: reconcile.Outcome) -> None:
-    """Print changes to stdout, and what the operator must know to stderr."""
+def report(outcome: reconcile.Outcome, as_json: bool) -> None:
+    """Print changes to stdout, and what the operator must know to stderr; as JSON all of it to stdout."""
+    generation = outcome.found.generation if outcome.found else ""
+    if as_json:
+        facts = {key: getattr(outcome, key) for key in ("done", "notes", "conflicts", "refused", "diffs")}
+        print(json.dumps({"tdgpt": generation or None, "dry_run": outcome.dry} | facts, indent=2))
+        return
     for diff in outcome.diffs if outcome.dry else ():
         print(diff)
     for line in outcome.done:
@@ -78,8 +86,7 @@ def tell(outcome: reconcile.Outcome) -> None:
     for line in outcome.refused:
         _complain(f"refused: {line}")
     if outcome.found and not outcome.done and not outcome.refused:
-        generation = f" ({outcome.found.generation})" if outcome.found.generation else ""
-        print(f"TDgpt{generation}: nothing to change")
+        print(f"TDgpt{f' ({generation})' if generation else ''}: nothing to change")
 
 
 def follow_up(outcome: reconcile.Outcome, args: argparse.Namespace, deadline: Deadline) -> None:
@@ -89,13 +96,19 @@ def follow_up(outcome: reconcile.Outcome, args: argparse.Namespace, deadline: De
             return
         address = outcome.found.address
         if not args.no_restart:
-            print(anode.restart(address, Deadline(deadline.at - _FOR_DATABASE_S)))
+            print(anode.restart(address, Deadline(deadline.at - _FOR_DATABASE_S)), file=_aside(args.json))
         if not args.no_update:
             # If one anode is down, the update of all anodes fails.
             up = anode.reachable(address)
-            print(database.update_anodes(deadline) if up else f"once TDgpt runs: {database.UPDATE_COMMAND}")
-    except (anode.AnodeError, database.DatabaseError, ConfigError) as error:
+            result = database.update_anodes(deadline) if up else f"once TDgpt runs: {database.UPDATE_COMMAND}"
+            print(result, file=_aside(args.json))
+    except (anode.AnodeError, rest.DatabaseError, ConfigError) as error:
         _complain(f"warning: {error}; later run: {database.UPDATE_COMMAND}")
+
+
+def _aside(as_json: bool) -> TextIO:
+    """Where lines go that are no part of the JSON."""
+    return sys.stderr if as_json else sys.stdout
 
 
 def _complain(line: str) -> None:

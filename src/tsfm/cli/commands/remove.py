@@ -18,15 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     card = families.find(args.family)
     root = checkpoints.family_folder(card, settings.read(card.name, {"model_folder": args.folder}).model_folder)
-    wanted = checkpoints.named(card, args.checkpoint, root) if args.checkpoint else None
-    there = [s for s in checkpoints.state(card, root) if s.status != "missing" and wanted in (None, s.checkpoint)]
-    if not there:
-        raise ConfigError(f"{root} holds no weights of {wanted.name if wanted else card.name}")
-    kept = [state.checkpoint.name for state in there if not (state.checkpoint.pullable or wanted)]
-    if kept:
-        raise ConfigError(f"{kept[0]} cannot be downloaded again; if you mean it: tsfm remove {card.name} {kept[0]}")
+    only = checkpoints.named(card, args.checkpoint, root) if args.checkpoint else None
+    present = [s for s in checkpoints.state(card, root) if s.status != "missing" and only in (None, s.checkpoint)]
+    if not present:
+        raise ConfigError(f"{root} holds no weights of {only.name if only else card.name}")
+    lost = [state.checkpoint.name for state in present if not (state.checkpoint.pullable or only)]
+    if lost:
+        raise ConfigError(f"{lost[0]} cannot be downloaded again; if you mean it: tsfm remove {card.name} {lost[0]}")
     with safe_path.nearest(root) as near, near.as_owner(), staging.locked(near) as held, staging.plain_errors(root):
-        for state in there:
+        for state in present:
             name = state.checkpoint.name
             freed = staging.remove(held, checkpoints.as_stored(state), flat=state.folder == root)
             print(f"{name}: {staging.megabytes(freed)} freed in {root}")

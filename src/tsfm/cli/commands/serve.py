@@ -1,4 +1,4 @@
-"""Serve one model family over HTTP until told to stop."""
+"""Serve one model family over HTTP until shown to stop."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _serve(card: Card, chosen: settings.Settings, download: str) -> int:
 
 def _patiently(step: Callable[[], object]) -> None:
     """Do the step; after TryLater repeat it each second until the patience ends."""
-    end, told = time.monotonic() + _patience_s(), ""
+    end, shown = time.monotonic() + _patience_s(), ""
     while True:
         try:
             step()
@@ -94,9 +94,9 @@ def _patiently(step: Callable[[], object]) -> None:
         except TryLater as reason:
             if time.monotonic() >= end:
                 raise
-            if told != str(reason):
-                told = str(reason)
-                systemd.notify(f"STATUS=waiting: {told}")
+            if shown != str(reason):
+                shown = str(reason)
+                systemd.notify(f"STATUS=waiting: {shown}")
             time.sleep(1)  # there is no event for a folder that another process fills
 
 

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     deadline = Deadline.after(register.LIMIT_S)
     outcome = reconcile.unregister(args.dry_run)
-    register.tell(outcome)
+    register.report(outcome, args.json)
     if not args.dry_run and outcome.stale:
         register.follow_up(outcome, args, deadline)
     return 1 if outcome.refused else 0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tsfm import card as cards
@@ -14,66 +17,98 @@ from tsfm.weights import checkpoints, manifest, own, pins, progress, safe_path, 
 from tsfm.weights.checkpoints import State
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """The result for one checkpoint, or for an entry of the family's folder that is none.
+
+    Attributes:
+        checkpoint: its name; empty for an entry that is no checkpoint.
+        verified: all hashes are right; None: complete, but without recorded hashes.
+        text: one sentence, with what to do where something is wrong.
+        note: what is known of its commit.
+    """
+
+    family: str
+    checkpoint: str
+    folder: str
+    verified: bool | None
+    text: str
+    note: str = ""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("family", metavar="FAMILY", nargs="?", help="only this family; default: all of `tsfm list`")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help="a name or an index of `tsfm list`")
     parser.add_argument("--folder", metavar="D", help="the family's folder, if not that of tsfm.ini")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     if args.folder and not args.family:
         raise UsageError("--folder belongs to one family: give FAMILY as well")
     chosen = [families.find(args.family)] if args.family else [cards.read(n) for n in cards.names(packaged_only=True)]
-    told = [code for card in chosen for code in _family(card, args)]
-    if not told:
+    verdicts: list[Verdict] = []
+    for verdict in (one for card in chosen for one in _family(card, args)):
+        verdicts.append(verdict)
+        if not args.json:
+            _print(verdict)
+    if not verdicts:
         raise ConfigError("there are no weights to verify; see tsfm list")
-    return 0 if all(told) else 1
+    if args.json:
+        print(json.dumps([asdict(verdict) for verdict in verdicts], indent=2))
+    return 1 if any(verdict.verified is False for verdict in verdicts) else 0
 
 
-def _family(card: Card, args: argparse.Namespace) -> list[bool]:
-    """Verify the family's weights: one result for each checkpoint, and False for each entry that is no checkpoint."""
+def _print(verdict: Verdict) -> None:
+    name = verdict.checkpoint or verdict.family
+    if verdict.note:
+        print(f"{name}: {verdict.note}", file=sys.stderr)
+    if verdict.verified is False:
+        print(f"tsfm: {name}: {verdict.text}", file=sys.stderr)
+    else:
+        print(f"{name}: {verdict.text}")
+
+
+def _family(card: Card, args: argparse.Namespace) -> Iterator[Verdict]:
+    """Verify the family's weights; an entry of its folder that is no checkpoint is wrong too."""
     root = checkpoints.family_folder(card, settings.read(card.name, {"model_folder": args.folder}).model_folder)
-    wanted = checkpoints.named(card, args.checkpoint, root) if args.checkpoint else None
-    states = [state for state in checkpoints.state(card, root) if state.folder and wanted in (None, state.checkpoint)]
-    right = [_verify(card, state, root) for state in states]
-    for stranger in [] if wanted else own.unimported(card, root):
-        print(f"tsfm: {card.name}: {stranger.what}; {stranger.remedy}", file=sys.stderr)
-        right.append(False)
-    return right
+    only = checkpoints.named(card, args.checkpoint, root) if args.checkpoint else None
+    for state in checkpoints.state(card, root):
+        if state.folder and only in (None, state.checkpoint):
+            yield _verify(card, state, state.folder, root)
+    for stranger in [] if only else own.unimported(card, root):
+        yield Verdict(card.name, "", str(root), False, f"{stranger.what}; {stranger.remedy}")
 
 
-def _verify(card: Card, state: State, root: Path) -> bool:
-    """Print the state of one checkpoint; True: no error was found."""
+def _verify(card: Card, state: State, folder: Path, root: Path) -> Verdict:
     name = state.checkpoint.name
     again = state.remedy or checkpoints.remedy(card, state.checkpoint, root)
+
+    def verdict(verified: bool | None, text: str, note: str = "") -> Verdict:
+        return Verdict(card.name, name, str(folder), verified, text, note)
+
     if state.status != "complete":
         is_damaged = "is damaged: " if state.status == "damaged" else ""
-        print(f"tsfm: {name}: {state.folder} {is_damaged}{state.detail}; {again}", file=sys.stderr)
-        return False
-    listed = manifest.read(state.folder) if state.folder else None
-    if not listed or not state.folder:
-        print(f"{name}: complete in {state.folder}, but without recorded hashes to compare with")
-        return True
+        return verdict(False, f"{folder} {is_damaged}{state.detail}; {again}")
+    listed = manifest.read(folder)
+    if not listed:
+        return verdict(None, f"complete in {folder}, but without recorded hashes to compare with")
     try:
         # In a folder of another user, files are read with that user's rights, wherever links lead.
         with (
-            safe_path.nearest(state.folder) as near,
+            safe_path.nearest(folder) as near,
             near.as_owner(),
             near.make() as held,
             progress.showing(state.checkpoint.folder, listed.bytes) as shown,
         ):
-            wrong = manifest.differences(held.here, listed, shown.add, state.folder)
+            wrong = manifest.differences(held.here, listed, shown.add, folder)
     except TsfmError as error:
-        print(f"tsfm: {name}: {error}", file=sys.stderr)
-        return False
+        return verdict(False, str(error))
     wrong += pins.differences(state.checkpoint, listed.revision, listed.files)
-    if not state.checkpoint.own:
-        print(f"{name}: {pins.standing(state.checkpoint, listed.revision)}", file=sys.stderr)
+    note = "" if state.checkpoint.own else pins.standing(state.checkpoint, listed.revision)
     if not wrong:
-        print(f"{name}: {staging.megabytes(state.bytes)} verified in {state.folder}")
-        return True
+        return verdict(True, f"{staging.megabytes(state.bytes)} verified in {folder}", note)
     # A hash cannot show whether the disk damaged the file or somebody replaced it on purpose.
-    mine = f"if somebody changed it on purpose, keep it: mv {state.folder} ELSEWHERE; else run: "
+    mine = f"if somebody changed it on purpose, keep it: mv {folder} ELSEWHERE; else run: "
     first = f"tsfm remove {card.name} {name}, then {again}" if state.checkpoint.pullable else again
-    print(f"tsfm: {name}: {state.folder} is not what was recorded: {'; '.join(wrong)}; {mine}{first}", file=sys.stderr)
-    return False
+    return verdict(False, f"{folder} is not what was recorded: {'; '.join(wrong)}; {mine}{first}", note)

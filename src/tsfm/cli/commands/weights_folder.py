@@ -46,8 +46,8 @@ def make(folder: Path, owner: pwd.struct_passwd) -> None:
     """
     if os.path.lexists(folder):
         return
-    there = next(parent for parent in folder.parents if os.path.lexists(parent))
-    for parent in (resolved := there.resolve(), *resolved.parents):
+    nearest = next(parent for parent in folder.parents if os.path.lexists(parent))
+    for parent in (resolved := nearest.resolve(), *resolved.parents):
         facts = parent.stat()
         if facts.st_uid or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise TsfmError(
