@@ -57,7 +57,11 @@ def _option(action: argparse.Action) -> Option:
 def bash() -> str:
     lines = ["# Completion of tsfm for bash; made by packaging/completion.py.", "_tsfm() {"]
     lines += ["    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}", "    COMPREPLY=()"]
-    lines += ["    if ((COMP_CWORD == 1)); then", f"        {_words([*commands(), '--help', '--version'])}", "        return"]
+    lines += [
+        "    if ((COMP_CWORD == 1)); then",
+        f"        {_words([*commands(), '--help', '--version'])}",
+        "        return",
+    ]
     lines += ["    fi", "    case ${COMP_WORDS[1]}:$before in"]
     for name, (_, options) in commands().items():
         for option in options:
@@ -88,11 +92,22 @@ def _values(takes: str | tuple[str, ...] | None) -> str:
 
 
 def zsh() -> str:
-    lines = ["#compdef tsfm", "# Made by packaging/completion.py.", "_tsfm() {", "    local state line curcontext=$curcontext"]
+    lines = [
+        "#compdef tsfm",
+        "# Made by packaging/completion.py.",
+        "_tsfm() {",
+        "    local state line curcontext=$curcontext",
+    ]
     lines += ["    _arguments -C '1:command:->command' '*::argument:->argument'", "    case $state in", "    command)"]
     lines += ["        local -a known=("]
     lines += [f"            {_quoted(f'{name}:{summary}')}" for name, (summary, _) in commands().items()]
-    lines += ["        )", "        _describe command known", "        ;;", "    argument)", "        case $words[1] in"]
+    lines += [
+        "        )",
+        "        _describe command known",
+        "        ;;",
+        "    argument)",
+        "        case $words[1] in",
+    ]
     for name, (_, options) in commands().items():
         lines += [f"        {name})", "            _arguments \\"]
         lines += [f"                {spec} \\" for option in options for spec in _zsh(option)]

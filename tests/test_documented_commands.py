@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ COVERED = {
     "remove": "weights/test_own.py",
     "register": "cli/commands/test_register.py",
     "serve": "cli/commands/test_serve.py",
+    "logs": "cli/commands/test_logs.py",
 }
 
 
@@ -240,8 +242,12 @@ def test_tsfm_does_what_the_document_says(command, tmp_path):
     )
     assert "Traceback" not in ran.stderr
     assert ran.returncode == (1 if name == "doctor" else 0), ran.stderr  # the doctor finds no TDgpt here
-    if "--plot" in command.words:
-        assert (tmp_path / command.words[command.words.index("--plot") + 1]).read_bytes().startswith(b"\x89PNG")
+    for option, file in pairwise(command.words):
+        if option == "--output":
+            begin = (
+                b"\x89PNG" if file.endswith(".png") else b"<!DOCTYPE html>" if file.endswith(".html") else b"item_id"
+            )
+            assert (tmp_path / file).read_bytes().startswith(begin)
 
 
 @pytest.mark.slow

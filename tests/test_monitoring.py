@@ -32,7 +32,9 @@ def panels() -> list[dict]:
 
 
 def expressions() -> list[str]:
-    variables = [one["definition"] for one in json.loads(BOARD.read_text())["templating"]["list"] if "definition" in one]
+    variables = [
+        one["definition"] for one in json.loads(BOARD.read_text())["templating"]["list"] if "definition" in one
+    ]
     shown = [target["expr"] for panel in panels() for target in panel["targets"]]
     return [*variables, *shown, *(rule["expr"] for rule in rules())]
 
@@ -116,7 +118,9 @@ tests:
       - series: 'tsfm_process_start_time_seconds{{job="tsfm", instance="a"}}'
         values: '1 2 3 3x27'
     alert_rule_test:
-      - {{eval_time: 5m, alertname: TsfmRestarts, exp_alerts: [{{exp_labels: {{severity: warning, job: tsfm, instance: a}}}}]}}
+      - eval_time: 5m
+        alertname: TsfmRestarts
+        exp_alerts: [{{exp_labels: {{severity: warning, job: tsfm, instance: a}}}}]
       - {{eval_time: 5m, alertname: TsfmServiceDown}}
       - eval_time: 15m
         alertname: TsfmServiceDown

@@ -66,9 +66,9 @@ def test_forecast_starts_a_service_asks_it_over_http_and_draws_the_answer(tmp_pa
     said = tsfm("forecast", str(SAMPLE), "--family", "naive", "--horizon", "3", TSFM_INI=str(ini))
     assert said.returncode == 0, said.stderr
     lines = said.stdout.splitlines()
-    assert lines[0].split()[:4] == ["step", "lower", "forecast", "upper"]
-    assert [line.split()[0] for line in lines[1:4]] == ["1", "2", "3"]
-    assert lines[1].split()[2] == "22.07"  # December 2010, the last value
+    assert lines[0].split()[:4] == ["step", "time", "lower", "forecast"]
+    assert [line.split()[:2] for line in lines[1:4]] == [["1", "2011-01"], ["2", "2011-02"], ["3", "2011-03"]]
+    assert lines[1].split()[3] == "22.07"  # December 2010, the last value
     assert sum("|" in line for line in lines) == 12
     assert any("o" in line for line in lines[4:])
 

@@ -91,11 +91,28 @@ def test_the_journal_tells_what_an_operator_needs(host: Host) -> None:
     assert re.search(r"ready after \d+\.\d s: fracast", said)
     assert "tsfm-fracast[" in said
     assert host.out("journalctl --quiet --unit tsfm@fracast --priority warning") == ""
+    assert f"listens on http://127.0.0.1:{PORT}" in host.out("tsfm logs fracast --lines all")
+
+
+def test_ps_shows_what_runs(host: Host) -> None:
+    (one,) = [found for found in json.loads(host.out("tsfm ps --json")) if found["family"] == "fracast"]
+    assert (one["state"], one["port"], one["restarts"]) == ("ready", PORT, 0)
+    assert one["pid"] == int(host.show("tsfm@fracast", "MainPID"))
+    assert one["memory_mib"] > 50
+
+
+def test_completion_and_the_board_are_where_others_look_for_them(host: Host) -> None:
+    loaded = "source /usr/share/bash-completion/completions/tsfm; COMP_WORDS=(tsfm fore); COMP_CWORD=1; _tsfm"
+    assert host.out(f"bash -c '{loaded}; echo ${{COMPREPLY[@]}}'") == "forecast"
+    assert json.loads(host.out("cat /usr/share/taos-tsfm/grafana/taos-tsfm.json"))["uid"] == "taos-tsfm"
+    assert "alert: TsfmRestarts" in host.out("cat /usr/share/taos-tsfm/prometheus/rules.yml")
 
 
 def test_forecast_reads_a_table_with_what_the_packages_bring(host: Host) -> None:
     host.write("/srv/x.csv", "Zeit;Wert\n" + "".join(f"{1 + i:02}.03.2026;{i % 5},5\n" for i in range(28)))
-    said = host.out("cd /srv && tsfm forecast x.csv --horizon 3 2>&1")
+    said = host.out("cd /srv && tsfm forecast x.csv --horizon 3 --output x.png --output x.html 2>&1")
+    assert host.out("head -c 4 /srv/x.png | tail -c 3") == "PNG"
+    assert "<svg" in host.out("cat /srv/x.html")
     assert "column Wert, 28 rows, from 01.03.2026 to 28.03.2026" in said
     assert "starting one" not in said
     started = host.out(

@@ -32,12 +32,12 @@ def read(
     """
     plain = [cells.plain(text) for text in texts]
     places = [f"{file}: line {line}, column {name}" for line in lines]
-    sign = given or _decimal(plain, places, separator)
-    values = [_number(place, text, sign) for text, place in zip(plain, places, strict=True)]
+    sign = given or decimal(plain, places, separator)
+    values = [_number(cell, text, sign) for text, cell in zip(plain, places, strict=True)]
     return values, sign
 
 
-def _number(place: str, text: str, sign: str) -> float | None:
+def _number(cell: str, text: str, sign: str) -> float | None:
     if cells.is_gap(text):
         return None
     if grouped := GROUPED[sign].fullmatch(text):
@@ -48,11 +48,11 @@ def _number(place: str, text: str, sign: str) -> float | None:
     if not PLAIN.fullmatch(text):
         text = text.translate(SWAPPED) if sign == "," else text
         if text.lstrip("+-").casefold() in INFINITE:
-            raise UsageError(f"{place}: expected a finite number, got infinity")
-        raise UsageError(f"{place}: expected a number, got {text[:40]!r}{_hint(text)}")
+            raise UsageError(f"{cell}: expected a finite number, got infinity")
+        raise UsageError(f"{cell}: expected a number, got {text[:40]!r}{_hint(text)}")
     value = float(text)
     if math.isinf(value):
-        raise UsageError(f"{place}: expected a number up to 1.8e308, got infinity ({text[:40]})")
+        raise UsageError(f"{cell}: expected a number up to 1.8e308, got infinity ({text[:40]})")
     return value
 
 
@@ -61,8 +61,12 @@ def _hint(text: str) -> str:
     return f"; take {unit[1]!r} out of the cells" if unit else ""
 
 
-def _decimal(texts: Sequence[str], places: Sequence[str], separator: str) -> str:
-    """The decimal sign that at least one cell proves; a point if none proves any."""
+def decimal(texts: Sequence[str], places: Sequence[str], separator: str) -> str:
+    """The decimal sign that at least one cell proves; a point if none proves any.
+
+    Raises:
+        UsageError: cells prove both, or a number may be one or another.
+    """
     proof: dict[str, int] = {}
     doubtful: dict[str, int] = {}
     for at, text in enumerate(texts):

@@ -77,8 +77,8 @@ def read(file: str, text: str, given: str | None, decimal: str | None, header: b
     Raises:
         UsageError: no rows, rows of different widths, a quote that does not end.
     """
-    text, said = _begin(text)
-    chosen = given or said or _separator(text, decimal)
+    text, declared = _begin(text)
+    chosen = given or declared or _separator(text, decimal)
     try:
         rows = _split(text, chosen)
     except QuoteError as error:
@@ -96,7 +96,7 @@ def read(file: str, text: str, given: str | None, decimal: str | None, header: b
     if not named and header is None:
         notes.append(f"line {rows[0][0]} is taken as a row, no header; --header says otherwise")
     spaced = ", " in _line(text, rows[0][0]) and ", " not in _line(text, rows[-1][0])
-    if given is None and said is None and chosen == "," and (spaced or not named):
+    if given is None and declared is None and chosen == "," and (spaced or not named):
         _no_hidden_decimals(file, rows[1:] if named else rows)
     if chosen == ALONE:
         notes += _blank_lines(text, rows[-1][0])
@@ -110,15 +110,15 @@ def read(file: str, text: str, given: str | None, decimal: str | None, header: b
 
 def _begin(text: str) -> tuple[str, str | None]:
     """Replace comments and Excel's line ``sep=;`` at the start by empty lines; return the text and that separator."""
-    said, stream = None, io.StringIO(text, newline="")
-    kept: list[str] = []
+    declared, stream = None, io.StringIO(text, newline="")
+    skipped: list[str] = []
     for line in stream:
         if found := re.fullmatch(r'"?sep=(.)"?\s*', line, re.IGNORECASE):
-            said = found[1]
+            declared = found[1]
         elif line.strip() and not _is_comment([line.partition(",")[0]]):
-            return "".join(kept) + line + stream.read(), said
-        kept.append(line[len(line.rstrip("\r\n")) :])
-    return "", said
+            return "".join(skipped) + line + stream.read(), declared
+        skipped.append(line[len(line.rstrip("\r\n")) :])
+    return "", declared
 
 
 def _split(text: str, chosen: str) -> list[tuple[int, list[str]]]:

@@ -45,7 +45,7 @@ def load(file: str) -> bytes:
     """The file's bytes, unpacked; ``-`` is standard input.
 
     Raises:
-        UsageError: it cannot be read, or has another format; the sentence names it.
+        UsageError: it cannot be read.
     """
     try:
         if file == "-":
@@ -65,9 +65,6 @@ def load(file: str) -> bytes:
                 data = unpack(data)
             except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
                 raise UsageError(f"{file}: cannot be unpacked, it is cut off or damaged: {error}") from None
-    for mark, word in FOREIGN.items():
-        if data.startswith(mark):
-            raise UsageError(f"{file}: is {word}")
     return data
 
 
@@ -75,8 +72,11 @@ def decode(file: str, data: bytes, encoding: str | None) -> tuple[str, str]:
     """The text, and a note on its encoding if that was guessed.
 
     Raises:
-        UsageError: it is no text, or not in the given encoding.
+        UsageError: it is no text, has another format, which the sentence names, or is not in the given encoding.
     """
+    for mark, word in FOREIGN.items():
+        if data.startswith(mark):
+            raise UsageError(f"{file}: is {word}")
     chosen = encoding or _marked(data) or _without_mark(data)
     try:
         text = data.decode(chosen).removeprefix("\ufeff")

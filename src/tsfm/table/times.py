@@ -6,6 +6,8 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,9 @@ from tsfm.table import cells, counted
 from tsfm.table.rows import Rows
 
 ZONE = re.compile(r"\d\s*(?:Z|UTC|GMT|[+-]\d{2}:?\d{2})$")
+_YEAR_FIRST = re.compile(r"\s*\d{4}\D")
 Steps = np.ndarray[tuple[int], np.dtype[np.float64]]
+Moments = np.ndarray[tuple[int], np.dtype[np.int64]]
 Positions = np.ndarray[tuple[int], np.dtype[np.intp]]
 CLOCK_CHANGE_NS = 3_600_000_000_000
 EVEN = 0.05
@@ -28,28 +32,41 @@ class Times:
     Attributes:
         columns: their columns; two if date and time of day are separate.
         texts: the cells as they are in the file.
-        steps: differences of neighbouring rows, shape (n - 1,), in ns or in the column's own unit; None: not readable.
+        moments: each time, in ns since 1970 or in the column's own unit; None: not readable.
+        unit_ns: how many ns one unit of the column is: 1 for written times, 0 for numbers of rows.
         mixed: they have more than one form, or only some have a time zone.
     """
 
     columns: tuple[int, ...]
     name: str
     texts: list[str]
-    steps: Steps | None
+    moments: list[int] | None
+    unit_ns: int = 1
     mixed: bool = False
 
+    @cached_property
+    def steps(self) -> Steps | None:
+        """Differences of neighbouring rows, shape (n - 1,), in the unit of ``moments``."""
+        if self.moments is None:
+            return None
+        return np.array([after - before for before, after in pairwise(self.moments)], dtype=np.float64)
 
-def find(file: str, rows: Rows) -> Times | None:
-    """The table's first column of times; None if it has none.
+
+def find(file: str, rows: Rows, given: int | None = None) -> Times | None:
+    """The given column of times, else the table's first one; None if it has none.
 
     Raises:
         UsageError: one of its cells is no time, as in a line of totals.
     """
-    dates = [i for i in range(len(rows.names)) if cells.mostly(rows.column(i), cells.is_date)]
+    if given is not None and counted.whole(rows, given):
+        return _counted(rows, [given])
+    every = range(len(rows.names))
+    dates = [given] if given is not None else [i for i in every if cells.mostly(rows.column(i), cells.is_date)]
     if dates:
-        clocks = [i for i in range(len(rows.names)) if cells.mostly(rows.column(i), cells.is_clock)]
+        clocks = [i for i in every if cells.mostly(rows.column(i), cells.is_clock)]
         return _written(file, rows, (dates[0], *clocks[:1]))
-    return _counted(rows)
+    found = [i for i in every if counted.is_counter(rows, i)]
+    return _counted(rows, found) if found else None
 
 
 def like(rows: Rows, index: int, times: Times | None) -> bool:
@@ -90,10 +107,10 @@ def check(file: str, rows: Rows, times: Times) -> tuple[bool, list[str]]:
 def _falls(file: str, lines: Sequence[int], times: Times, steps: Steps, falls: Positions) -> str:
     line, at = lines[falls[0] + 1], int(falls[0])
     before, after = times.texts[at], times.texts[at + 1]
-    said = f"line {line}, column {times.name}: the time falls from {before} to {after}"
+    problem = f"line {line}, column {times.name}: the time falls from {before} to {after}"
     if falls.size > 2 or (steps[falls] < -CLOCK_CHANGE_NS).any():
-        raise UsageError(f"{file}: {said}; sort the rows by time, oldest first")
-    return f"{said}, as when clocks are changed: the rows are taken in the file's order"
+        raise UsageError(f"{file}: {problem}; sort the rows by time, oldest first")
+    return f"{problem}, as when clocks are changed: the rows are taken in the file's order"
 
 
 def _uneven(lines: Sequence[int], times: Times, steps: Steps) -> list[str]:
@@ -135,8 +152,8 @@ def _several_series(file: str, rows: Rows, times: Times, steps: Steps) -> None:
         apart = at.groupby(pd.Series(series)).diff().dropna()
         if (apart > 0).all() or (apart < 0).all():
             some = ", ".join(list(dict.fromkeys(series))[:3]) + (", ..." if count > 3 else "")
-            apart_said = f"names {count} series ({some}), each with times of its own"
-            raise UsageError(f"{file}: column {name} {apart_said}; leave the rows of one")
+            distinct = f"names {count} series ({some}), each with times of its own"
+            raise UsageError(f"{file}: column {name} {distinct}; --id {name} takes each of them")
 
 
 def _written(file: str, rows: Rows, columns: tuple[int, ...]) -> Times:
@@ -145,12 +162,12 @@ def _written(file: str, rows: Rows, columns: tuple[int, ...]) -> Times:
     for line, row in zip(rows.lines, rows.cells, strict=True):
         if not cells.is_date(row[columns[0]]):
             got = repr(row[columns[0]][:40]) if row[columns[0]].strip() else "an empty cell"
-            place = f"{file}: line {line}, column {name}"
-            raise UsageError(f"{place}: expected a time, got {got}; a line of totals or units? take it out")
+            cell = f"{file}: line {line}, column {name}"
+            raise UsageError(f"{cell}: expected a time, got {got}; a line of totals or units? take it out")
     western = [_western(text) for text in texts]
-    steps, mixed = _steps(western)
+    moments, mixed = _moments(western)
     zones = sum(ZONE.search(text) is not None for text in western)
-    return Times(columns, name, texts, steps, mixed or 0 < zones < len(western))
+    return Times(columns, name, texts, moments, mixed=mixed or 0 < zones < len(western))
 
 
 def _western(text: str) -> str:
@@ -161,36 +178,36 @@ def _western(text: str) -> str:
     return re.sub(r"[月分秒年]", "", plain).strip()
 
 
-def _steps(texts: list[str]) -> tuple[Steps | None, bool]:
-    """Differences in ns, from the reading with the fewest falls and the most even steps; whether forms are mixed."""
+def _moments(texts: list[str]) -> tuple[list[int] | None, bool]:
+    """Times in ns, from the reading with the fewest falls and the most even steps; whether forms are mixed."""
     series = pd.Series(texts)
-    readings: list[Steps] = []
+    readings: list[Moments] = []
     for form in (None, "ISO8601", "mixed"):
-        for day_first in (False, True):
+        # A date that begins with its year is never read as year, day, month.
+        for day_first in (False,) if _YEAR_FIRST.match(texts[0]) else (False, True):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # which form was guessed, and that a day may be a month
                 try:
                     read = pd.to_datetime(series, format=form, dayfirst=day_first, utc=True)
                 except (ValueError, OverflowError):
                     continue
-            readings.append(np.diff(read.to_numpy("datetime64[ns]").astype(np.int64)).astype(np.float64))
+            readings.append(read.to_numpy("datetime64[ns]").astype(np.int64))
         if readings:
-            return min(readings, key=_disorder), form == "mixed"
+            return min(readings, key=_disorder).tolist(), form == "mixed"
     return None, False
 
 
-def _disorder(steps: Steps) -> tuple[int, int]:
+def _disorder(moments: Moments) -> tuple[int, int]:
+    steps = np.diff(moments)
     turned = min(int((steps < 0).sum()), int((steps > 0).sum()))
     return turned, len(np.unique(steps))
 
 
-def _counted(rows: Rows) -> Times | None:
+def _counted(rows: Rows, found: Sequence[int]) -> Times:
     """A column of epochs, else one of row numbers."""
-    found = [i for i in range(len(rows.names)) if counted.is_counter(rows, i)]
-    if not found:
-        return None
     index = next((i for i in found if counted.is_epoch(rows, i)), found[0])
     texts = counted.whole(rows, index)
     if all(map(counted.COMPACT.fullmatch, texts)):
-        return Times((index,), rows.names[index], texts, *_steps(texts))
-    return Times((index,), rows.names[index], texts, np.array(counted.steps(texts), dtype=np.float64))
+        moments, mixed = _moments(texts)
+        return Times((index,), rows.names[index], texts, moments, mixed=mixed)
+    return Times((index,), rows.names[index], texts, *counted.moments(texts))

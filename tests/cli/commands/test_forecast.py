@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
+import re
 import select
 import signal
 import socket
@@ -13,12 +15,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from checkpoints import chronos
 from conftest import HERE, free_port
+from tdgpt import taosadapter
+from tdgpt.taosadapter import http, success
 
-from tsfm.cli import chart, digits
+from tsfm.cli.output import chart, digits
 
 pytestmark = pytest.mark.slow
 
@@ -115,8 +121,15 @@ def models(state: str = "ready", family: str = "naive") -> tuple[int, str, str]:
     return 200, JSON, json.dumps({"models": [{"family": family, "task": "forecast", "state": state, "limits": {}}]})
 
 
-def answer(**fields: object) -> tuple[int, str, str]:
-    return 200, JSON, json.dumps({"output": [5, 6], "lower": [4, 5], "upper": [6, 7]} | fields)
+FORECAST = {"item_id": "val", "mean": [5, 6], "0.1": [4, 5], "0.5": [5, 6], "0.9": [6, 7]}
+
+
+def answer(warnings: list[str] | None = None, **fields: object) -> tuple[int, str, str]:
+    return 200, JSON, json.dumps({"predictions": [FORECAST | fields], "warnings": warnings or []})
+
+
+def refused(sentence: str) -> tuple[int, str, str]:
+    return 200, JSON, json.dumps({"predictions": [{"item_id": "val", "error": sentence}]})
 
 
 @pytest.mark.parametrize("answered", [(403, HTML, "no"), (200, HTML, "<html>hello</html>")])
@@ -179,21 +192,18 @@ def test_a_service_that_shuts_this_host_out_says_so(serve, series, ini):
         ({"any": [(200, JSON + "!", "{}")]}, 78, "the connection closed before the end of the answer"),
         ({"models": [(200, JSON, '{"models": [{"family": ["x"], "limits": 3}]}')]}, 78, "serves ['x'], not naive"),
         ({"models": [models(family="fracast")]}, 78, "serves fracast, not naive"),
-        ({"ds_predict": [(200, HTML, "<html>")]}, 1, "expected 2 numbers as output in the answer"),
-        ({"ds_predict": [(200, JSON + "!", "{}")]}, 1, "the connection closed before the end of the answer"),
-        ({"ds_predict": [answer(output=[1])]}, 1, "expected 2 numbers as output"),
-        ({"ds_predict": [answer(lower=[1, None])]}, 1, "expected 2 numbers as lower"),
-        ({"ds_predict": [answer(upper=[1, math.nan])]}, 1, "expected 2 numbers as upper"),
-        ({"ds_predict": [answer(output="ab")]}, 1, "expected 2 numbers as output"),
-        ({"ds_predict": [(500, JSON, '{"error": "the model failed"}')]}, 1, "the model failed"),
-        ({"ds_predict": [(500, HTML, "<html>")]}, 1, "HTTP status 500"),
-        (
-            {"ds_predict": [(400, JSON, '{"error": "input[3]: expected x"}')]},
-            1,
-            "x.csv: line 5, column val: expected x",
-        ),
-        ({"ds_predict": [(400, JSON, '{"error": "input: too few"}')]}, 1, "x.csv: column val: too few"),
-        ({"ds_predict": [(400, JSON, '{"error": "next_len: too many"}')]}, 1, "--horizon: too many"),
+        ({"forecast": [(200, HTML, "<html>")]}, 1, "expected one entry for each of 1 series as predictions"),
+        ({"forecast": [(200, JSON, '{"predictions": []}')]}, 1, "expected one entry for each of 1 series"),
+        ({"forecast": [(200, JSON + "!", "{}")]}, 1, "the connection closed before the end of the answer"),
+        ({"forecast": [answer(mean=[1])]}, 1, "expected 2 numbers as mean"),
+        ({"forecast": [answer(**{"0.1": [1, None]})]}, 1, "expected 2 numbers as 0.1"),
+        ({"forecast": [answer(**{"0.9": [1, math.nan]})]}, 1, "expected 2 numbers as 0.9"),
+        ({"forecast": [answer(mean="ab")]}, 1, "expected 2 numbers as mean"),
+        ({"forecast": [(500, JSON, '{"error": "the model failed"}')]}, 1, "the model failed"),
+        ({"forecast": [(500, HTML, "<html>")]}, 1, "HTTP status 500"),
+        ({"forecast": [refused("target[3]: expected x")]}, 1, "x.csv: line 5, column val: expected x"),
+        ({"forecast": [refused("target: too few")]}, 1, "x.csv: column val: too few"),
+        ({"forecast": [(400, JSON, '{"error": "prediction_length: too many"}')]}, 1, "--horizon: too many"),
     ],
 )
 def test_an_answer_that_is_none_of_ours_is_one_sentence(series, ini, peer, answers, code, said):
@@ -210,7 +220,7 @@ def test_a_model_that_loads_is_waited_for_and_no_second_is_started(series, ini, 
     server = peer(
         models=[LOADING, models("loading"), models()],
         readyz=[LOADING, LOADING, READY],
-        ds_predict=[
+        forecast=[
             (503, JSON, '{"error": "naive is loading"}'),
             (429, JSON, '{"error": "full"}'),
             answer(warnings=["a field is ignored"]),
@@ -409,3 +419,122 @@ def test_a_service_that_answers_has_not_imported_pandas(serve):
     live = serve("naive").until_ready()
     assert live.post("/ds_predict", {"input": VALUES, "next_len": 2}).status == 200
     assert "pandas" not in Path(f"/proc/{live.process.pid}/maps").read_text()
+
+
+def table(folder: Path, count: int, bad: int | None = None) -> Path:
+    """Series of 30 rows each by id; the bad one is too short for the service."""
+    rows = [
+        f"m{meter},2026-03-{day + 1:02},{meter + day % 7}"
+        for meter in range(count)
+        for day in range(5 if meter == bad else 30)
+    ]
+    file = folder / "many.csv"
+    file.write_text("\n".join(("meter,day,kwh", *rows)) + "\n")
+    return file
+
+
+def test_many_series_go_in_several_requests_and_come_back_in_order(serve, ini, tmp_path):
+    live = serve("naive", env=ini("[naive]\nmax_series = 40\n")).until_ready()
+    env = ini(f"[naive]\nport = {live.port}\n")
+    file, out = table(tmp_path, 210, bad=77), tmp_path / "o.json"
+    words = ("--family", "naive", "--id", "meter", "--horizon", 2, "--output", out)
+    done = forecast(file, *words, **env)
+    assert done.returncode == 1
+    assert "tsfm: m77: expected at least 10 rows, got 5\n" in done.stderr
+    shown = [int(number) for number in re.findall(r"^(\d+) of 209 series$", done.stderr, re.MULTILINE)]
+    assert shown[0] == 16
+    assert shown[-1] == 209
+    assert all(0 < after - before <= 40 for before, after in pairwise(shown))
+    predictions = json.loads(out.read_text())["predictions"]
+    assert [one["item_id"] for one in predictions] == [f"m{meter}" for meter in range(210)]
+    assert predictions[77] == {"item_id": "m77", "error": "expected at least 10 rows, got 5"}
+    assert predictions[5]["timestamps"] == ["2026-03-31", "2026-04-01"]
+    assert predictions[5]["mean"] == pytest.approx([6, 6], abs=1e-6)
+    body = live.post("/ds_predict", {"input": [5 + day % 7 for day in range(30)], "next_len": 2, "conf_interval": 0.8})
+    assert [predictions[5][key] for key in ("0.5", "0.1", "0.9")] == [
+        pytest.approx(body.json[key], rel=1e-6) for key in ("output", "lower", "upper")
+    ]
+    lines = done.stdout.splitlines()
+    assert len(lines) == 210
+    assert lines[1].split() == ["m0", "30", "1.0", "2026-03-31", "1.0", "2026-04-01", "1.0"]
+
+
+def test_every_series_that_fails_for_one_reason_is_one_sentence(serve, series, ini, tmp_path):
+    live = serve("naive").until_ready()
+    env = ini(f"[naive]\nport = {live.port}\n")
+    words = ("--family", "naive", "--id", "meter", "--horizon", 2, "--covariate", "past:day", "--column", "kwh")
+    done = forecast(table(tmp_path, 3), *words, **env)
+    assert done.returncode == 1
+    assert "naive takes no covariates of the past, got day" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_json_and_files_hold_what_the_table_shows(serve, ini, tmp_path):
+    live = serve("naive").until_ready()
+    env = ini(f"[naive]\nport = {live.port}\n")
+    outputs = [tmp_path / f"o.{suffix}" for suffix in ("csv", "json", "parquet", "png", "html")]
+    words = [word for path in outputs for word in ("--output", path)]
+    done = forecast(table(tmp_path, 1), "--family", "naive", "--horizon", 2, "--json", *words, **env)
+    assert done.returncode == 0, done.stderr
+    (shown,) = json.loads(done.stdout)["predictions"]
+    assert shown["item_id"] == "kwh"
+    assert shown == json.loads(outputs[1].read_text())["predictions"][0]
+    assert all(path.stat().st_size > 50 for path in outputs)
+    wrong = forecast(table(tmp_path, 1), "--output", tmp_path / "o.pdf", **env)
+    assert wrong.returncode == 2
+    assert "expected a name that ends with one of .csv, .json, .parquet, .png, .html, got" in wrong.stderr
+
+
+def test_covariates_of_past_and_future_reach_the_model(serve, ini, tmp_path):
+    chronos.make(tmp_path / "chronos", "tiny2")
+    live = serve("chronos", "--model-folder", str(tmp_path / "chronos"), "--dtype", "float32", "--threads", "1")
+    live.until_ready()
+    values, known, seen = ([float((3 * i + shift) % 11) for i in range(44)] for shift in (0, 1, 2))
+    rows = [f"2026-01-01 00:{i:02},{values[i] if i < 40 else ''},{known[i]},{seen[i]}" for i in range(44)]
+    file = tmp_path / "x.csv"
+    file.write_text("\n".join(("ts,v,known,seen", *rows)) + "\n")
+    words = ("--family", "chronos", "--horizon", 4, "--column", "v", "--json")
+    given = ("--covariate", "future:known", "--covariate", "past:seen")
+    env = ini(f"[chronos]\nport = {live.port}\n")
+    done = forecast(file, *words, *given, **env)
+    assert done.returncode == 0, done.stderr
+    (shown,) = json.loads(done.stdout)["predictions"]
+    covariates = {
+        "past_covariates": {"known": known[:40], "seen": seen[:40]},
+        "future_covariates": {"known": known[40:]},
+    }
+    body = {
+        "inputs": [{"target": values[:40], **covariates}],
+        "parameters": {"prediction_length": 4, "quantile_levels": [0.1, 0.5, 0.9]},
+    }
+    (theirs,) = live.post("/v1/forecast", body).json["predictions"]
+    assert shown["mean"] == theirs["mean"]
+    assert shown["timestamps"] == [f"2026-01-01 00:{minute}:00" for minute in range(40, 44)]
+
+
+def test_a_query_is_forecast_and_its_password_is_never_shown(serve, tmp_path):
+    live = serve("naive").until_ready()
+    secret = tmp_path / "secret"
+    secret.write_text("top-secret\n")
+    secret.chmod(0o600)
+    rows = [[f"2026-03-01T{hour:02}:00:00.000Z", 1.5 + hour % 5] for hour in range(24)]
+    more = f"password_file = {secret}\n[naive]\nport = {live.port}\n"
+    words = ("--sql", "SELECT ts, val FROM db.meter", "--family", "naive", "--horizon", 2)
+    refusal = http(200, {"code": 0x2662, "desc": "Fail to get table info, error: Table does not exist"})
+    with taosadapter.running(tmp_path / "ini", success(rows, ts="TIMESTAMP", val="DOUBLE"), refusal, more=more) as here:
+        done = forecast(*words, TSFM_INI=str(tmp_path / "ini"))
+        missing = forecast(*words, TSFM_INI=str(tmp_path / "ini"))
+        assert b"Basic " + base64.b64encode(b"root:top-secret") in here.requests[0]
+    assert done.returncode == 0, done.stderr
+    assert "column val, 24 rows, from 2026-03-01T00:00:00.000Z" in done.stdout
+    assert done.stdout.splitlines()[1].split()[:2] == ["1", "2026-03-02T00:00:00Z"]
+    assert missing.returncode == 1
+    assert "Table does not exist (code 0x2662)" in missing.stderr
+    assert "top-secret" not in done.stdout + done.stderr + missing.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["x.csv", "--sql", "select 1"]])
+def test_one_source_is_expected(words):
+    done = forecast(*words)
+    assert done.returncode == 2
+    assert "expected one source: SOURCE (a file, or - for standard input), or --sql SELECT" in done.stderr

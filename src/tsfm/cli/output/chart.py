@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tsfm.cli import digits
+from tsfm.cli.output import digits
 
 HEIGHT, WIDTH, LABEL_EVERY = 12, 72, 4
 HISTORY, MEDIAN, INTERVAL = "*", "o", ":"

@@ -23,8 +23,8 @@ def form(smallest: float, largest: float) -> str:
     """A format for numbers up to ``largest`` in size that shows differences of ``smallest``."""
     if not smallest:
         return ".15g"  # all values are equal: show their digits
-    place = math.floor(math.log10(smallest)) - 1  # of the last digit that is shown
-    if -place <= MOST_DECIMALS and largest < LARGEST_FIXED:
-        return f".{max(-place, 0)}f"
-    top = math.floor(math.log10(largest)) if largest else place
-    return f".{min(max(top - place, 1), MOST_DIGITS - 1)}e"
+    exponent = math.floor(math.log10(smallest)) - 1  # of the last digit that is shown
+    if -exponent <= MOST_DECIMALS and largest < LARGEST_FIXED:
+        return f".{max(-exponent, 0)}f"
+    top = math.floor(math.log10(largest)) if largest else exponent
+    return f".{min(max(top - exponent, 1), MOST_DIGITS - 1)}e"

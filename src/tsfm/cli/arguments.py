@@ -1,0 +1,191 @@
+"""The options that `tsfm forecast` and `tsfm backtest` share: where series come from, and where results go."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tsfm import card as cards
+from tsfm import families, paths
+from tsfm.card import Card
+from tsfm.errors import ConfigError, UsageError
+from tsfm.system import handover
+
+if TYPE_CHECKING:  # pandas is in the command line's environment, not in the system's
+    from tsfm.cli.prediction import Failure
+    from tsfm.cli.source.series import Series
+
+MOST_STEPS = 1024
+MOST_NOTES = 5
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """The source, and which of its columns is what."""
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        nargs="?",
+        help="a CSV, Parquet or xlsx file with one row for each step; - is standard input",
+    )
+    parser.add_argument(
+        "--sql",
+        metavar="SELECT",
+        help="the source is a query's result, through taosAdapter ([tdengine] in tsfm.ini)",
+    )
+    parser.add_argument("--id", metavar="C", help="column that names the series of a row; default: one series")
+    parser.add_argument("--time", metavar="C", help="column of times; default: detected")
+    parser.add_argument(
+        "--column",
+        metavar="C",
+        help="column of values, by name, or by number from 1; default: the last one with numbers that change",
+    )
+    parser.add_argument(
+        "--covariate",
+        metavar="past:C|future:C",
+        type=_covariate,
+        action="append",
+        default=[],
+        help="column of a covariate; future: its rows go on after the last value; may be repeated",
+    )
+    _add_form(parser)
+
+
+def _add_form(parser: argparse.ArgumentParser) -> None:
+    """What is known of the file's form."""
+    parser.add_argument("--sheet", metavar="NAME", help="sheet of a workbook; default: the first one with cells")
+    parser.add_argument(
+        "--separator",
+        type=_separator,
+        metavar="S",
+        help="separator of the cells: one character, or tab; default: detected",
+    )
+    parser.add_argument("--decimal", choices=(".", ","), help="decimal sign; default: detected")
+    parser.add_argument(
+        "--encoding", metavar="E", help="encoding of the file, such as utf-8, gb18030 or cp1252; default: detected"
+    )
+    parser.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="whether the first row contains names; default: detected",
+    )
+
+
+def add_horizon(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--horizon", type=steps, default=24, metavar="N", help="steps to forecast, default 24")
+    parser.add_argument(
+        "--level", type=_level, default=0.8, metavar="P", help="probability of the interval, default 0.8"
+    )
+
+
+def forecaster(name: str) -> Card:
+    """The card of a family that forecasts.
+
+    Raises:
+        UsageError: it fills gaps.
+    """
+    card = families.find(name)
+    if card.task != "forecast":
+        raise UsageError(
+            f"--family: {card.name} fills gaps and does not forecast; these do: {', '.join(forecasters())}"
+        )
+    return card
+
+
+def forecasters() -> list[str]:
+    return [name for name in cards.names(packaged_only=True) if cards.read(name).task == "forecast"]
+
+
+def read_series(args: argparse.Namespace, horizon: int) -> list[Series | Failure]:
+    """The series of the source; what a person should know about them goes to stderr.
+
+    Raises:
+        UsageError, ConfigError: there is no source, or it cannot be read.
+    """
+    if (args.source is None) == (args.sql is None):
+        raise UsageError("expected one source: SOURCE (a file, or - for standard input), or --sql SELECT")
+    enter_environment(args.words)
+    from tsfm.cli.source import load, series
+    from tsfm.table.column import Options
+
+    options = Options(args.column, args.time, args.separator, args.decimal, args.encoding, args.header)
+    source = load.query(args.sql, options) if args.sql else load.file(args.source, options, args.sheet)
+    found = series.read(source, series.Choice(args.id, args.covariate, horizon))
+    _print_notes(source.name, [one for one in found if isinstance(one, series.Series)], len(found))
+    return found
+
+
+def _print_notes(name: str, found: Sequence[Series], count: int) -> None:
+    """Write the notes; of many series only the first ones."""
+    notes = [
+        f"tsfm: {name}: {note}" if count == 1 else f"tsfm: {name}: {one.item_id}: {note}"
+        for one in found
+        for note in one.column.notes
+    ]
+    for note in notes[:MOST_NOTES] if count > 1 else notes:
+        print(note, file=sys.stderr)
+    if count > 1 and len(notes) > MOST_NOTES:
+        print(f"tsfm: {name}: {len(notes) - MOST_NOTES} further notes of this kind", file=sys.stderr)
+
+
+def enter_environment(words: Sequence[str]) -> None:
+    """Continue in the command line's environment, which has pandas, unless this environment has it too."""
+    if importlib.util.find_spec("pandas"):
+        return
+    python = paths.COMMAND_LINE / "bin" / "python"
+    if python.exists():
+        handover.enter(python, words)
+    raise ConfigError(f"pandas, which reads tables, is missing in {paths.COMMAND_LINE}: install taos-tsfm-runtime")
+
+
+def output(*suffixes: str):  # type: ignore[no-untyped-def]
+    """A parser for a file's name that ends with one of the suffixes."""
+
+    def read(text: str) -> Path:
+        path = Path(text)
+        if path.suffix.lower() not in suffixes:
+            raise argparse.ArgumentTypeError(f"expected a name that ends with one of {', '.join(suffixes)}, got {text}")
+        return path
+
+    return read
+
+
+def steps(text: str) -> int:
+    """A number of steps on the command line."""
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MOST_STEPS:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {MOST_STEPS}, got {text}")
+    return int(text)
+
+
+def _level(text: str) -> float:
+    expected = f"expected a number from 0 to below 1, got {text}"
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        value = float(number.replace(",", "."))
+    except ValueError:
+        raise argparse.ArgumentTypeError(expected) from None
+    if 1 <= value < 100 or (percent and 0 <= value < 100):
+        raise argparse.ArgumentTypeError(f"{expected} (did you mean {value / 100:g}?)")
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(expected)
+    return value
+
+
+def _covariate(text: str) -> tuple[str, str]:
+    kind, colon, name = text.partition(":")
+    if kind not in ("past", "future") or not colon or not name:
+        raise argparse.ArgumentTypeError(f"expected past:COLUMN or future:COLUMN, got {text}")
+    return kind, name
+
+
+def _separator(text: str) -> str:
+    from tsfm.table import rows
+
+    try:
+        return rows.separator(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

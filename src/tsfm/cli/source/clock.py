@@ -1,0 +1,100 @@
+"""Continues the times of a series: even steps, working days, months and years."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from tsfm.table.column import Column
+
+DAY_NS = 86_400_000_000_000
+EVEN, MOST_UNEVEN = 0.05, 1 / 3
+"""How far a step may differ from the usual one, and the share of steps that may differ further (missing rows)."""
+NEWEST = 2000  # rows that decide
+_ZONE = re.compile(r"(?:Z|UTC|GMT|([+-])(\d{2}):?(\d{2}))$")
+_DATE_ALONE = re.compile(r"\d{4}\s*[-/.年]\s*\d{1,2}\s*[-/.月]\s*\d{1,2}日?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{8}")
+_MONTH_ALONE = re.compile(r"\d{4}\s*[-/.年]\s*\d{1,2}月?")
+
+
+def ahead(column: Column, count: int) -> list[str]:
+    """The times of the next steps, written as the column's: numbers as numbers, others in ISO 8601.
+
+    Returns: ``count`` texts; none if the column has no times, or none with a common step.
+    """
+    if not column.moments or len(column.moments) < 2:
+        return []
+    moments = column.moments[-NEWEST:]
+    steps = np.diff(np.array(moments, dtype=np.float64))
+    step = float(np.median(steps))
+    if step <= 0:
+        return []
+    last = column.times[-1].strip()
+    if column.unit_ns == 0 or (last.replace(".", "").isdecimal() and not _DATE_ALONE.fullmatch(last)):
+        whole = round(step)
+        found = [moments[-1] + whole * k for k in range(1, count + 1)] if _is_even(steps, step) else []
+        return [str(value // (column.unit_ns or 1)) for value in found]
+    zone = _zone(last)
+    local = pd.DatetimeIndex(np.array(moments, dtype="datetime64[ns]")) + zone
+    following = _following(local, steps, step, count)
+    return [_text(moment, last, zone) for moment in following]
+
+
+def moments(texts: Sequence[str]) -> Sequence[object]:
+    """Times of ``ahead`` as values for pyarrow: numbers stay numbers, others are times, in UTC if zones differ."""
+    if all(text.isdecimal() for text in texts):
+        return [int(text) for text in texts]
+    try:
+        return pd.to_datetime(list(texts), format="ISO8601")  # type: ignore[no-any-return]
+    except ValueError:
+        return pd.to_datetime(list(texts), format="ISO8601", utc=True)  # type: ignore[no-any-return]
+
+
+def _is_even(steps: Sequence[float] | np.ndarray[tuple[int], np.dtype[np.float64]], step: float) -> bool:
+    differs = np.abs(np.asarray(steps) / step - 1) > EVEN
+    return bool(differs.mean() <= MOST_UNEVEN)
+
+
+def _following(
+    local: pd.DatetimeIndex, steps: np.ndarray[tuple[int], np.dtype[np.float64]], step: float, count: int
+) -> list[pd.Timestamp]:
+    last = local[-1]
+    if step >= 27 * DAY_NS:
+        months = np.diff(local.year * 12 + local.month)
+        usual = int(np.median(months))
+        if usual < 1 or (months != usual).mean() > MOST_UNEVEN:
+            return []
+        ends = bool((local.is_month_end).all())
+        move = pd.offsets.MonthEnd if ends else pd.DateOffset
+        return [last + (move(usual * k) if ends else move(months=usual * k)) for k in range(1, count + 1)]
+    if step == DAY_NS and len(local) >= 10 and (local.dayofweek < 5).all():
+        return [last + pd.offsets.BDay(k) for k in range(1, count + 1)]
+    if not _is_even(steps, step):
+        return []
+    return [last + pd.Timedelta(round(step) * k, unit="ns") for k in range(1, count + 1)]
+
+
+def _zone(text: str) -> pd.Timedelta:
+    """The time zone's offset at the end of a text; none is as UTC."""
+    found = _ZONE.search(text)
+    if not found or not found[1] or ":" not in text[: found.start()]:
+        return pd.Timedelta(0)
+    minutes = int(found[2]) * 60 + int(found[3])
+    return pd.Timedelta(minutes=-minutes if found[1] == "-" else minutes)
+
+
+def _text(moment: pd.Timestamp, like: str, zone: pd.Timedelta) -> str:
+    """A time with as much detail as ``like`` has."""
+    if _MONTH_ALONE.fullmatch(like):
+        return str(moment.strftime("%Y-%m"))
+    if _DATE_ALONE.fullmatch(like) and moment == moment.normalize():
+        return str(moment.strftime("%Y-%m-%d"))
+    text = moment.isoformat("T" if "T" in like else " ")
+    found = _ZONE.search(like)
+    if not found or ":" not in like[: found.start()]:
+        return str(text)
+    if not found[1]:
+        return f"{text}Z"
+    return f"{text}{found[1]}{found[2]}:{found[3]}"
