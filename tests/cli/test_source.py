@@ -112,9 +112,9 @@ def test_only_a_select_is_run(host: Host, sql: str) -> None:
             DatabaseError,
             "user root: set user and password_file in [tdengine]",
         ),
-        (http(200, b"<html>"), Unreachable, "not as taosAdapter does"),
-        (http(200, {"code": 0, "column_meta": [3], "data": [[1]]}), Unreachable, "not as taosAdapter does"),
-        (b"", Unreachable, "is out of reach"),
+        (http(200, b"<html>"), Unreachable, "but not in the form of taosAdapter"),
+        (http(200, {"code": 0, "column_meta": [3], "data": [[1]]}), Unreachable, "but not in the form of taosAdapter"),
+        (b"", Unreachable, "cannot be reached"),
     ],
 )
 def test_what_the_database_says_against_a_query_is_one_sentence(
