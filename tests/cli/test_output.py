@@ -18,13 +18,15 @@ from tsfm.cli.prediction import Failure, Prediction
 from tsfm.cli.source.series import Series
 from tsfm.errors import UsageError
 from tsfm.table.column import Column
+from tsfm.table.rows import Rows
 
 STEPS = 4
+ROWS = Rows(["kwh"], [], [], True, ",")
 
 
 def prediction(name: str, values: list[float | None], ahead: list[str], base: float = 5.0) -> Prediction:
     times = [f"2026-03-01 {hour:02}:00:00" for hour in range(len(values))] if ahead else []
-    column = Column("x.csv", "kwh", values, list(range(2, len(values) + 2)), times, [])
+    column = Column("x.csv", "kwh", values, list(range(2, len(values) + 2)), times, [], ROWS, 0, None, None)
     steps = [base + step / 3 for step in range(STEPS)]
     quantiles = {level: [value + offset for value in steps] for level, offset in ((0.1, -1.5), (0.5, 0.0), (0.9, 2.0))}
     return Prediction(Series(name, column, ahead), steps, quantiles)

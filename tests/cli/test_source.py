@@ -192,7 +192,7 @@ def test_without_id_a_table_of_several_series_names_the_option(tmp_path: Path) -
 
 def test_columns_are_taken_by_name_number_and_use(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a,2,t1,t2\n" + "".join(f"{i},{i * i},2026-01-{i + 1:02},{i}\n" for i in range(20)))
-    (found,) = read(tmp_path / "x.csv", Choice(None, [("past", "a")], 2), time="t1")
+    (found,) = read(tmp_path / "x.csv", Choice(None, [("past", "a")], 2, "t1"))
     assert isinstance(found, Series)
     assert found.column.name == "t2"
     (found,) = read(tmp_path / "x.csv", Choice(None, [("past", "t2")], 2), column="2")
@@ -202,7 +202,7 @@ def test_columns_are_taken_by_name_number_and_use(tmp_path: Path) -> None:
     for choice, options, sentence in (
         (Choice("no", [], 2), {}, "--id: .* has a, 2, t1, t2; got 'no'"),
         (Choice(None, [("past", "no")], 2), {}, "--covariate: .*; got 'no'"),
-        (Choice(None, [], 2), {"time": "no"}, "--time: .*; got 'no'"),
+        (Choice(None, [], 2, "no"), {}, "--time: .*; got 'no'"),
     ):
         with pytest.raises(UsageError, match=sentence):
             read(tmp_path / "x.csv", choice, **options)

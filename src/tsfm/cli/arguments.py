@@ -112,9 +112,15 @@ def read_series(args: argparse.Namespace, horizon: int) -> list[Series | Failure
     from tsfm.cli.source import load, series
     from tsfm.table.column import Options
 
-    options = Options(args.column, args.time, args.separator, args.decimal, args.encoding, args.header)
+    options = Options(
+        column=args.column,
+        separator=args.separator,
+        decimal=args.decimal,
+        encoding=args.encoding,
+        header=args.header,
+    )
     source = load.query(args.sql, options) if args.sql else load.file(args.source, options, args.sheet)
-    found = series.read(source, series.Choice(args.id, args.covariate, horizon))
+    found = series.read(source, series.Choice(args.id, args.covariate, horizon, args.time))
     _print_notes(source.name, [one for one in found if isinstance(one, series.Series)], len(found))
     return found
 

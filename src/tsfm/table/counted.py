@@ -47,10 +47,20 @@ def whole(rows: Rows, index: int) -> list[str]:
     return texts if all(map(WHOLE.fullmatch, texts)) else []
 
 
-def moments(texts: Sequence[str]) -> tuple[list[int], int]:
-    """The numbers, and how many ns one of them is: epochs are converted to ns; 0: they count rows."""
-    scale = 10 ** (9 - 3 * DIGITS.index(len(_whole_part(texts[0])))) if _are_epochs(texts) else 0
-    return [int(Decimal(text) * (scale or 1)) for text in texts], scale
+def steps(texts: Sequence[str]) -> list[float]:
+    """Differences of neighbouring numbers, in ns for epochs."""
+    scale = _scale(texts) if _are_epochs(texts) else 1
+    return [float((Decimal(b) - Decimal(a)) * scale) for a, b in pairwise(texts)]
+
+
+def first_ns(texts: Sequence[str]) -> int:
+    """The first of some epochs, in ns since 1970 UTC."""
+    return int(Decimal(texts[0]) * _scale(texts))
+
+
+def _scale(texts: Sequence[str]) -> int:
+    """Nanoseconds in one unit of the epochs."""
+    return int(10 ** (9 - 3 * DIGITS.index(len(_whole_part(texts[0])))))
 
 
 def _is_named(rows: Rows, index: int) -> bool:

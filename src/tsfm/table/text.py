@@ -5,16 +5,22 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
+import io
 import lzma
 import re
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from tsfm.errors import UsageError
 
 LARGEST = 1 << 30
-PACKED = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\x00": lzma.decompress}
+PACKED: dict[bytes, Callable[[io.BytesIO], io.BufferedIOBase]] = {
+    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+}
 # First bytes of formats that are no text, and what the user can do.
 FOREIGN = {
     b"PK\x03\x04": "a workbook or a zip archive; save it as CSV, or unpack it first",
@@ -59,12 +65,26 @@ def load(file: str) -> bytes:
         raise UsageError(f"{file}: {error.strerror or error}") from None
     if len(data) > LARGEST:
         raise UsageError(f"{file}: expected at most 1 GiB, got more; keep the newest rows, as tail does")
-    for mark, unpack in PACKED.items():
+    return unpack(file, data)
+
+
+def unpack(file: str, data: bytes, most: int = LARGEST) -> bytes:
+    """A file's content, unpacked if it is packed, to at most so many bytes.
+
+    Raises:
+        UsageError: it is damaged or too large.
+    """
+    for mark, opened in PACKED.items():
         if data.startswith(mark):
             try:
-                data = unpack(data)
+                with opened(io.BytesIO(data)) as stream:
+                    data = stream.read(most + 1)
             except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
                 raise UsageError(f"{file}: cannot be unpacked, it is cut off or damaged: {error}") from None
+            if len(data) > most:
+                raise UsageError(
+                    f"{file}: expected at most {most >> 20} MiB when unpacked, got more; keep the newest rows"
+                )
     return data
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -17,12 +15,24 @@ from tsfm.table import cells, counted
 from tsfm.table.rows import Rows
 
 ZONE = re.compile(r"\d\s*(?:Z|UTC|GMT|[+-]\d{2}:?\d{2})$")
-_YEAR_FIRST = re.compile(r"\s*\d{4}\D")
 Steps = np.ndarray[tuple[int], np.dtype[np.float64]]
-Moments = np.ndarray[tuple[int], np.dtype[np.int64]]
+Instants = np.ndarray[tuple[int], np.dtype[np.int64]]
 Positions = np.ndarray[tuple[int], np.dtype[np.intp]]
+YEAR_FIRST = re.compile(r"\d{4}(?!\d)")
 CLOCK_CHANGE_NS = 3_600_000_000_000
 EVEN = 0.05
+
+
+class SeveralSeries(UsageError):
+    """The rows belong to several series.
+
+    Attributes:
+        index: of the column that names them.
+    """
+
+    def __init__(self, sentence: str, index: int) -> None:
+        super().__init__(sentence)
+        self.index = index
 
 
 @dataclass(frozen=True)
@@ -32,41 +42,39 @@ class Times:
     Attributes:
         columns: their columns; two if date and time of day are separate.
         texts: the cells as they are in the file.
-        moments: each time, in ns since 1970 or in the column's own unit; None: not readable.
-        unit_ns: how many ns one unit of the column is: 1 for written times, 0 for numbers of rows.
+        steps: differences of neighbouring rows, shape (n - 1,), in ns or in the column's own unit; None: not readable.
         mixed: they have more than one form, or only some have a time zone.
+        instants: shape (n,), ns since 1970 UTC; None: not readable, or counted in another unit.
     """
 
     columns: tuple[int, ...]
     name: str
     texts: list[str]
-    moments: list[int] | None
-    unit_ns: int = 1
+    steps: Steps | None
     mixed: bool = False
-
-    @cached_property
-    def steps(self) -> Steps | None:
-        """Differences of neighbouring rows, shape (n - 1,), in the unit of ``moments``."""
-        if self.moments is None:
-            return None
-        return np.array([after - before for before, after in pairwise(self.moments)], dtype=np.float64)
+    instants: Instants | None = None
 
 
-def find(file: str, rows: Rows, given: int | None = None) -> Times | None:
-    """The given column of times, else the table's first one; None if it has none.
+def find(file: str, rows: Rows, number: int | None = None) -> Times | None:
+    """The table's column of times; None if it has none.
+
+    Args:
+        number: of the column, from 1; 0: none is a time; None: the first one that has times.
 
     Raises:
         UsageError: one of its cells is no time, as in a line of totals.
     """
-    if given is not None and counted.whole(rows, given):
-        return _counted(rows, [given])
-    every = range(len(rows.names))
-    dates = [given] if given is not None else [i for i in every if cells.mostly(rows.column(i), cells.is_date)]
+    if number == 0:
+        return None
+    among = range(len(rows.names)) if number is None else range(number - 1, min(number, len(rows.names)))
+    dates = [i for i in among if cells.mostly(rows.column(i), cells.is_date)]
     if dates:
-        clocks = [i for i in every if cells.mostly(rows.column(i), cells.is_clock)]
+        clocks = [i for i in range(len(rows.names)) if cells.mostly(rows.column(i), cells.is_clock)]
         return _written(file, rows, (dates[0], *clocks[:1]))
-    found = [i for i in every if counted.is_counter(rows, i)]
-    return _counted(rows, found) if found else None
+    counted_times = _counted(rows, among)
+    if number is not None and not counted_times:
+        raise UsageError(f"{file}: expected times in column {number}, found none")
+    return counted_times
 
 
 def like(rows: Rows, index: int, times: Times | None) -> bool:
@@ -107,10 +115,10 @@ def check(file: str, rows: Rows, times: Times) -> tuple[bool, list[str]]:
 def _falls(file: str, lines: Sequence[int], times: Times, steps: Steps, falls: Positions) -> str:
     line, at = lines[falls[0] + 1], int(falls[0])
     before, after = times.texts[at], times.texts[at + 1]
-    problem = f"line {line}, column {times.name}: the time falls from {before} to {after}"
+    said = f"line {line}, column {times.name}: the time falls from {before} to {after}"
     if falls.size > 2 or (steps[falls] < -CLOCK_CHANGE_NS).any():
-        raise UsageError(f"{file}: {problem}; sort the rows by time, oldest first")
-    return f"{problem}, as when clocks are changed: the rows are taken in the file's order"
+        raise UsageError(f"{file}: {said}; sort the rows by time, oldest first")
+    return f"{said}, as when clocks are changed: the rows are taken in the file's order"
 
 
 def _uneven(lines: Sequence[int], times: Times, steps: Steps) -> list[str]:
@@ -152,8 +160,8 @@ def _several_series(file: str, rows: Rows, times: Times, steps: Steps) -> None:
         apart = at.groupby(pd.Series(series)).diff().dropna()
         if (apart > 0).all() or (apart < 0).all():
             some = ", ".join(list(dict.fromkeys(series))[:3]) + (", ..." if count > 3 else "")
-            distinct = f"names {count} series ({some}), each with times of its own"
-            raise UsageError(f"{file}: column {name} {distinct}; --id {name} takes each of them")
+            apart_said = f"names {count} series ({some}), each with times of its own"
+            raise SeveralSeries(f"{file}: column {name} {apart_said}; --id {name} takes each of them", index)
 
 
 def _written(file: str, rows: Rows, columns: tuple[int, ...]) -> Times:
@@ -162,12 +170,21 @@ def _written(file: str, rows: Rows, columns: tuple[int, ...]) -> Times:
     for line, row in zip(rows.lines, rows.cells, strict=True):
         if not cells.is_date(row[columns[0]]):
             got = repr(row[columns[0]][:40]) if row[columns[0]].strip() else "an empty cell"
-            cell = f"{file}: line {line}, column {name}"
-            raise UsageError(f"{cell}: expected a time, got {got}; a line of totals or units? take it out")
+            place = f"{file}: line {line}, column {name}"
+            raise UsageError(f"{place}: expected a time, got {got}; a line of totals or units? take it out")
     western = [_western(text) for text in texts]
-    moments, mixed = _moments(western)
+    instants, mixed = _instants(western)
     zones = sum(ZONE.search(text) is not None for text in western)
-    return Times(columns, name, texts, moments, mixed=mixed or 0 < zones < len(western))
+    return _timed(columns, name, texts, instants, mixed or 0 < zones < len(western))
+
+
+def _timed(columns: tuple[int, ...], name: str, texts: list[str], instants: Instants | None, mixed: bool) -> Times:
+    steps = None if instants is None else _steps(instants)
+    return Times(columns, name, texts, steps, mixed, instants)
+
+
+def _steps(instants: Instants) -> Steps:
+    return np.diff(instants).astype(np.float64)
 
 
 def _western(text: str) -> str:
@@ -178,13 +195,14 @@ def _western(text: str) -> str:
     return re.sub(r"[月分秒年]", "", plain).strip()
 
 
-def _moments(texts: list[str]) -> tuple[list[int] | None, bool]:
+def _instants(texts: list[str]) -> tuple[Instants | None, bool]:
     """Times in ns, from the reading with the fewest falls and the most even steps; whether forms are mixed."""
     series = pd.Series(texts)
-    readings: list[Moments] = []
+    readings: list[Instants] = []
+    # After a year comes the month: read the other way round, the first of each month would be the days of January.
+    orders = (False,) if all(map(YEAR_FIRST.match, texts)) else (False, True)
     for form in (None, "ISO8601", "mixed"):
-        # A date that begins with its year is never read as year, day, month.
-        for day_first in (False,) if _YEAR_FIRST.match(texts[0]) else (False, True):
+        for day_first in orders:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # which form was guessed, and that a day may be a month
                 try:
@@ -193,21 +211,25 @@ def _moments(texts: list[str]) -> tuple[list[int] | None, bool]:
                     continue
             readings.append(read.to_numpy("datetime64[ns]").astype(np.int64))
         if readings:
-            return min(readings, key=_disorder).tolist(), form == "mixed"
+            return min(readings, key=lambda instants: _disorder(_steps(instants))), form == "mixed"
     return None, False
 
 
-def _disorder(moments: Moments) -> tuple[int, int]:
-    steps = np.diff(moments)
+def _disorder(steps: Steps) -> tuple[int, int]:
     turned = min(int((steps < 0).sum()), int((steps > 0).sum()))
     return turned, len(np.unique(steps))
 
 
-def _counted(rows: Rows, found: Sequence[int]) -> Times:
+def _counted(rows: Rows, among: Iterable[int]) -> Times | None:
     """A column of epochs, else one of row numbers."""
+    found = [i for i in among if counted.is_counter(rows, i)]
+    if not found:
+        return None
     index = next((i for i in found if counted.is_epoch(rows, i)), found[0])
-    texts = counted.whole(rows, index)
+    name, texts = rows.names[index], counted.whole(rows, index)
     if all(map(counted.COMPACT.fullmatch, texts)):
-        moments, mixed = _moments(texts)
-        return Times((index,), rows.names[index], texts, moments, mixed=mixed)
-    return Times((index,), rows.names[index], texts, *counted.moments(texts))
+        return _timed((index,), name, texts, *_instants(texts))
+    steps = np.array(counted.steps(texts), dtype=np.float64)
+    first = counted.first_ns(texts) if counted.is_epoch(rows, index) else None
+    instants = None if first is None else first + np.concatenate([[0], np.cumsum(steps.astype(np.int64))])
+    return Times((index,), name, texts, steps, instants=instants)

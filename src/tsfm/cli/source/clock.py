@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ DAY_NS = 86_400_000_000_000
 EVEN, MOST_UNEVEN = 0.05, 1 / 3
 """How far a step may differ from the usual one, and the share of steps that may differ further (missing rows)."""
 NEWEST = 2000  # rows that decide
+_NUMBER = re.compile(r"\d+(?:\.\d*)?")
 _ZONE = re.compile(r"(?:Z|UTC|GMT|([+-])(\d{2}):?(\d{2}))$")
 _DATE_ALONE = re.compile(r"\d{4}\s*[-/.年]\s*\d{1,2}\s*[-/.月]\s*\d{1,2}日?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{8}")
 _MONTH_ALONE = re.compile(r"\d{4}\s*[-/.年]\s*\d{1,2}月?")
@@ -24,22 +26,31 @@ def ahead(column: Column, count: int) -> list[str]:
 
     Returns: ``count`` texts; none if the column has no times, or none with a common step.
     """
-    if not column.moments or len(column.moments) < 2:
+    if len(column.times) < 2:
         return []
-    moments = column.moments[-NEWEST:]
-    steps = np.diff(np.array(moments, dtype=np.float64))
+    last = column.times[-1].strip()
+    if _NUMBER.fullmatch(last) and not _DATE_ALONE.fullmatch(last):
+        return _counted([int(Decimal(text)) for text in column.times[-NEWEST:]], count)
+    if column.instants is None:
+        return []
+    moments = column.instants[-NEWEST:]
+    steps = np.diff(moments).astype(np.float64)
     step = float(np.median(steps))
     if step <= 0:
         return []
-    last = column.times[-1].strip()
-    if column.unit_ns == 0 or (last.replace(".", "").isdecimal() and not _DATE_ALONE.fullmatch(last)):
-        whole = round(step)
-        found = [moments[-1] + whole * k for k in range(1, count + 1)] if _is_even(steps, step) else []
-        return [str(value // (column.unit_ns or 1)) for value in found]
     zone = _zone(last)
-    local = pd.DatetimeIndex(np.array(moments, dtype="datetime64[ns]")) + zone
+    local = pd.DatetimeIndex(moments.astype("datetime64[ns]")) + zone
     following = _following(local, steps, step, count)
     return [_text(moment, last, zone) for moment in following]
+
+
+def _counted(numbers: Sequence[int], count: int) -> list[str]:
+    """Epochs and numbers of rows go on in their own unit."""
+    steps = np.diff(np.array(numbers, dtype=np.float64))
+    step = round(float(np.median(steps)))
+    if step <= 0 or not _is_even(steps, step):
+        return []
+    return [str(numbers[-1] + step * k) for k in range(1, count + 1)]
 
 
 def moments(texts: Sequence[str]) -> Sequence[object]:

@@ -38,7 +38,8 @@ def file(path: str, options: Options, sheet: str | None) -> Source:
         return Source(name, parquet.read(name, data), typed)
     if workbook.matches(data):
         return Source(name, workbook.read(name, data, sheet, options.header), typed)
-    return Source(name, column.split(name, data, options), options)
+    rows, encoding = column.parse(name, data, options)
+    return Source(name, replace(rows, notes=[encoding, *rows.notes] if encoding else rows.notes), options)
 
 
 def query(sql: str, options: Options) -> Source:

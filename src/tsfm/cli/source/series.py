@@ -9,7 +9,7 @@ from tsfm.cli.prediction import Failure
 from tsfm.cli.source import clock
 from tsfm.cli.source.load import Source
 from tsfm.errors import UsageError
-from tsfm.table import cells, column, numbers
+from tsfm.table import cells, column, numbers, times
 from tsfm.table.column import Column
 from tsfm.table.rows import Rows
 
@@ -51,11 +51,13 @@ class Choice:
         item: the column of ids; None: the table holds one series.
         covariates: (PAST or FUTURE, column) of each.
         horizon: steps to forecast; future covariates have as many rows.
+        time: the column of times; None: found.
     """
 
     item: str | None
     covariates: Sequence[tuple[str, str]]
     horizon: int
+    time: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,18 @@ def read(source: Source, choice: Choice) -> list[Series | Failure]:
     item = None if choice.item is None else column.named(name, table, choice.item, "--id")
     covariates = [_covariate(source, kind, text) for kind, text in choice.covariates]
     apart = {covariate.index for covariate in covariates} | ({item} if item is not None else set())
-    options = replace(source.options, apart=frozenset(apart))
+    time = None if choice.time is None else column.named(name, table, choice.time, "--time") + 1
+    options = replace(source.options, apart=frozenset(apart), time=time)
     if item is None:
         return [_series(replace(source, options=options), table, covariates, choice.horizon, None)]
     groups = _groups(table, item)
-    index, note, found = column.choose(name, max(groups.values(), key=lambda rows: len(rows.cells)), options)
+    largest = max(groups.values(), key=lambda rows: len(rows.cells))
+    found = times.find(name, largest, time)
+    index, note = column.pick(name, largest, found, options)
     options = replace(
         options,
-        column=index,
-        time=found.columns[0] if found else None,
+        column=index + 1,
+        time=found.columns[0] + 1 if found else 0,
         decimal=options.decimal or _decimal(source, index),
     )
     notes = [*table.notes, note] if note else table.notes
@@ -121,7 +126,7 @@ def _decimal(source: Source, index: int) -> str:
 
 
 def _series(source: Source, rows: Rows, covariates: Sequence[_Covariate], horizon: int, item_id: str | None) -> Series:
-    values = column.of(source.name, rows, source.options)
+    values = column.choose(source.name, rows, "", source.options)
     known = len(values.values)
     if future := [covariate.name for covariate in covariates if covariate.is_future]:
         known = _known(values, future, horizon)
