@@ -143,6 +143,26 @@ def test_the_limits_told_are_those_that_hold(served):
     assert schema["schema"]["properties"]["input"]["minItems"] == least
 
 
+def test_a_short_series_of_many_is_forecast_or_refused_in_words(served):
+    """Under /v1 a series may be as short as the model takes, below min_rows."""
+    kind, live = served
+    (model,) = live.get("/v1/models").json["models"]
+    lengths = [*range(1, 12), 96, 97]
+    inputs = [{"item_id": length, "target": WAVE[:length]} for length in lengths]
+    levels = [0.9, 0.0125, 0.5, 0.1, 0.999]
+    asked = {"prediction_length": 30, "quantile_levels": levels}
+    answer = live.post("/v1/forecast", {"inputs": inputs, "parameters": asked})
+    assert answer.status == 200, answer.body
+    for one in answer.json["predictions"]:
+        if one["item_id"] >= model["min_context"]:
+            rows = np.array([one[str(level)] for level in sorted(levels)])
+            assert rows.shape == (5, 30)
+            assert (np.diff(rows, axis=0) >= 0).all()
+            assert one["mean"] == one["0.5"]
+        else:
+            assert f"at least {model['min_context']} observed points among the newest" in one["error"]
+
+
 def test_as_many_covariates_as_told_are_taken(served):
     kind, live = served
     (model,) = live.get("/v1/models").json["models"]
