@@ -2,7 +2,7 @@
 # Install the distribution's packages that the packages' tests need. Quick when all of them are installed.
 set -eu
 needed="systemd-container debootstrap debian-archive-keyring dpkg-dev apt-utils rpm createrepo-c lintian rpmlint
-    binutils zstd make git curl procps util-linux openssl python3 python3-pip python3.11 python3.11-venv
+    binutils zstd make git curl procps util-linux openssl gnupg python3 python3-pip python3.11 python3.11-venv
     gcc libc6-dev patch perl xz-utils zsh fish"
 missing=
 for package in $needed; do
