@@ -12,11 +12,17 @@ from pathlib import Path
 import pytest
 from host.conftest import ROOT
 
+sys.path.insert(0, str(ROOT / "packaging"))
+
+import interpreter
+
 BUILT = ["taos-tsfm-core", "taos-tsfm-fracast", "taos-tsfm", "taos-tsfm-doc"]
 
 
 def build(source: Path, kind: str, cache: Path) -> dict[str, str]:
-    """Hashes of packages built in another folder, with the environment built anew too."""
+    """Hashes of packages built in another folder, with the environment built anew too, by the same interpreter."""
+    (cache / "taos-tsfm").mkdir(parents=True)
+    (cache / "taos-tsfm" / "python").symlink_to(interpreter.tree().parent)
     command = [sys.executable, str(source / "packaging" / "build.py"), kind, "--only", *BUILT]
     environment = os.environ | {"OUT": str(source / "out"), "XDG_CACHE_HOME": str(cache), "VERSION": "1.0.0"}
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
