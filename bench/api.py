@@ -9,7 +9,7 @@ from statistics import median
 
 import numpy as np
 
-from bench import common
+from bench import common, tables
 from bench.host import Host
 from bench.load import Generator, post
 
@@ -29,7 +29,7 @@ def run(
     finally:
         load.close()
         host.stop()
-    return {key: median(one[key] for one in measured) for key in measured[0]} | fairness
+    return {key: median(one[key] for one in measured) for key in measured[0]} | fairness | tables.run(rounds * 3)
 
 
 def many(series: int) -> bytes:

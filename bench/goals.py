@@ -61,6 +61,7 @@ GOALS = [
     *(_coverage(rf"gap_(middle|end)_{level}", level, 0.08, "points missing") for level in (0.5, 0.8)),
     _coverage("variance_(x4|d4)", 0.8, 0.10, "variance changed in the last fifth"),
     Goal("api_many_efficiency", "one request of 1,000 series over bare batches of 32", least=0.95),
+    Goal("api_arrow_speedup", "a million points and numbers as an Arrow stream over JSON", least=10.0),
     Goal("api_fairness_p99", "single requests beside it, p99 over 3 times alone plus a batch", most=1.0),
     Goal("mase_ratio_fracast", "error of Fracast over seasonal naive's (MASE)", most=1.0),
 ]

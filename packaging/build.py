@@ -67,7 +67,8 @@ class Package:
         """The environments in the package, or the interpreter, by name."""
         if self.part == "python":
             return {"python": interpreter.tree()}
-        names = {"runtime": venvs.SHARED, "family": (self.family,)}.get(self.part, ())
+        layers = {"runtime": venvs.SHARED, "family": (self.family,), "arrow": (venvs.OPTIONAL,)}
+        names = layers.get(self.part, ())
         return {name: venvs.tree(name) for name in names}
 
 
@@ -83,6 +84,7 @@ def packages() -> list[Package]:
             Package(f"taos-tsfm-{name}", "family", f"Time-series foundation models for TDengine, {name}", name)
             for name in families
         ),
+        Package("taos-tsfm-arrow", "arrow", "Time-series foundation models for TDengine, Arrow and Parquet"),
         Package("taos-tsfm", "meta", "Time-series foundation models for TDengine", families=small),
         Package("taos-tsfm-all", "meta", "Time-series foundation models for TDengine, all", families=tuple(families)),
         Package("taos-tsfm-doc", "doc", "Time-series foundation models for TDengine, documentation"),

@@ -1,8 +1,9 @@
-"""Compile packaging/locks/*.txt: pins with hashes, from runtime.in, cli.in, dev.in and every family's card.
+"""Compile packaging/locks/*.txt: pins with hashes, from runtime.in, cli.in, arrow.in, dev.in and every family's card.
 
 ``runtime.txt`` is the base environment. ``<family>.txt`` is what the family's venv adds to it, ``cli.txt`` is what the
-command line's venv adds to it, and ``dev.txt`` is everything together. Existing pins are kept if they still satisfy
-the input, so a second run changes nothing; ``--upgrade`` pins the newest versions instead.
+command line's venv adds to it, ``arrow.txt`` is what tables need, and ``dev.txt`` is everything together. Existing pins
+are kept if they still satisfy the input, so a second run changes nothing; ``--upgrade`` pins the newest versions
+instead.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -29,11 +31,13 @@ def main(arguments: list[str]) -> int:
     base = sorted(pinned("runtime"))
     cards = [card.read(name) for name in card.names(packaged_only=True)]
     beyond = ["--constraints", str(LOCKS / "runtime.txt"), *(f"--no-emit-package={name}" for name in base)]
-    command_line = _lines("cli.in")
-    _compile("cli", command_line, shared, [*upgrade, *beyond])
+    layers = {name: _lines(f"{name}.in") for name in ("cli", "arrow")}
+    for name, lines in layers.items():
+        _compile(name, lines, shared, [*upgrade, *beyond])
     for one in cards:
         _compile(one.name, one.requirements, [*shared, *one.overrides, *_drops(one.dropped)], [*upgrade, *beyond])
-    wanted = [*runtime, *command_line, *_lines("dev.in"), *(line for one in cards for line in one.requirements)]
+    beside = [*chain(*layers.values()), *_lines("dev.in")]
+    wanted = [*runtime, *beside, *(line for one in cards for line in one.requirements)]
     # One family may drop a package that another family or a development tool requires by name.
     asked = {_name(line) for line in wanted}
     dropped = {name for one in cards for name in one.dropped if _name(name) not in asked}

@@ -1,5 +1,5 @@
-"""Build the environments that the packages bring: the runtime's, and the layers on it, of each family and of the
-command line.
+"""Build the environments that the packages bring: the runtime's, and the layers on it, of each family, of the command
+line, and of tables.
 
 A tree is built once per content of its lock, into the cache folder, and is the same bytes wherever and
 whenever it is built: no dates, no build paths, no installer's records. ``build/venvs/<name>`` links to it.
@@ -30,7 +30,8 @@ BUILD = HERE.parent / "build"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taos-tsfm" / "venvs"
 PAYLOAD = "/usr/lib/taos-tsfm"
 PACKAGES = Path("lib/python3.11/site-packages")
-SHARED = ("runtime", "cli")  # in the package taos-tsfm-runtime; every other one is a family's
+SHARED = ("runtime", "cli")  # in the package taos-tsfm-runtime
+OPTIONAL = "arrow"  # in the package taos-tsfm-arrow; where it is installed, all others find it. The rest is families'
 # Every file is dated so; only a new release needs a new one.
 EPOCH = int(os.environ.get("SOURCE_DATE_EPOCH", "1763856000"))
 
@@ -45,15 +46,33 @@ NOT_SERVED = (
     "torch/lib/libjitbackend_test.so",
     "torch/lib/libtorchbind_test.so",
     "setuptools/_vendor/.lock",
+    # Remote file systems, other formats, and what C++ is compiled with.
+    *(f"pyarrow/{name}" for name in ("include", "includes", "src", "interchange", "conftest.py")),
+    *(f"pyarrow/libarrow_{name}.so.2600" for name in ("flight", "s3", "python_flight")),
+    *(f"pyarrow/libarrow_python_flight.so{version}" for version in ("", ".2600.1.0")),
+    *(
+        f"pyarrow/_{name}.cpython-311-x86_64-linux-gnu.so"
+        for name in (
+            "azurefs",
+            "flight",
+            "gcsfs",
+            "hdfs",
+            "orc",
+            "dataset_orc",
+            "pyarrow_cpp_tests",
+            "s3fs",
+            "substrait",
+        )
+    ),
 )
 KEPT = ("torch/bin/torch_shm_manager",)
 STRIPPED = ("torch/lib/libtorch_cpu.so", "torch/lib/libtorch_python.so")
 RECORDS = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"}
-NO_USE = {".pyi", ".exe", ".c", ".cpp", ".h", ".hpp", ".pyx", ".pxd", ".a", ".lib"}
+NO_USE = {".pyi", ".exe", ".c", ".cpp", ".h", ".hpp", ".pyx", ".pxd", ".pxi", ".a", ".lib"}
 
 
 def main(arguments: list[str]) -> int:
-    for name in arguments or [*SHARED, *card.names(packaged_only=True)]:
+    for name in arguments or [*SHARED, OPTIONAL, *card.names(packaged_only=True)]:
         print(f"{name}: {tree(name)}")
     return 0
 
@@ -87,7 +106,7 @@ def python() -> str:
 
 def place(name: str) -> str:
     """Where the tree lies once installed."""
-    return f"{PAYLOAD}/{name}" if name in SHARED else f"{PAYLOAD}/venvs/{name}"
+    return f"{PAYLOAD}/{name}" if name in (*SHARED, OPTIONAL) else f"{PAYLOAD}/venvs/{name}"
 
 
 def size(folder: Path) -> int:
@@ -117,7 +136,9 @@ def _build(name: str, venv: Path) -> None:
     if name != "runtime":
         # site.py takes a relative line as relative to this folder, so the tree can be moved as a whole.
         up = "../" * len(Path(place(name), PACKAGES).relative_to(PAYLOAD).parts)
-        (venv / PACKAGES / "_runtime.pth").write_text(f"{up}runtime/{PACKAGES}\n")
+        # It passes over a line whose folder does not exist.
+        below = ("runtime",) if name == OPTIONAL else ("runtime", OPTIONAL)
+        (venv / PACKAGES / "_runtime.pth").write_text("".join(f"{up}{layer}/{PACKAGES}\n" for layer in below))
     _forget_the_build(venv)
     _link_interpreter(venv, place(name))
     _compile(venv, place(name))

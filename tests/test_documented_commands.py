@@ -13,6 +13,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from checkpoints import chronos, moment
 from conftest import HERE, Live
@@ -112,7 +113,7 @@ def split(text: str) -> Iterator[tuple[list[str], str]]:
     pending = ""
     for line in text.splitlines():
         pending += f"{line}\n"
-        code = pending.rstrip().removesuffix("\\")
+        code = pending.rstrip().removesuffix("\\").replace("\\\n", " ")
         try:
             words = shlex.split(code, comments=True)
         except ValueError:  # a quote is open
@@ -250,15 +251,30 @@ def test_tsfm_does_what_the_document_says(command, tmp_path):
             assert (tmp_path / file).read_bytes().startswith(begin)
 
 
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the documents' files are."""
+    folder = tmp_path_factory.mktemp("workplace")
+    stamps = pd.date_range("2024-01-01", periods=48, freq="h")
+    pumps = [pd.DataFrame({"item_id": name, "timestamp": stamps, "target": range(48)}) for name in ("pump-1", "pump-2")]
+    pd.concat(pumps, ignore_index=True).to_parquet(folder / "pumps.parquet")
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", of("curl"), ids=str)
-def test_curl_gets_the_answer_that_is_shown(command, ports):
+def test_curl_gets_the_answer_that_is_shown(command, ports, workplace):
     words = [re.sub(r"^localhost:(\d+)", lambda port: ports[port[1]].url, word) for word in command.words]
-    ran = subprocess.run([*words, "--noproxy", "*"], capture_output=True, text=True, timeout=120)
+    ran = subprocess.run([*words, "--noproxy", "*"], cwd=workplace, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
+    if "-o" in words:
+        table = pd.read_parquet(workplace / words[words.index("-o") + 1])
+        assert table.columns.tolist() == ["item_id", "timestamp", "mean", "0.1", "0.9"]
+        assert table.groupby("item_id").size().to_dict() == {"pump-1": 24, "pump-2": 24}
+        return
     got = json.loads(ran.stdout)
     if command.answer is None:
-        assert got["status"] == "success"
+        assert got["status"] in ("success", "completed")
     else:
         # A comment may go on in words. Numbers keep the digits that are shown.
         shown, _ = json.JSONDecoder(parse_float=Decimal).raw_decode(command.answer.strip())

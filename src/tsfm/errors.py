@@ -10,7 +10,7 @@ The exception hierarchy of tsfm, with the HTTP status or the exit code of each c
     + Unauthorized       401       the token is missing or wrong
     + Forbidden          403       the client's network is not allowed
     + TooLarge           413       the request exceeds a limit
-    + Encoded            415       the body is compressed
+    + Unsupported        415       the body has an encoding or a type that the service does not read
     + QueueFull          429       retry after the seconds in Retry-After
     + NotReady           503       the service is loading or stopping
     + DeadlinePassed     504       no answer within the deadline
@@ -60,7 +60,7 @@ class TooLarge(RequestError):
     status = 413
 
 
-class Encoded(RequestError):
+class Unsupported(RequestError):
     status = 415
 
 

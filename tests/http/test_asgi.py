@@ -1,5 +1,6 @@
 """The app under uvicorn: the same bytes as under our own server, and the same care for what is not answered yet."""
 
+import gzip
 import http.client
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from backports import zstd
 from checkpoints import chronos, moment
 from conftest import HERE, Answer, Live, free_port, to_the_end
 
@@ -154,7 +156,11 @@ CASES = {
     "declared too large": (413, *POST, b"", {"Content-Length": str(2 << 20)}),
     "chunked too large": (413, *POST, b"%x\r\n" % (3 << 20) + b" " * (3 << 20) + b"\r\n0\r\n\r\n", CHUNKED),
     "too many points": (413, *POST, sent(input=[1.0] * 41_000)),
-    "compressed": (415, *POST, GOOD, {"Content-Encoding": "gzip"}),
+    "gzip": (200, *POST, gzip.compress(GOOD), {"Content-Encoding": "GZIP"}),
+    "zstd": (200, *POST, zstd.compress(GOOD), {"Content-Encoding": "zstd"}),
+    "large gzip": (200, *POST, gzip.compress(sent(input=LARGE)), {"Content-Encoding": "gzip"}),
+    "not gzip": (400, *POST, GOOD, {"Content-Encoding": "gzip"}),
+    "brotli": (415, *POST, GOOD, {"Content-Encoding": "br"}),
     "two encodings": (415, *POST, GOOD, {"Content-Encoding": "identity, br"}),
     "alive": (200, "GET", "/healthz"),
     "GET with a body": (200, "GET", "/healthz", b"{}"),

@@ -16,12 +16,13 @@ from tsfm.engine import tasks
 from tsfm.engine.admission import Admission, Slot
 from tsfm.errors import BadRequest, DeadlinePassed, OutOfMemory, TooLarge
 from tsfm.http import bodies
+from tsfm.http.reading import LARGE, Reading
 
 pytestmark = pytest.mark.slow
 
 WALK = [3.0, 4.0, 2.0, 5.0, 4.0, 6.0, 5.5, 7.0, 6.0, 8.0, 7.5, 9.0]
 MIB = 1 << 20
-PADDING = b" " * (bodies.LARGE + 1)
+PADDING = b" " * (LARGE + 1)
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def admission():
 
 
 def submit(large, admission, body, present=lambda: True, in_s=60.0):
-    reading = bodies.Reading(tasks.find("forecast").steps)
+    reading = Reading(tasks.find("forecast").steps)
     return large.read(body, Slot(admission, len(body), time.monotonic() + in_s, present), reading).future
 
 
@@ -83,7 +84,7 @@ def test_a_large_body_gets_the_answer_of_a_small_one_to_the_byte(serve, ask):
     live = serve("naive").until_ready()
     body = json.dumps(ask).encode()
     small, large = live.post("/ds_predict", body), live.post("/ds_predict", body + PADDING)
-    assert len(body) < bodies.LARGE < len(body + PADDING)
+    assert len(body) < LARGE < len(body + PADDING)
     assert (large.status, large.body) == (small.status, small.body)
     assert len(children(live.process.pid)) == 1
 

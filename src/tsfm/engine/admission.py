@@ -29,6 +29,7 @@ class Slot:
         present: False once the client has closed its connection.
         answer_bytes: size of its answer by estimate, of a request of many series.
         reserved_bytes: the same, if it counts as a large one.
+        inside: False once it has been given back.
     """
 
     def __init__(self, admission: Admission, body_bytes: int, deadline: float, present: Callable[[], bool]) -> None:
@@ -37,6 +38,7 @@ class Slot:
         self.deadline = deadline
         self.present = present
         self.answer_bytes = self.reserved_bytes = 0
+        self.inside = True
 
     def watch(self, future: Future[T]) -> Future[T]:
         """The same future, which fails with ``DeadlinePassed`` at the deadline unless it is done by then."""
@@ -57,6 +59,14 @@ class Slot:
         """Keep the place until the answer is there."""
         pending.future.add_done_callback(lambda _: self._admission.leave(self))
         return pending
+
+    def grow(self, body_bytes: int) -> None:
+        """Count the body as so many bytes from now on, as when it has been unpacked; it never counts as fewer.
+
+        Raises:
+            QueueFull: with the other bodies inside it is too large.
+        """
+        self._admission.grow(self, body_bytes)
 
     def __enter__(self) -> Slot:
         return self
@@ -96,11 +106,7 @@ class Admission:
             self._check()
             if self._inside >= limits.queue:
                 raise QueueFull(f"queue full (queue = {limits.queue}); retry in {QueueFull.retry_after_s} s")
-            if self._inside and self._bytes_inside + body_bytes > limits.queue_mib << 20:
-                raise QueueFull(
-                    f"too many request bodies in flight (queue_mib = {limits.queue_mib} MiB); "
-                    f"retry in {QueueFull.retry_after_s} s"
-                )
+            self._check_bytes(self._inside, body_bytes)
             self._inside += 1
             self._bytes_inside += body_bytes
         return Slot(self, body_bytes, time.monotonic() + float(limits.deadline_s), present)
@@ -122,9 +128,26 @@ class Admission:
             slot.reserved_bytes = answer_bytes
             self._reserved_bytes += answer_bytes
 
+    def grow(self, slot: Slot, body_bytes: int) -> None:
+        """See ``Slot.grow``."""
+        with self._changed:
+            more = max(0, body_bytes - slot.body_bytes) if slot.inside else 0
+            self._check_bytes(self._inside - 1, more)
+            self._bytes_inside += more
+            slot.body_bytes += more
+
+    def _check_bytes(self, others: int, more: int) -> None:
+        limits = self._limits
+        if others and self._bytes_inside + more > limits.queue_mib << 20:
+            raise QueueFull(
+                f"too many request bodies in flight (queue_mib = {limits.queue_mib} MiB); "
+                f"retry in {QueueFull.retry_after_s} s"
+            )
+
     def leave(self, slot: Slot) -> None:
         """Give a place back; once for each slot."""
         with self._changed:
+            slot.inside = False
             self._inside -= 1
             self._bytes_inside -= slot.body_bytes
             self._reserved_bytes -= slot.reserved_bytes

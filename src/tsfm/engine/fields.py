@@ -136,7 +136,8 @@ def numbers(field: str, value: object) -> FloatArray:
 def _numbers(field: str, value: object) -> tuple[FloatArray, set[type]]:
     """The numbers, and the types that the values had."""
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iuf":
-        return _finite(field, value.astype(np.float64)), {int if value.dtype.kind in "iu" else float}
+        kind = int if value.dtype.kind in "iu" else float
+        return _finite(field, value.astype(np.float64, copy=False)), {kind}
     if not isinstance(value, list):
         raise BadRequest(f"{field}: expected a list of numbers, got {'nothing' if value is None else shown(value)}")
     kinds = set(map(type, value))

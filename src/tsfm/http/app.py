@@ -20,15 +20,20 @@ from tsfm.engine.fields import decode, encode
 from tsfm.engine.pending import RESUME, Deferred, Pending
 from tsfm.engine.tasks import Fields, Operation
 from tsfm.engine.work import always
-from tsfm.errors import Encoded, NotReady, RequestError
+from tsfm.errors import NotReady, RequestError
 from tsfm.http import openapi
-from tsfm.http.bodies import LARGE, LargeBodies, Reading
+from tsfm.http.bodies import LargeBodies
+from tsfm.http.encoding import Content
+from tsfm.http.formats.packed import encoding
+from tsfm.http.protocols import paths
+from tsfm.http.reading import LARGE, Body, Reading
 from tsfm.http.refusals import CLIENT_LEFT
-from tsfm.http.v1 import Operations
+from tsfm.http.v1 import Asked, Operations
 from tsfm.logs import ESCAPES
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Refusal = Callable[[str, int], Fields]
 
 
 def create_app(engine: Engine) -> Flask:
@@ -53,28 +58,35 @@ def create_app(engine: Engine) -> Flask:
 
 
 def _add_operations(app: Flask, engine: Engine, large: LargeBodies) -> None:
-    """The paths under /v1 of the family's task."""
+    """The paths that take requests for many series."""
     operations = Operations(engine, large)
 
-    def view(operation: Operation) -> Callable[[], Response]:
-        return lambda: _answer(engine, lambda body, slot: operations.answer(operation, body, slot).then(_in_pieces))
+    def view(path: str, operation: Operation) -> Callable[[], Response]:
+        def answer() -> Response:
+            form = paths.form(path, operation, _asked(engine.settings.max_body_mib << 20))
+            return _answer(engine, lambda body, slot: operations.answer(form, body, slot).then(_response))
 
-    for name, operation in engine.task.operations.items():
-        app.add_url_rule(f"/v1/{name}", f"/v1/{name}", view(operation), methods=["POST"])
+        return answer
+
+    for path, operation in paths.operations(engine.card).items():
+        app.add_url_rule(path, path, view(path, operation), methods=["POST"])
 
 
 def _add_readers(app: Flask, engine: Engine) -> None:
     """The paths that only read."""
 
-    @app.get("/healthz")
-    def healthz() -> Response:
-        return _json({"status": "alive"})
+    def known(value: object, when_ready: bool) -> Callable[[], Response]:
+        def tell() -> Response:
+            if when_ready and not engine.ready:
+                return _error(engine.why_not_ready, 503, NotReady.retry_after_s, paths.refusal(request.path))
+            return _json(value)
 
-    @app.get("/readyz")
-    def readyz() -> Response:
-        if engine.ready:
-            return _json({"status": "ready"})
-        return _error(engine.why_not_ready, 503, NotReady.retry_after_s)
+        return tell
+
+    for path, value in paths.always(engine.card).items():
+        app.add_url_rule(path, path, known(value, False), methods=["GET"])
+    for path, value in paths.when_ready(engine.card).items():
+        app.add_url_rule(path, path, known(value, True), methods=["GET"])
 
     @app.get("/openapi.json")
     def description() -> Response:
@@ -95,13 +107,15 @@ def _add_errors(app: Flask, engine: Engine) -> None:
     @app.errorhandler(RequestError)
     def refused(error: RequestError) -> Response:
         engine.count(request.method, error.status)
-        return _refusal(error, _requested())
+        return _refusal(error, _requested(), paths.refusal(request.path))
 
     @app.errorhandler(HTTPException)
     def not_ours(error: HTTPException) -> Response:
         # 404, 405, 413: raised by Flask, answered in our form.
         sentence = _other_task(engine) if error.code == HTTPStatus.NOT_FOUND else None
-        response = _error(f"{_requested()}: {sentence or error.name}", error.code or 500, None)
+        response = _error(
+            f"{_requested()}: {sentence or error.name}", error.code or 500, None, paths.refusal(request.path)
+        )
         if allow := dict(error.get_headers()).get("Allow"):
             # werkzeug's order changes from one start to the next.
             response.headers["Allow"] = ", ".join(sorted(allow.split(", ")))
@@ -117,9 +131,9 @@ def _other_task(engine: Engine) -> str | None:
     return f"{engine.card.name} does not serve it; it serves {paths}"
 
 
-def _answer(engine: Engine, begin: Callable[[bytes, Slot], Pending[Response]]) -> Response:
+def _answer(engine: Engine, begin: Callable[[Body, Slot], Pending[Response]]) -> Response:
     """Admit the present request, give its body to ``begin`` and return the answer, now or when the model has it."""
-    began, requested = time.monotonic(), _requested()
+    began, requested, path = time.monotonic(), _requested(), request.path
     pending = _admitted(engine, begin)
 
     def finish() -> Response:
@@ -127,7 +141,7 @@ def _answer(engine: Engine, begin: Callable[[bytes, Slot], Pending[Response]]) -
             response = pending.get()
         except RequestError as error:
             engine.count("POST", error.status)
-            return _refusal(error, requested)
+            return _refusal(error, requested, paths.refusal(path))
         engine.count("POST", 200)
         engine.metrics.latency.observe(time.monotonic() - began)
         return response
@@ -137,25 +151,28 @@ def _answer(engine: Engine, begin: Callable[[bytes, Slot], Pending[Response]]) -
     return finish()
 
 
-def _admitted(engine: Engine, begin: Callable[[bytes, Slot], Pending[T]]) -> Pending[T]:
+def _admitted(engine: Engine, begin: Callable[[Body, Slot], Pending[T]]) -> Pending[T]:
     disconnected = request.environ.get(CLIENT_LEFT)
     present = (lambda: not disconnected()) if disconnected else always
     with engine.admit(request.content_length or 0, present) as slot:
-        _check_encoding()
-        return slot.hold(begin(_body(), slot))
+        header = request.environ.get("HTTP_CONTENT_ENCODING")
+        packed = encoding(header) if header else ""
+        return slot.hold(begin(Body(_body(), packed), slot))
 
 
-def _one(engine: Engine, large: LargeBodies, body: bytes, slot: Slot) -> Pending[Fields]:
+def _asked(most: int) -> Asked:
+    """What the present request says about the form of its body and of its answer."""
+    accept = [name.lower() for name in request.accept_mimetypes.values()]
+    return Asked(request.mimetype, accept, request.args.to_dict(flat=False), most, request.headers.get)
+
+
+def _one(engine: Engine, large: LargeBodies, body: Body, slot: Slot) -> Pending[Fields]:
     """The answer to a request of TDgpt's."""
-    if len(body) <= LARGE:
-        return engine.answer(decode(body), slot)
-    return large.read(body, slot, Reading(engine.task.steps)).bind(lambda checked: engine.answer_checked(checked, slot))
-
-
-def _check_encoding() -> None:
-    encoding = request.environ.get("HTTP_CONTENT_ENCODING", "identity")
-    if encoding.strip().lower() not in ("identity", ""):
-        raise Encoded(f"Content-Encoding: expected none, since bodies are not unpacked, got {encoding[:40]}")
+    plain = not body.packed and len(body.data) <= LARGE
+    if (small := body.data if plain else body.small()) is not None:
+        return engine.answer(decode(small), slot)
+    reading = Reading(engine.task.steps, packed=body.packed, grows=bool(body.packed))
+    return large.read(body.data, slot, reading).bind(lambda checked: engine.answer_checked(checked, slot))
 
 
 def _body() -> bytes:
@@ -164,26 +181,26 @@ def _body() -> bytes:
     return stream.getvalue() if isinstance(stream, BytesIO) else request.get_data(cache=False)
 
 
-def _json(fields: Fields, status: int = 200) -> Response:
+def _json(fields: object, status: int = 200) -> Response:
     return Response(encode(fields) + b"\n", status, content_type="application/json")
 
 
-def _in_pieces(pieces: list[bytes]) -> Response:
-    response = Response(pieces, content_type="application/json")
-    response.content_length = sum(map(len, pieces))
+def _response(content: Content) -> Response:
+    response = Response(content.pieces, headers=dict(content.headers))
+    response.content_length = sum(map(len, content.pieces))
     return response
 
 
-def _error(sentence: str, status: int, retry_after_s: int | None) -> Response:
-    response = _json({"status": "error", "error": sentence}, status)
+def _error(sentence: str, status: int, retry_after_s: int | None, form: Refusal) -> Response:
+    response = _json(form(sentence, status), status)
     if retry_after_s is not None:
         response.headers["Retry-After"] = str(retry_after_s)
     return response
 
 
-def _refusal(error: RequestError, requested: str) -> Response:
+def _refusal(error: RequestError, requested: str, form: Refusal) -> Response:
     _log_refusal(error, requested)
-    return _error(str(error), error.status, error.retry_after_s)
+    return _error(str(error), error.status, error.retry_after_s, form)
 
 
 def _log_refusal(error: RequestError, requested: str) -> None:

@@ -18,7 +18,7 @@ from tsfm.settings import IPNetwork, Settings
 
 log = logging.getLogger(__name__)
 # Probes may ask these from any network and without the token.
-OPEN_PATHS = ("/healthz", "/readyz")
+OPEN_PATHS = ("/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready")
 
 
 @dataclass(frozen=True)

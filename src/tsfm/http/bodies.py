@@ -1,8 +1,8 @@
-"""Large bodies are read and checked by a process of their own.
+"""Large bodies are read and checked by a process of their own, and tables of any size.
 
 While JSON is parsed the interpreter is held: half a second for the largest body, in which no thread could answer
-anybody. Another process has an interpreter of its own. It is started by the first large body, and ends after a while
-without one.
+anybody. Another process has an interpreter of its own, and where a body breaks the library that reads it, nothing
+else ends. It is started by the first such body, and ends after a while without one.
 """
 
 from __future__ import annotations
@@ -21,46 +21,23 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from queue import Empty, SimpleQueue
 from typing import cast
 
 from tsfm.engine.admission import Slot
-from tsfm.engine.fields import decode
 from tsfm.engine.pending import Pending, finish, give_up
-from tsfm.engine.tasks import Fields, Steps
 from tsfm.engine.work import unchanged
-from tsfm.errors import DeadlinePassed, OutOfMemory, RequestError, TooLarge
+from tsfm.errors import BadRequest, DeadlinePassed, OutOfMemory, RequestError
+from tsfm.http.reading import Reading
 from tsfm.settings import Settings
 
-# Up to this size a body is read in some milliseconds, which the way to another process and back takes as well.
-LARGE = 256 << 10
 IDLE_S = 30.0
 # Memory limit of the process: a factor on the largest body, since a short number is four bytes of text and about sixty
 # of memory with all that is made of it, and a part for the interpreter itself.
 MEMORY_FACTOR, MEMORY_OWN = 24, 256 << 20
-# Lists and objects in one body. No request needs a hundred; three bytes of text take ninety bytes of memory.
-MOST_CONTAINERS = 1_000_000
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a body becomes a checked request. The other process is sent it, so both are functions of modules.
-
-    Attributes:
-        steps: loads the steps of a task or of one of its operations.
-        decode: from a body to the fields of a request.
-    """
-
-    steps: Callable[[], Steps]
-    decode: Callable[[bytes], Fields] = decode
-
-    def __call__(self, body: bytes, limits: Settings) -> object:
-        """The checked request.
-
-        Raises:
-            BadRequest, TooLarge
-        """
-        return self.steps().read(self.decode(body), limits)
+# How a process ends when a library in it does what it must not.
+CRASHES = tuple(-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE))
 
 
 @dataclass(eq=False)
@@ -139,9 +116,12 @@ class LargeBodies:
             if not connection.poll(max(0.0, unread.slot.deadline - time.monotonic())):
                 self._end()
                 raise DeadlinePassed("the body was not read within the deadline")
-            response = connection.recv()
+            response = connection.recv_bytes()
         except (EOFError, OSError) as error:
-            raise self._why_ended() from error
+            raise self._why_ended(unread.reading) from error
+        if unread.reading.grows:
+            unread.slot.grow(len(response))
+        response = ForkingPickler.loads(response)
         if isinstance(response, RequestError):
             raise response
         return cast(object, response)
@@ -169,13 +149,15 @@ class LargeBodies:
             process.kill()
             process.wait()
 
-    def _why_ended(self) -> RequestError:
+    def _why_ended(self, reading: Reading) -> RequestError:
         code = None
         with suppress(subprocess.TimeoutExpired):  # it has closed the connection, so it is about to end
             code = self._process.wait(1) if self._process else None
         self._end()
         if code == -signal.SIGKILL:
             return OutOfMemory("the host has not enough memory to read so large a body")
+        if code in CRASHES and reading.grows:
+            return BadRequest("body: expected well-formed content, got some that broke the library that reads it")
         return RequestError("reading the body failed; the journal says why")
 
 
@@ -200,8 +182,6 @@ def main(file: int) -> None:
 def _response(reading: Reading, body: bytes, settings: Settings) -> object:
     """The checked request, or the error that refuses it."""
     try:
-        if body.count(b"[") + body.count(b"{") > MOST_CONTAINERS:
-            raise TooLarge(f"body: expected at most {MOST_CONTAINERS} lists and objects, got more")
         return reading(body, settings)
     except RequestError as error:
         return error

@@ -9,6 +9,8 @@ from tsfm.card import Card
 from tsfm.engine import tasks
 from tsfm.engine.schemas import TEXT, WHOLE, Json, structure
 from tsfm.http.auth import OPEN_PATHS
+from tsfm.http.protocols import paths
+from tsfm.http.refusals import ERROR
 from tsfm.series import Capabilities
 from tsfm.settings import Settings
 
@@ -24,7 +26,7 @@ ANYWHERE = {
 REFUSALS = {
     "400": "bad input; one sentence names the field, what was expected and what came",
     "413": "input is larger than a limit allows",
-    "415": "the body is compressed",
+    "415": "an encoding, or a table, that the service does not read",
     "429": "the queue is full",
     "500": "the model failed",
     "503": "loading or stopping",
@@ -33,36 +35,31 @@ REFUSALS = {
 }
 COME_AGAIN = ("429", "503")
 EXAMPLE_POINTS = 12
-ERROR: Json = {
-    "type": "object",
-    "required": ["status", "error"],
-    "properties": {"status": {"const": "error"}, "error": TEXT},
-}
 
 
 def describe(card: Card, limits: Settings) -> Json:
     """The description of one family's service, with its limits."""
-    post = _post(card.task, tasks.find(card.task).steps(), card, limits)
-    paths: Json = {path: {"post": post} for path in card.paths}
-    for name, operation in tasks.find(card.task).operations.items():
-        paths[f"/v1/{name}"] = {"post": _post(name, operation.steps(), card, limits)}
-    paths |= {path: {"get": operation} for path, operation in _readers(limits).items()}
+    post = _post(card.task, card.task, tasks.find(card.task).steps(), card, limits)
+    described: Json = {path: {"post": post} for path in card.paths}
+    for path, operation in paths.operations(card).items():
+        described[path] = {"post": _post(path, paths.summary(path), operation.steps(), card, limits)}
+    described |= {path: {"get": operation} for path, operation in _readers(card, limits).items()}
     return {
         "openapi": "3.1.0",
         "info": {"title": f"taos-tsfm {card.name}", "version": __version__, "description": card.summary},
-        "paths": paths,
+        "paths": described,
         **_security(limits),
     }
 
 
-def _post(summary: str, steps: tasks.Steps, card: Card, limits: Settings) -> Json:
+def _post(path: str, summary: str, steps: tasks.Steps, card: Card, limits: Settings) -> Json:
     """The operation that a task's steps answer."""
     request, response = steps.schema(card, limits)
     example = steps.example(max(EXAMPLE_POINTS, limits.min_rows), limits)
     return {
         "summary": summary,
         "requestBody": {"required": True, "content": _content(request, example)},
-        "responses": _responses("the answer", _content(response), _refused(limits) | REFUSALS),
+        "responses": _responses("the answer", _content(response), _refused(limits) | REFUSALS, paths.refused(path)),
     }
 
 
@@ -83,16 +80,19 @@ def _refused(limits: Settings) -> dict[str, str]:
     return refused
 
 
-def _readers(limits: Settings) -> dict[str, Json]:
+def _readers(card: Card, limits: Settings) -> dict[str, Json]:
     """The operations that only read, by path."""
     not_ready = {"503": "the model is loading, hung or stopping"}
     metrics: Json = {"text/plain": {"schema": TEXT}}
     always: Json = {"openapi": {"const": "3.1.0"}, "info": {"type": "object"}, "paths": {"type": "object"}}
     description = structure(always, {"components": {"type": "object"}, "security": {"type": "array"}})
     one = structure({"models": {"type": "array", "minItems": 1, "maxItems": 1, "items": _model(limits)}})
-    facts = {
-        "/healthz": ("the process lives", _content(structure({"status": {"const": "alive"}})), {}),
-        "/readyz": ("the model answers", _content(structure({"status": {"const": "ready"}})), not_ready),
+    facts: dict[str, tuple[str, Json, dict[str, str]]] = {
+        path: ("always the same", _content({"const": told}), {}) for path, told in paths.always(card).items()
+    }
+    for path, told in paths.when_ready(card).items():
+        facts[path] = ("the model answers", _content({"const": told}), not_ready)
+    facts |= {
         "/metrics": ("numbers for Prometheus", metrics, {}),
         "/v1/models": ("what is served", _content(one), {}),
         "/openapi.json": ("this description", _content(description), {}),
@@ -100,7 +100,7 @@ def _readers(limits: Settings) -> dict[str, Json]:
     readers: dict[str, Json] = {}
     for path, (text, content, more) in facts.items():
         refused = ANYWHERE if path in OPEN_PATHS else _refused(limits)
-        readers[path] = {"summary": text, "responses": _responses(text, content, refused | more)}
+        readers[path] = {"summary": text, "responses": _responses(text, content, refused | more, paths.refused(path))}
         if limits.token_file and path in OPEN_PATHS:
             readers[path]["security"] = []
     return readers
@@ -129,10 +129,16 @@ def _content(schema: Json, example: Json | None = None) -> Json:
     return {"application/json": {"schema": schema} | ({"example": example} if example else {})}
 
 
-def _responses(text: str, content: Json, refused: dict[str, str]) -> Json:
+def _responses(text: str, content: Json, refused: dict[str, str], error: Json) -> Json:
+    """All answers.
+
+    Args:
+        error: the schema of an error at this path; what is refused before the path is read has the common one.
+    """
     again: Json = {"Retry-After": {"required": True, "description": "seconds", "schema": {"type": "integer"}}}
     responses: Json = {"200": {"description": text, "content": content}}
     for code, reason in sorted(refused.items()):
         headers = {"headers": again} if code in COME_AGAIN else {}
-        responses[code] = {"description": reason, "content": _content(ERROR), **headers}
+        schema: Json = error if error == ERROR else {"anyOf": [error, ERROR]}
+        responses[code] = {"description": reason, "content": _content(schema), **headers}
     return responses

@@ -11,10 +11,22 @@ CLIENT_LEFT = "tsfm.client_left"
 # Requests with a body up to this size are admitted even when the bodies of others use the whole budget.
 SMALL_BODY = 64 << 10
 
+# The JSON schema of an error answer.
+ERROR: dict[str, object] = {
+    "type": "object",
+    "required": ["status", "error"],
+    "properties": {"status": {"const": "error"}, "error": {"type": "string"}},
+}
+
+
+def fields(sentence: str, _: int) -> dict[str, object]:
+    """The fields of an error answer, from its sentence and its status."""
+    return {"status": "error", "error": sentence}
+
 
 def body(sentence: str) -> bytes:
-    """The JSON body of every error answer."""
-    return orjson.dumps({"status": "error", "error": sentence}, option=orjson.OPT_APPEND_NEWLINE)
+    """The JSON body of an error answer before the path is read."""
+    return orjson.dumps(fields(sentence, 0), option=orjson.OPT_APPEND_NEWLINE)
 
 
 def too_large(limit: int) -> TooLarge:

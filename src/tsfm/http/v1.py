@@ -2,29 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from tsfm.engine.admission import Slot
 from tsfm.engine.engine import Engine
-from tsfm.engine.fields import decode
 from tsfm.engine.pending import Pending
 from tsfm.engine.tasks import Fields, Operation
-from tsfm.http.bodies import LARGE, LargeBodies, Reading
-from tsfm.http.encoding import pieces
+from tsfm.http.bodies import LargeBodies
+from tsfm.http.encoding import Content, pieces
+from tsfm.http.reading import LARGE, Body, Reading, decode_json
 
 # Up to this number of series a request is read, and its answer made if it is small, on the thread of the network.
 FEW = 8
 ASIDE_THREADS = 2
 
-Decode = Callable[[bytes], Fields]
-Encode = Callable[[Fields], list[bytes]]
+
+@dataclass(frozen=True)
+class Asked:
+    """What the headers and the address of a request say about the form of its body and of its answer.
+
+    Attributes:
+        content_type: in small letters, without parameters.
+        accept: media types that the client takes, the best first.
+        query: all values of each name.
+        most: bytes that the body may take unpacked.
+        header: the other headers, by name.
+    """
+
+    content_type: str
+    accept: Sequence[str]
+    query: Mapping[str, Sequence[str]]
+    most: int
+    header: Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the body of a request becomes fields, and the fields of its answer a body.
+
+    Attributes:
+        operation: what is asked for.
+        decode: from a body to the fields of a request, a function of a module, or plain: another process may run it.
+        encode: from the fields of an answer to its body.
+        apart: the body is read in the other process whatever its size.
+    """
+
+    operation: Operation
+    decode: Callable[[bytes], Fields] = decode_json
+    encode: Callable[[Fields], Content] = pieces
+    apart: bool = False
 
 
 class Operations:
-    """The way of a request under /v1: from a body through the engine to the pieces of the answer.
+    """The way of a request for many series: from a body through the engine to the body of the answer.
 
-    Other formats of bodies and answers come in as ``decode`` and ``encode``; between them all are the same fields.
+    Whatever the form of bodies, between them are the same fields.
     """
 
     def __init__(self, engine: Engine, large: LargeBodies) -> None:
@@ -33,31 +67,28 @@ class Operations:
         self._aside = ThreadPoolExecutor(ASIDE_THREADS, thread_name_prefix="aside")
         engine.on_close(lambda: self._aside.shutdown(wait=False, cancel_futures=True))
 
-    def answer(
-        self, operation: Operation, body: bytes, slot: Slot, decode: Decode = decode, encode: Encode = pieces
-    ) -> Pending[list[bytes]]:
+    def answer(self, form: Form, body: Body, slot: Slot) -> Pending[Content]:
         """The answer to one request.
-
-        Args:
-            decode: from a body to the fields of a request, a function of a module: another process may run it.
-            encode: from the fields of an answer to its bytes.
 
         Raises:
             BadRequest, TooLarge, OutOfMemory, NotReady; those that are found later are raised by ``get``.
         """
-        engine, steps = self._engine, operation.steps()
-        if len(body) > LARGE:
-            read = self._large.read(body, slot, Reading(operation.steps, decode))
-            return self._encoded(read.bind(lambda checked: engine.answer_checked(checked, slot, steps)), encode)
-        fields = decode(body)
+        engine, operation = self._engine, form.operation
+        steps = operation.steps()
+        small = None if form.apart else body.small()
+        if small is None:
+            grows = form.apart or bool(body.packed)
+            read = self._large.read(body.data, slot, Reading(operation.steps, form.decode, body.packed, grows))
+            return self._encoded(read.bind(lambda checked: engine.answer_checked(checked, slot, steps)), form)
+        fields = form.decode(small)
         series = fields.get("inputs")
         if operation.heavy or (isinstance(series, list) and len(series) > FEW):
             future: Future[Fields] = Future()
             future.set_result(fields)
             begun = Pending(future, lambda given: steps.read(given, engine.limits)).on(self._aside)
-            return self._encoded(begun.bind(lambda checked: engine.answer_checked(checked, slot, steps)), encode)
+            return self._encoded(begun.bind(lambda checked: engine.answer_checked(checked, slot, steps)), form)
         answer = engine.answer(fields, slot, steps)
-        return self._encoded(answer, encode) if slot.answer_bytes > LARGE else answer.then(encode)
+        return self._encoded(answer, form) if slot.answer_bytes > LARGE else answer.then(form.encode)
 
-    def _encoded(self, answer: Pending[Fields], encode: Encode) -> Pending[list[bytes]]:
-        return answer.then(encode).on(self._aside)
+    def _encoded(self, answer: Pending[Fields], form: Form) -> Pending[Content]:
+        return answer.then(form.encode).on(self._aside)

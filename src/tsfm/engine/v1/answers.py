@@ -21,6 +21,10 @@ TIMES: Json = {
     "timestamps": {"type": "array", "items": TEXT, "description": "only with start and freq"},
 }
 NUMBER: Json = {"type": ["number", "null"]}
+WAYS: Json = {
+    "covariates_how": {"enum": ["native"], "description": "only where a series has covariates"},
+    "multivariate_how": {"enum": ["each"], "description": "only where a target has several variates"},
+}
 # Where the model forecasts: the median as "mean", and a row for each level under the level's text.
 QUANTILES: Json = {"^[0-9]": ROW}
 
@@ -128,12 +132,8 @@ def answer_schema(prediction: Json, patterns: Json | None = None, more: Json | N
     one: Json = {"type": "object", "properties": common | WARNINGS | prediction}
     if patterns:
         one["patternProperties"] = patterns
-    ways: Json = {
-        "covariates_how": {"enum": ["native"], "description": "only where a series has covariates"},
-        "multivariate_how": {"enum": ["each"], "description": "only where a target has several variates"},
-    }
     predictions: Json = {"type": "array", "items": one, "minItems": 1}
-    return structure({"predictions": predictions}, ways | WARNINGS | (more or {}))
+    return structure({"predictions": predictions}, WAYS | WARNINGS | (more or {}))
 
 
 def example(points: int, limits: Settings) -> Fields:

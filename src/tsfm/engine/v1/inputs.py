@@ -112,9 +112,9 @@ def _entry(value: object, limits: Settings, horizon: int | None) -> Entry | Refu
         if not isinstance(value, dict):
             raise BadRequest(f"expected an object with a target, got {shown(value)}")
         item_id = _id(value.get("item_id"))
-        start = _start(value.get("start"))
+        begin = start(value.get("start"))
         targets, origins, flat = _targets(value.get("target"), limits)
-        return Entry(item_id, start, targets, origins, flat, covariates(value, len(targets[0]), horizon, limits))
+        return Entry(item_id, begin, targets, origins, flat, covariates(value, len(targets[0]), horizon, limits))
     except RequestError as error:
         return Refused(item_id, error)
 
@@ -127,7 +127,8 @@ def _id(value: object) -> str | int | None:
     raise BadRequest(f"item_id: expected text of at most {LONGEST_ID} characters, got {shown(value)}")
 
 
-def _start(value: object) -> Start | None:
+def start(value: object) -> Start | None:
+    """The time of a series' first point."""
     if value is None:
         return None
     try:
