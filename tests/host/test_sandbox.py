@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from host.conftest import Host
 from host.container import until
@@ -120,3 +122,24 @@ def test_every_package_brings_its_bill_of_materials(host: Host, package: str) ->
 def test_nothing_of_the_tests_was_left_by_the_service(host: Host) -> None:
     left = host.out("find / -xdev -user tsfm -not -path '/proc/*' -not -path '/tmp/systemd-private*'")
     assert [path for path in left.splitlines() if "/var/tmp/systemd-private" not in path] == []
+
+
+def forecast_of_a_table(host: Host) -> str:
+    """The status of a Parquet file's forecast and the start of the answer, as curl gets them on the host."""
+    address = f"http://127.0.0.1:{card.read('fracast').port}/v1/forecast?prediction_length=3"
+    head = "Content-Type: application/vnd.apache.parquet"
+    command = f"curl -s -o /srv/answer -w '%{{http_code}} ' --data-binary @/srv/pumps.parquet -H '{head}' '{address}'"
+    return host.out(f"echo none > /srv/answer; {command}; head -c 4 /srv/answer")
+
+
+def test_tables_are_read_inside_the_sandbox_once_their_package_is_here(host: Host) -> None:
+    """What runs restarts when the package comes, and when it goes."""
+    stamps = pd.date_range("2024-01-01", periods=48, freq="h")
+    table = pd.DataFrame({"item_id": "pump-1", "timestamp": stamps, "target": range(48)}).to_parquet()
+    host.write("/srv/pumps", base64.b64encode(table).decode())
+    host.out("base64 -d /srv/pumps > /srv/pumps.parquet && systemctl start tsfm@fracast")
+    for step, wanted in (("", '415 {"st'), ("install", "200 PAR1"), ("remove", '415 {"st')):
+        if step:
+            host.out(f"apt-get -q -y -o Dpkg::Use-Pty=0 {step} taos-tsfm-arrow")
+        until(lambda wanted=wanted: forecast_of_a_table(host) == wanted, 60, lambda: host.journal("tsfm@fracast"))
+    host.out("systemctl stop tsfm@fracast")
