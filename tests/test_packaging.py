@@ -19,7 +19,7 @@ from tsfm.cli.commands import serve
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ROOT / "packaging" / "locks"
 FAMILIES = card.names(packaged_only=True)
-LAYERS = ["cli", *FAMILIES]
+LAYERS = ["cli", "arrow", *FAMILIES]
 
 
 def pins(lock: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from conftest import Live, to_the_end
 
 from tsfm import settings
 from tsfm.errors import ConfigError
-from tsfm.http.auth import Access
+from tsfm.http.auth import OPEN_PATHS, Access
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,10 @@ def test_a_token_is_asked_for_everywhere_but_on_probes(configured, tmp_path):
     live = configured(f"token_file = {tmp_path}/token")
     assert live.post("/ds_predict", BODY).status == 401
     assert live.get("/metrics").status == 401
-    assert live.get("/healthz").status == 200
+    assert live.post("/invocations", BODY).status == 401
+    assert live.post("/v2/models/naive/infer", BODY).status == 401
+    assert live.get("/v2/models/naive").status == 401
+    assert all(live.get(path).status == 200 for path in OPEN_PATHS)
     assert live.post("/ds_predict", BODY, headers={"Authorization": "Bearer falsch"}).status == 401
     assert live.post("/ds_predict", BODY, headers={"Authorization": "Bearer geheim"}).status == 200
 
@@ -173,7 +176,7 @@ def test_a_stranger_may_ask_for_probes_without_a_body_and_for_nothing_else(confi
     with stranger(live) as client:
         client.sendall(head)
         assert to_the_end(client).split()[1] == b"403"
-    for path in ("/healthz", "/readyz", "//readyz"):
+    for path in (*OPEN_PATHS, "//readyz"):
         with stranger(live) as client:
             client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
             assert to_the_end(client).split()[1] == b"200"
