@@ -124,11 +124,11 @@ def _add_errors(app: Flask, engine: Engine) -> None:
 
 def _other_task(engine: Engine) -> str | None:
     """What to say of a path that families of another task serve."""
-    others = {f"/v1/{name}" for task in tasks.names() for name in tasks.find(task).operations}
+    others = {f"/v1/{name}" for task in tasks.names() for name in tasks.find(task).operations} | paths.FORECASTS
     if request.path not in others:
         return None
-    paths = ", ".join(f"/v1/{name}" for name in engine.task.operations) or ", ".join(engine.card.paths)
-    return f"{engine.card.name} does not serve it; it serves {paths}"
+    served = ", ".join(f"/v1/{name}" for name in engine.task.operations) or ", ".join(engine.card.paths)
+    return f"{engine.card.name} does not serve it; it serves {served}"
 
 
 def _answer(engine: Engine, begin: Callable[[Body, Slot], Pending[Response]]) -> Response:

@@ -82,7 +82,9 @@ class Inferences:
         with renamed({name: f"parameters.{name}" for name in parameters}):
             request = forecast.read(translated, limits)
         request_id = fields.get("id")
-        return Inference(request, rank, _wanted(fields, asked), request_id if isinstance(request_id, str) else None)
+        if request_id is not None and not isinstance(request_id, str):
+            raise BadRequest(f"id: expected text, got {shown(request_id)}")
+        return Inference(request, rank, _wanted(fields, asked), request_id)
 
     def work(self, request: Inference, model: Family, family: str) -> Many:
         """What the loaded model has to compute."""

@@ -56,8 +56,8 @@ def schema(card: Card, limits: Settings) -> tuple[Json, Json]:
     request = structure(
         {"inputs": {"type": "array", "minItems": 1, "items": TENSOR, "contains": TARGET}},
         {
-            "id": TEXT,
-            "parameters": {"type": "object", "properties": parameters},
+            "id": {"type": ["string", "null"]},
+            "parameters": {"type": ["object", "null"], "properties": parameters},
             "outputs": {"type": ["array", "null"], "items": WANTED},
         },
     )

@@ -19,6 +19,8 @@ from tsfm.http.v1 import Asked, Form
 
 INVOCATIONS, PING = "/invocations", "/ping"  # what SageMaker asks of a container
 V2 = "/v2"
+FORECASTS = {INVOCATIONS, kserve_timeseries.PATH}
+"""Paths of other protocols that only families that forecast have; V2's have the family's name in them."""
 
 
 def operations(card: Card) -> dict[str, Operation]:

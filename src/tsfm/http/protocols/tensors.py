@@ -85,6 +85,8 @@ def read(at: int, tensor: object) -> tuple[str, Values]:
         raise BadRequest(
             f"inputs[{at}].shape: expected at most {MOST_RANK} whole numbers from 0 up, got {shown(shape)}"
         )
+    if not isinstance(tensor.get("parameters", {}), dict):
+        raise BadRequest(f"inputs[{at}].parameters: expected an object, got {shown(tensor['parameters'])}")
     data, field = tensor.get("data"), f"inputs[{at}].data"
     values = _binary(field, data, datatype) if isinstance(data, memoryview) else _flat(field, data, datatype)
     if len(values) != math.prod(shape):
