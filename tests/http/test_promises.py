@@ -145,7 +145,7 @@ def test_the_limits_told_are_those_that_hold(served):
 
 def test_a_short_series_of_many_is_forecast_or_refused_in_words(served):
     """Under /v1 a series may be as short as the model takes, below min_rows."""
-    kind, live = served
+    _, live = served
     (model,) = live.get("/v1/models").json["models"]
     lengths = [*range(1, 12), 96, 97]
     inputs = [{"item_id": length, "target": WAVE[:length]} for length in lengths]
