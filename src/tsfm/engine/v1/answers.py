@@ -106,8 +106,9 @@ def request_schema(card: Card, limits: Settings, parameters: Json, covariates: b
         optional["future_covariates"] = named | {
             "description": "values ahead of those covariates that are known in advance; as many as prediction_length"
         }
+    row = NUMBERS | {"maxItems": limits.max_rows}
     target: Json = {
-        "anyOf": [NUMBERS, {"type": "array", "items": NUMBERS, "minItems": 1, "maxItems": limits.max_series}],
+        "anyOf": [row, {"type": "array", "items": row, "minItems": 1, "maxItems": limits.max_series}],
         "description": "numbers, oldest first, null for a missing value; or a list of such lists, one for each variate",
     }
     entry = structure({"target": target}, optional)

@@ -47,8 +47,7 @@ def read(fields: Fields, limits: Settings) -> ManyImputations:
     """
     asked = parameters.of(fields)
     freq = parameters.frequency(asked.get("freq"))
-    bounded = Settings(**vars(limits) | {"max_rows": min(limits.max_rows, MAX_ROWS)})
-    entries, warnings = inputs.read(fields, bounded, None, ENTRY_FIELDS)
+    entries, warnings = inputs.read(fields, _bounded(limits), None, ENTRY_FIELDS)
     strange = [f"parameters.{warning}" for warning in unknown(asked, PARAMETERS)]
     warnings = (*unknown(fields, FIELDS), *strange, *warnings, *answers.unused_times(entries, freq))
     return ManyImputations([_checked(entry) for entry in entries], freq, warnings)
@@ -79,7 +78,7 @@ def finish(request: ManyImputations, outcomes: Sequence[Outcome]) -> Fields:
 
 def schema(card: Card, limits: Settings) -> tuple[Json, Json]:
     """JSON schemas of the request and of the answer."""
-    request = answers.request_schema(card, limits, {"freq": parameters.FREQ}, covariates=False)
+    request = answers.request_schema(card, _bounded(limits), {"freq": parameters.FREQ}, covariates=False)
     row = answers.ROW | {"description": "observed points as they were sent, and the model's values in the gaps"}
     mask = MASK | {"description": "1 where the value was filled"}
     return request, answers.answer_schema({"target": row, "mask": mask})
@@ -91,6 +90,11 @@ def example(points: int, limits: Settings) -> Fields:
     for entry in fields["inputs"]:  # type: ignore[attr-defined]
         entry["target"][-2] = None
     return fields | {"parameters": {"freq": "h"}}
+
+
+def _bounded(limits: Settings) -> Settings:
+    """The settings, with what the task itself allows."""
+    return Settings(**vars(limits) | {"max_rows": min(limits.max_rows, MAX_ROWS)})
 
 
 def _checked(entry: Entry | Refused) -> Entry | Refused:
