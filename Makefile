@@ -15,7 +15,7 @@ run: .venv
 # Compiled modules are kept even where the environment forbids it: hundreds of processes would compile all of tsfm.
 # WORKERS=0: in pytest's own process, for a debugger.
 WORKERS ?= $(shell expr 2 '*' $$(nproc))
-PYTEST := $(PYTHON) -m pytest tests --ignore tests/host --dist loadfile --no-loadscope-reorder --numprocesses
+PYTEST := $(PYTHON) -m pytest tests --ignore tests/host --ignore tests/page --dist loadfile --no-loadscope-reorder --numprocesses
 test test-fast: export PYTHONDONTWRITEBYTECODE :=
 test: .venv
 	$(PYTEST) $(WORKERS)

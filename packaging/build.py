@@ -43,6 +43,15 @@ MAINTAINER = "taos-tsfm maintainers <maintainers@taos-tsfm.invalid>"
 # The families that "apt install taos-tsfm" installs: those without large packages of their own.
 SMALL = ("fracast", "timemoe", "tdtsfm")
 SITE = Path("/usr/share/doc/taos-tsfm/html")
+# Licences of scripts from npm, by the part of the product whose package has them, and where they are installed.
+SCRIPTS = {
+    "core": SOURCE / "http/page/static/LICENSES.txt",
+    "doc": ROOT / "docs/assets/LICENSES.txt",
+}
+SCRIPT_FILES = {
+    "core": "usr/lib/taos-tsfm/lib/tsfm/http/page/static/uplot.*",
+    "doc": "usr/share/doc/taos-tsfm/html/assets/*",
+}
 RPM_ONLY = ("posttrans",)  # maintainer scripts that dpkg does not support
 LICENCES = "https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/"
 
@@ -222,7 +231,7 @@ def stage_documents(package: Package) -> None:
     folder = STAGE / "doc" / package.name
     folder.mkdir(parents=True)
     (folder / "copyright").write_text(copyright_file(package))
-    scripts = (ROOT / "docs/assets/LICENSES.txt").read_text() if package.part == "doc" else ""
+    scripts = SCRIPTS[package.part].read_text() if package.part in SCRIPTS else ""
     (folder / "sbom.cdx.json").write_text(
         sbom.bill(package.name, package.version, *package.trees.values(), licences=scripts)
     )
@@ -254,9 +263,9 @@ def copyright_file(package: Package) -> str:
     lines = [f"Format: {LICENCES}", "Upstream-Name: taos-tsfm", ""]
     lines += ["Files: *", "Copyright: 2026 The taos-tsfm authors", "License: Apache-2.0"]
     lines += [" On Debian systems the full text is in /usr/share/common-licenses/Apache-2.0.", ""]
-    if package.part == "doc":
-        lines += ["Files: usr/share/doc/taos-tsfm/html/assets/*", "Copyright: their authors", "License: Expat"]
-        lines += [f" {line}".rstrip() or " ." for line in (STAGE / "html/assets/LICENSES.txt").read_text().splitlines()]
+    if package.part in SCRIPTS:
+        lines += [f"Files: {SCRIPT_FILES[package.part]}", "Copyright: their authors", "License: Expat"]
+        lines += [f" {line}".rstrip() or " ." for line in SCRIPTS[package.part].read_text().splitlines()]
         lines.append("")
     if package.part == "python":
         lines += [

@@ -30,7 +30,7 @@ repo: deb rpm
 	sh packaging/repo.sh $(OUT)
 
 test-host: .venv
-	$(PYTHON) -m pytest tests/host
+	$(PYTHON) -m pytest tests/page tests/host
 
 clean-packages:
 	rm -rf build/stage build/nfpm build/venvs build/host $(OUT)

@@ -19,7 +19,7 @@ def bill(name: str, version: str, *trees: Path, licences: str = "") -> str:
 
     Args:
         trees: the environments in the package, or the interpreter.
-        licences: the text of docs/assets/LICENSES.txt, which names the scripts, if the package contains the site.
+        licences: the text of LICENSES.txt, which names the scripts from npm, if the package contains some.
     """
     libraries = [lib for tree in trees for lib in tree.glob("lib/python3*/site-packages")]
     found = [entry for lib in libraries for entry in _distributions(lib)]

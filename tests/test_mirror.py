@@ -10,8 +10,11 @@ from conftest import HERE, LONGEST
 SOURCE = HERE.parent / "src/tsfm"
 NO_MODULES = ("__init__.py", "__main__.py")
 MODULES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if path.name not in NO_MODULES)
+HOSTS = ("host", "page")  # what only a booted container, or a browser, can show
 TESTS = sorted(
-    path.relative_to(HERE).as_posix() for path in HERE.rglob("test_*.py") if path.relative_to(HERE).parts[0] != "host"
+    path.relative_to(HERE).as_posix()
+    for path in HERE.rglob("test_*.py")
+    if path.relative_to(HERE).parts[0] not in HOSTS
 )
 # Modules, or whole rooms, without a test file of their name, and the file that holds their behaviour.
 ELSEWHERE = {
@@ -63,7 +66,9 @@ ELSEWHERE = {
     "http/app.py": "http/test_server.py",
     "http/encoding.py": "http/test_v1.py",
     "http/lifecycle.py": "http/test_asgi.py",
+    "http/page/": "http/test_page.py",
     "http/protocols/": "clients/test_clients.py",
+    "http/reader_process.py": "http/test_bodies.py",
     "http/reading.py": "http/test_bodies.py",
     "http/refusals.py": "http/test_asgi.py",
     "http/transport/channel.py": "http/transport/test_hostile.py",

@@ -187,6 +187,7 @@ KEYS: dict[str, Key] = {
         networks, "", "networks of clients that may connect, such as 127.0.0.0/8 10.1.0.0/16; empty: all networks"
     ),
     "token_file": Key(absolute, "", "file with a bearer token that every request must carry; empty: no token"),
+    "page": Key(switch, "yes", "whether the service shows its page at /: yes or no"),
     "log_level": Key(
         one_of("debug", "info", "warning", "error"),
         "info",

@@ -81,6 +81,24 @@ def test_a_large_body_is_read_by_a_process_inside_the_sandbox(host: Host) -> Non
     assert host.run(f"{readers} 2>/dev/null", check=False).stdout == ""
 
 
+def test_the_page_reads_tables_and_looks_for_neighbours_inside_the_sandbox(host: Host) -> None:
+    """Tables are read by a process in the command line's environment, which has pandas."""
+    host.out("systemctl start tsfm@fracast")
+    port = card.read("fracast").port
+    status, page = host.get(port, "/")
+    assert status == 200
+    assert "<title>taos-tsfm</title>" in page
+    assert host.get(port, "/page/meters.csv")[0] == 200
+    url = f"http://127.0.0.1:{port}/v1/table?file=nino12.csv"
+    table = json.loads(host.out(f"curl -sS --data-binary @/usr/lib/taos-tsfm/share/nino12.csv '{url}'"))
+    assert (table["freq"], len(table["values"]), table["times"][0]) == ("MS", 732, "1950-01-01T00:00:00")
+    assert host.out("cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o 'cli/bin/python -B -m [t]sfm.table'")
+    assert json.loads(host.get(port, "/v1/neighbours")[1]) == {"models": []}
+    status, answer = host.post(port, "/v1/neighbours?family=chronos&task=forecast", {"inputs": []})
+    assert (status, answer["status"]) == (503, "error")
+    host.out("systemctl stop tsfm@fracast")
+
+
 def test_outside_the_sandbox_the_same_would_succeed(host: Host, outside: None) -> None:
     """Else the refusals above would prove nothing."""
     host.out(f"curl -s --max-time 5 http://{OUTSIDE[0]}:{OUTSIDE[1]}/ > /dev/null")

@@ -15,7 +15,7 @@ from tsfm import settings
 from tsfm.engine import tasks
 from tsfm.engine.admission import Admission, Slot
 from tsfm.errors import BadRequest, DeadlinePassed, OutOfMemory, TooLarge
-from tsfm.http import bodies
+from tsfm.http import bodies, reader_process
 from tsfm.http.reading import LARGE, Reading
 
 pytestmark = pytest.mark.slow
@@ -194,8 +194,8 @@ def test_a_body_that_takes_more_memory_than_one_may_fails_alone(admission):
 
 
 def test_the_process_ends_when_no_large_body_has_come_for_a_while(large, admission, monkeypatch):
-    monkeypatch.setattr(bodies, "IDLE_S", 0.1)
+    monkeypatch.setattr(reader_process, "IDLE_S", 0.1)
     body = json.dumps({"input": WALK}).encode()
     submit(large, admission, body).result(60)
-    until(lambda: large._process is None)
+    until(lambda: large._reader._process is None)
     assert submit(large, admission, body).result(60).series.target.tolist() == WALK

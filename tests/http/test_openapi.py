@@ -70,9 +70,12 @@ def test_every_answer_is_as_described(described: Described, tmp_path: Path) -> N
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["operations"]["tested"] == len(described.document["paths"])
+    assert report["operations"]["tested"] == sum(map(len, described.document["paths"].values()))
     assert report["test_cases"]["generated"] > EXAMPLES
-    assert all(rates["coverage"]["accepted"] for rates in report["valid_rates"].values())
+    # No neighbour runs, to which something could be passed on, and no schema says which texts are tables.
+    free = ("POST /v1/neighbours", "POST /v1/table")
+    rates = {name: rate["coverage"]["accepted"] for name, rate in report["valid_rates"].items() if name not in free}
+    assert all(rates.values()), rates
 
 
 def test_the_service_tells_that_description(described: Described) -> None:
@@ -81,13 +84,16 @@ def test_the_service_tells_that_description(described: Described) -> None:
 
 
 def test_the_examples_of_the_description_are_answered(described: Described) -> None:
-    posts = {
-        path: operations["post"] for path, operations in described.document["paths"].items() if "post" in operations
-    }
-    assert len(posts) > 1
-    for path, post in posts.items():
-        example = post["requestBody"]["content"]["application/json"]["example"]
-        answer = described.live.post(path, example, headers=dict([HEADER.split(": ")]))
+    examples = [
+        (path, content["example"])
+        for path, operations in described.document["paths"].items()
+        for content in operations.get("post", {"requestBody": {"content": {}}})["requestBody"]["content"].values()
+        if "example" in content  # a neighbour has its own
+    ]
+    assert len(examples) > 2
+    for path, example in examples:
+        body = example.encode() if isinstance(example, str) else example
+        answer = described.live.post(path, body, headers=dict([HEADER.split(": ")]))
         assert answer.status == 200, answer.json
         assert not any("error" in one for one in answer.json.get("predictions", [])), answer.json
 

@@ -34,6 +34,7 @@ def describe(card: Card, state: str, limits: Settings, model: Model | None, fold
     return {
         "family": card.name,
         "task": card.task,
+        "sql": card.keys[0],
         "version": __version__,
         "state": state,
         **loaded,

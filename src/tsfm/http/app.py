@@ -21,10 +21,11 @@ from tsfm.engine.pending import RESUME, Deferred, Pending
 from tsfm.engine.tasks import Fields, Operation
 from tsfm.engine.work import always
 from tsfm.errors import NotReady, RequestError
-from tsfm.http import openapi
+from tsfm.http import openapi, refusals
 from tsfm.http.bodies import LargeBodies
 from tsfm.http.encoding import Content
 from tsfm.http.formats.packed import encoding
+from tsfm.http.page import views
 from tsfm.http.protocols import paths
 from tsfm.http.reading import LARGE, Body, Reading
 from tsfm.http.refusals import CLIENT_LEFT
@@ -53,6 +54,7 @@ def create_app(engine: Engine) -> Flask:
         app.add_url_rule(path, path, infer, methods=["POST"])
     _add_operations(app, engine, large)
     _add_readers(app, engine)
+    views.add(app, engine, views.Answers(_json, _plain_error, _requested, lambda begin: _admitted(engine, begin)))
     _add_errors(app, engine)
     return app
 
@@ -196,6 +198,10 @@ def _error(sentence: str, status: int, retry_after_s: int | None, form: Refusal)
     if retry_after_s is not None:
         response.headers["Retry-After"] = str(retry_after_s)
     return response
+
+
+def _plain_error(sentence: str, status: int, retry_after_s: int | None) -> Response:
+    return _error(sentence, status, retry_after_s, refusals.fields)
 
 
 def _refusal(error: RequestError, requested: str, form: Refusal) -> Response:

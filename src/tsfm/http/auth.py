@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from tsfm.settings import IPNetwork, Settings
 log = logging.getLogger(__name__)
 # Probes may ask these from any network and without the token.
 OPEN_PATHS = ("/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready")
+# The page itself says nothing of the service, and a browser that opens it has no way to send a token: it asks for one.
+PAGE = re.compile(r"/|/page/[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Access:
 
     def knows(self, address: str) -> bool:
         """The address is in one of the networks of ``allow``, or there are none."""
-        return not self._networks or any(_plain(address) in network for network in self._networks)
+        return allows(self._networks, address)
 
     def check(self, asked: Asked) -> None:
         """Refuse a request from another network or without the token; open paths are not checked, but take no body.
@@ -75,7 +78,9 @@ class Access:
         if asked.path in OPEN_PATHS and not asked.has_body:
             return
         if not self.knows(asked.address):
-            raise Forbidden(f"{_plain(asked.address)} is in none of the networks of allow")
+            raise Forbidden(f"{plain(asked.address)} is in none of the networks of allow")
+        if not asked.has_body and asked.method in ("GET", "HEAD") and PAGE.fullmatch(asked.path):
+            return
         if self._token and not hmac.compare_digest(asked.authorization.encode("latin-1"), b"Bearer " + self._token):
             raise Unauthorized("Authorization: expected Bearer and the token of token_file")
 
@@ -90,7 +95,13 @@ def rules(settings: Settings) -> Access | None:
     return access if access.restricts else None
 
 
-def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def allows(networks: tuple[IPNetwork, ...], address: str) -> bool:
+    """The address is in one of the networks, or there are none."""
+    return not networks or any(plain(address) in network for network in networks)
+
+
+def plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The address; an IPv4 address in IPv6 form as the IPv4 address."""
     sender = ipaddress.ip_address(address)
     return getattr(sender, "ipv4_mapped", None) or sender
 

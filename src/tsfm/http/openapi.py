@@ -9,6 +9,7 @@ from tsfm.card import Card
 from tsfm.engine import tasks
 from tsfm.engine.schemas import TEXT, WHOLE, Json, structure
 from tsfm.http.auth import OPEN_PATHS
+from tsfm.http.page import description
 from tsfm.http.protocols import paths
 from tsfm.http.refusals import ERROR
 from tsfm.series import Capabilities
@@ -44,6 +45,9 @@ def describe(card: Card, limits: Settings) -> Json:
     for path, operation in paths.operations(card).items():
         described[path] = {"post": _post(path, paths.summary(path), operation.steps(), card, limits)}
     described |= {path: {"get": operation} for path, operation in _readers(card, limits).items()}
+    if limits.page:
+        without_token = _refused(Settings(**vars(limits) | {"token_file": None}))
+        described |= description.paths(card.name, _plain_responses, _refused(limits), without_token)
     return {
         "openapi": "3.1.0",
         "info": {"title": f"taos-tsfm {card.name}", "version": __version__, "description": card.summary},
@@ -85,7 +89,7 @@ def _readers(card: Card, limits: Settings) -> dict[str, Json]:
     not_ready = {"503": "the model is loading, hung or stopping"}
     metrics: Json = {"text/plain": {"schema": TEXT}}
     always: Json = {"openapi": {"const": "3.1.0"}, "info": {"type": "object"}, "paths": {"type": "object"}}
-    description = structure(always, {"components": {"type": "object"}, "security": {"type": "array"}})
+    document = structure(always, {"components": {"type": "object"}, "security": {"type": "array"}})
     one = structure({"models": {"type": "array", "minItems": 1, "maxItems": 1, "items": _model(limits)}})
     facts: dict[str, tuple[str, Json, dict[str, str]]] = {
         path: ("always the same", _content({"const": told}), {}) for path, told in paths.always(card).items()
@@ -95,7 +99,7 @@ def _readers(card: Card, limits: Settings) -> dict[str, Json]:
     facts |= {
         "/metrics": ("numbers for Prometheus", metrics, {}),
         "/v1/models": ("what is served", _content(one), {}),
-        "/openapi.json": ("this description", _content(description), {}),
+        "/openapi.json": ("this description", _content(document), {}),
     }
     readers: dict[str, Json] = {}
     for path, (text, content, more) in facts.items():
@@ -115,6 +119,7 @@ def _model(limits: Settings) -> Json:
     always: Json = {
         "family": TEXT,
         "task": {"enum": tasks.names()},
+        "sql": TEXT | {"description": "the family's name in SQL"},
         "version": TEXT,
         "state": {"enum": ["loading", "ready", "stopping"]},
         "limits": structure(fixed | {"max_covariates": most}),
@@ -127,6 +132,10 @@ def _model(limits: Settings) -> Json:
 
 def _content(schema: Json, example: Json | None = None) -> Json:
     return {"application/json": {"schema": schema} | ({"example": example} if example else {})}
+
+
+def _plain_responses(text: str, content: Json, refused: dict[str, str]) -> Json:
+    return _responses(text, content, refused, ERROR)
 
 
 def _responses(text: str, content: Json, refused: dict[str, str], error: Json) -> Json:

@@ -24,6 +24,10 @@ class Broken(TsfmError):
     """A server accepted the connection, but no complete HTTP answer came in time."""
 
 
+class TooLong(http.client.HTTPException):
+    """The answer is longer than it may be."""
+
+
 @dataclass(frozen=True)
 class Reply:
     """An HTTP answer, whatever its status; header names are in lower case."""
@@ -34,9 +38,13 @@ class Reply:
 
 
 def exchange(
-    url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, timeout_s: float = 5
+    url: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout_s: float = 5,
+    most: int = LARGEST_ANSWER,
 ) -> Reply:
-    """GET the URL, or POST a body to it.
+    """GET the URL, or POST a body to it; the answer has at most ``most`` bytes.
 
     Raises:
         Unreachable, Broken
@@ -52,11 +60,13 @@ def exchange(
         connection.request("GET" if body is None else "POST", parts.path, body, dict(headers or {}))
         response = connection.getresponse()
         fields = {name.lower(): value for name, value in response.getheaders()}
-        return Reply(response.status, fields, _read(response, deadline))
+        return Reply(response.status, fields, _read(response, deadline, most))
     except TimeoutError:
         raise Broken(f"{url} did not answer within {timeout_s:g} s") from None
     except http.client.IncompleteRead:
         raise Broken(f"{url}: the connection closed before the end of the answer") from None
+    except TooLong:
+        raise Broken(f"{url}: expected an answer of at most {most >> 20} MiB, got more") from None
     except http.client.HTTPException as error:
         raise Broken(f"{url} does not speak HTTP: {type(error).__name__}") from None
     except OSError as error:
@@ -65,13 +75,15 @@ def exchange(
         connection.close()
 
 
-def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
+def _read(response: http.client.HTTPResponse, deadline: float, most: int) -> bytes:
     # The timeout of a socket starts again with each byte; the deadline does not.
     pieces, size = [], 0
     while piece := response.read1(1 << 20):
         pieces.append(piece)
         size += len(piece)
-        if size > LARGEST_ANSWER or time.monotonic() > deadline:
+        if size > most:
+            raise TooLong
+        if time.monotonic() > deadline:
             raise TimeoutError
     if response.length:
         raise http.client.IncompleteRead(b"", response.length)
