@@ -33,27 +33,32 @@ class Torch:
                 [python, "-I", "-B", "-c", _ASK],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 text=True,
             )
 
-    def answer(self) -> tuple[str, str] | None:
-        """(version, kernels); None if there is no packaged torch or it does not run."""
+    def answer(self) -> tuple[str, str] | str | None:
+        """(version, kernels); why it does not run; None if there is no packaged torch or no answer in time."""
         if self._process is None:
             return None
         try:
-            output, _ = self._process.communicate(timeout=20)
+            output, errors = self._process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
             return None
         words = output.split()
-        return (words[0], " ".join(words[1:])) if len(words) > 1 else None
+        if self._process.returncode == 0 and len(words) > 1:
+            return words[0], " ".join(words[1:])
+        return (errors.strip().splitlines() or [f"exit status {self._process.returncode}"])[-1]
 
 
 def check(endpoints: Sequence[Endpoint], units: dict[str, Unit] | None, torch: Torch) -> Iterator[Finding]:
     version = f"taos-tsfm {__version__}, Python {platform.python_version()}"
     answer = torch.answer()
+    if isinstance(answer, str):
+        yield finding.broken("torch", f"does not run: {answer}", "install the package taos-tsfm-runtime again")
+        answer = None
     yield finding.ok("versions", f"{version}, torch {answer[0]}" if answer else version)
     yield _cpu(answer[1] if answer else None)
     yield _memory(endpoints, units)

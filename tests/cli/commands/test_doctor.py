@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -264,6 +265,17 @@ def test_a_cpu_without_avx2_is_a_warning_and_one_without_avx_is_broken(
     found = machine._cpu(None)
     assert found.level == "broken"
     assert "OPENBLAS_CORETYPE=Nehalem" in found.remedy
+
+
+def test_a_packaged_torch_that_does_not_run_is_broken(around: int, host: Host) -> None:
+    python = host.root / "usr/lib/taos-tsfm/runtime/bin/python"
+    python.parent.mkdir(parents=True)
+    # An environment without torch: the interpreter's own standard library is all that it has.
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    python.chmod(0o755)
+    level, text, remedy = one(host, "torch")
+    assert (level, remedy) == ("broken", "install the package taos-tsfm-runtime again")
+    assert text == "does not run: ModuleNotFoundError: No module named 'torch'"
 
 
 def test_memory_that_does_not_suffice_is_a_warning(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
