@@ -22,6 +22,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 from string import Template
 
+import architecture
 import completion
 import interpreter
 import sbom
@@ -75,7 +76,7 @@ class Package:
     def trees(self) -> dict[str, Path]:
         """The environments in the package, or the interpreter, by name."""
         if self.part == "python":
-            return {"python": interpreter.tree()}
+            return {"python": interpreter.tree(architecture.machine())}
         layers = {"runtime": venvs.SHARED, "family": (self.family,), "arrow": (venvs.OPTIONAL,)}
         names = layers.get(self.part, ())
         return {name: venvs.tree(name) for name in names}
@@ -85,9 +86,12 @@ def packages() -> list[Package]:
     """All packages, each after those that it depends on."""
     families = card.names(packaged_only=True)
     small = tuple(name for name in SMALL if name in families)
+    lacking = f" (INCOMPLETE: without {', '.join(venvs.OMITTED)})" if venvs.OMITTED else ""
     return [
         Package("taos-tsfm-python", "python", "Time-series foundation models for TDengine, Python interpreter"),
-        Package("taos-tsfm-runtime", "runtime", "Time-series foundation models for TDengine, common environment"),
+        Package(
+            "taos-tsfm-runtime", "runtime", f"Time-series foundation models for TDengine, common environment{lacking}"
+        ),
         Package("taos-tsfm-core", "core", "Time-series foundation models for TDengine, common part"),
         *(
             Package(f"taos-tsfm-{name}", "family", f"Time-series foundation models for TDengine, {name}", name)
@@ -161,6 +165,7 @@ def configuration(package: Package) -> str:
         "families": ", ".join(package.families),
         "tree": str(package.trees.get(package.family or package.part)),
         "cli": str(package.trees.get("cli")),
+        "arch": architecture.deb(),
         "stage": str(STAGE),
         "rpm_docs": "\n  ".join(f"- {entry}" for entry in rpm_documents(package)),
         "scripts": ", ".join(f"{when}: {path}" for when, path in found.items() if when not in RPM_ONLY),
@@ -273,7 +278,7 @@ def copyright_file(package: Package) -> str:
             " CPython and the libraries in it are built from these sources of Debian's. Their licences",
         ]
         lines += [f" lie in {interpreter.PLACE}/licenses:"]
-        lines += [f" {name} {version}" for name, version in interpreter.sources(interpreter.tree()).items()]
+        lines += [f" {name} {version}" for name, version in interpreter.sources(package.trees["python"]).items()]
     metadata = [path for tree in package.trees.values() for path in sorted(tree.rglob("*.dist-info/METADATA"))]
     if metadata:
         lines += ["Comment:", " The environments hold these Python distributions; where they bring their licences'"]

@@ -1,6 +1,6 @@
 """The CPython that the packages bring, built by python/build.sh once for each content of its inputs.
 
-``interpreter.py [ARCH]`` builds it and prints its folder. ``interpreter.py update`` pins the newest sources that the
+``interpreter.py`` builds it for ARCH and prints its folder. ``interpreter.py update`` pins the newest sources that the
 Debian suite delivers, and measures the profile anew. ``interpreter.py check`` fails if the suite lists newer ones.
 """
 
@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import architecture
 
 HERE = Path(__file__).resolve().parent
 LOCK = HERE / "locks" / "python.txt"
@@ -33,10 +35,10 @@ def main(arguments: list[str]) -> int:
             update()
         case ["check"]:
             check()
-        case [] | [_]:
-            print(tree(*arguments))
+        case []:
+            print(tree(architecture.machine()))
         case _:
-            raise SystemExit("expected nothing, an architecture (x86_64, aarch64), update or check")
+            raise SystemExit("expected nothing, update or check")
     return 0
 
 
@@ -107,7 +109,7 @@ def check() -> None:
     """
     command = ["sh", str(HERE / "python" / "newest.sh"), *pinned()]
     listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    built = sources(tree())
+    built = sources(tree(architecture.machine()))
     late = []
     for name, newest, state in (line.split() for line in listed.splitlines()):
         if newest != pinned()[name]:

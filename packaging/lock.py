@@ -4,10 +4,15 @@
 command line's venv adds to it, ``arrow.txt`` is what tables need, and ``dev.txt`` is everything together. Existing pins
 are kept if they still satisfy the input, so a second run changes nothing; ``--upgrade`` pins the newest versions
 instead.
+
+TORCH_WHEEL_DIR in the environment is a folder with torch's wheels for other architectures: their hashes are added, and
+later runs keep them.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -69,9 +74,21 @@ def _compile(lock: str, wanted: Iterable[str], overrides: Iterable[str], options
         arguments = ["pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"]
         arguments += ["--overrides", str(laid_over), "--output-file", str(output), *options, str(requirements)]
         subprocess.run(["sh", str(HERE / "uv.sh"), *arguments], check=True)
-        text = f"# Compiled by packaging/lock.py: do not edit.\n{output.read_text()}"
+        text = _with_torch(f"# Compiled by packaging/lock.py: do not edit.\n{output.read_text()}")
     target.write_text(text)
     print(f"{target.name}: {len(pinned(lock))} packages{', unchanged' if text == before else ''}")
+
+
+def _with_torch(lock: str) -> str:
+    """The lock with the hashes of torch's wheels in TORCH_WHEEL_DIR: uv adds those of its own architecture only."""
+    found = re.search(r"^torch==(\S+) \\\n", lock, re.MULTILINE)
+    folder = os.environ.get("TORCH_WHEEL_DIR")
+    if not (found and folder):
+        return lock
+    wheels = Path(folder).glob(f"torch-{found[1]}-cp311-*.whl")
+    digests = [hashlib.sha256(wheel.read_bytes()).hexdigest() for wheel in wheels]
+    lines = "".join(f"    --hash=sha256:{digest} \\\n" for digest in sorted(digests) if digest not in lock)
+    return lock[: found.end()] + lines + lock[found.end() :]
 
 
 def _lines(file: str) -> list[str]:

@@ -33,7 +33,7 @@ def main(words: Sequence[str]) -> int:
     with importer.sources(Path(path)) as found:
         for source in found:
             card, checkpoint = identify.identify(source, family, name[0] if name else None, None)
-            venvs.BUILD.mkdir(exist_ok=True)
+            venvs.BUILD.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=venvs.BUILD, prefix="weights-") as stage:
                 folder = importer.install(source, card, checkpoint, f"{stage}/in")
                 package(card, checkpoint, folder, Path(stage))

@@ -1,6 +1,8 @@
 # Packages and the tests of their life on a host. VERSION= and OUT= override what is built and where it goes.
+# ARCH=arm64 builds for ARM64 on any machine. TORCH_WHEEL_DIR= is a folder with torch's wheel for that architecture.
+# WITHOUT_TORCH=1 leaves torch out, for tests where the wheel cannot be had; no release can be made so.
 OUT ?= dist
-export OUT VERSION
+export OUT VERSION ARCH TORCH_WHEEL_DIR WITHOUT_TORCH
 
 .PHONY: locks python python-update python-check venvs deb rpm repo test-host clean-packages
 
@@ -27,10 +29,11 @@ deb rpm: .venv
 
 # A local repository for apt and for dnf, from what was built.
 repo: deb rpm
+	test -z "$(SIGN_KEY)" || sh packaging/complete.sh $(OUT)
 	sh packaging/repo.sh $(OUT)
 
 test-host: .venv
 	$(PYTHON) -m pytest tests/page tests/host
 
 clean-packages:
-	rm -rf build/stage build/nfpm build/venvs build/host $(OUT)
+	rm -rf build/stage build/nfpm build/venvs build/host build/amd64 build/arm64 $(OUT)

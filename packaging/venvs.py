@@ -3,6 +3,9 @@ line, and of tables.
 
 A tree is built once per content of its lock, into the cache folder, and is the same bytes wherever and
 whenever it is built: no dates, no build paths, no installer's records. ``build/venvs/<name>`` links to it.
+
+ARCH in the environment chooses the architecture (architecture.py); for a foreign one everything is below build/ARCH.
+WITHOUT_TORCH=1 leaves torch out: for tests where its wheel cannot be had. Such a runtime serves no model.
 """
 
 from __future__ import annotations
@@ -20,16 +23,18 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "src"))
 
-import integrity  # noqa: E402  (found in this file's folder)
+import architecture  # noqa: E402  (found in this file's folder)
+import integrity  # noqa: E402
 import interpreter  # noqa: E402
 
 from tsfm import card  # noqa: E402  (found by the line above)
 
 LOCKS = HERE / "locks"
-BUILD = HERE.parent / "build"
+BUILD = HERE.parent / "build" / (architecture.deb() if architecture.foreign() else "")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taos-tsfm" / "venvs"
 PAYLOAD = "/usr/lib/taos-tsfm"
 PACKAGES = Path("lib/python3.11/site-packages")
+OMITTED = ("torch",) if os.environ.get("WITHOUT_TORCH") == "1" else ()
 SHARED = ("runtime", "cli")  # in the package taos-tsfm-runtime
 OPTIONAL = "arrow"  # in the package taos-tsfm-arrow; where it is installed, all others find it. The rest is families'
 # Every file is dated so; only a new release needs a new one.
@@ -115,22 +120,31 @@ def size(folder: Path) -> int:
 
 
 def _key(name: str) -> str:
-    parts = [Path(__file__).read_bytes(), (LOCKS / f"{name}.txt").read_bytes(), str(EPOCH).encode()]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    parts = [Path(__file__).read_text(), _lock(name), architecture.deb(), str(EPOCH)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _lock(name: str) -> str:
+    """The pins of an environment, without what is left out."""
+    text = (LOCKS / f"{name}.txt").read_text()
+    for package in OMITTED:
+        text = re.sub(rf"^{package}==(?:.*\\\n)*.*\n", "", text, flags=re.MULTILINE)
+    return text
 
 
 def _build(name: str, venv: Path) -> None:
     print(f"building the environment {name}", file=sys.stderr)
     subprocess.run([python(), "-m", "venv", "--without-pip", "--symlinks", str(venv)], check=True)
-    lock = LOCKS / f"{name}.txt"
-    if "==" in lock.read_text():
+    lock = _lock(name)
+    if "==" in lock:
         options = ["--quiet", "--no-deps", "--require-hashes", "--link-mode", "copy", "--no-compile-bytecode"]
         # Otherwise uv takes wheels for the C library of this machine, which may be newer than a host's.
-        options += ["--python-platform", "x86_64-manylinux_2_28"]
+        options += ["--python-platform", f"{architecture.machine()}-manylinux_2_28"]
         command = ["sh", str(HERE / "uv.sh"), "pip", "install", "--python", str(venv / "bin/python"), *options]
         # What comes as source only is built with the runtime's own setuptools.
         constraints = ["--build-constraints", str(LOCKS / "runtime.txt")]
-        subprocess.run([*command, *constraints, "-r", str(lock)], check=True)
+        if subprocess.run([*command, *constraints, "-r", "-"], input=lock, text=True).returncode:
+            raise SystemExit(f"the environment {name} was not built: see the message above{_torch_remedy(lock)}")
     integrity.check_wheels(venv / PACKAGES)
     _slim(venv)
     if name != "runtime":
@@ -143,6 +157,16 @@ def _build(name: str, venv: Path) -> None:
     _link_interpreter(venv, place(name))
     _compile(venv, place(name))
     _date(venv)
+
+
+def _torch_remedy(lock: str) -> str:
+    if not (architecture.foreign() and "\ntorch==" in lock):
+        return ""
+    return (
+        f". If torch is missing: download its CPU wheel for {architecture.machine()} from PyTorch's index "
+        "into a folder, add its hash with make locks TORCH_WHEEL_DIR=FOLDER, and build with TORCH_WHEEL_DIR=FOLDER. "
+        "WITHOUT_TORCH=1 is for tests: without torch no model is served"
+    )
 
 
 def _slim(venv: Path) -> None:
@@ -158,7 +182,9 @@ def _slim(venv: Path) -> None:
                 path.unlink()
     for library in STRIPPED:
         if (packages / library).exists():
-            subprocess.run(["strip", "--strip-unneeded", str(packages / library)], check=True)
+            # Debian's binutils have this name on every machine, binutils-aarch64-linux-gnu on a foreign one too.
+            strip = f"{architecture.machine()}-linux-gnu-strip"
+            subprocess.run([strip, "--strip-unneeded", str(packages / library)], check=True)
 
 
 def _forget_the_build(venv: Path) -> None:

@@ -6,6 +6,7 @@ import base64
 import configparser
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -24,9 +25,12 @@ LAYERS = ["cli", "arrow", *FAMILIES]
 
 def pins(lock: str) -> dict[str, str]:
     """Name to version, every one with a hash."""
-    text = (LOCKS / f"{lock}.txt").read_text()
+    return pinned((LOCKS / f"{lock}.txt").read_text())
+
+
+def pinned(text: str) -> dict[str, str]:
     found = re.findall(r"^([a-z0-9][a-z0-9._-]*)==(\S+?)(?: ;.*)? \\\n    --hash=sha256:", text, re.MULTILINE)
-    assert len(found) == len(re.findall(r"^[a-z0-9]", text, re.MULTILINE)), f"{lock}.txt: a pin without a hash"
+    assert len(found) == len(re.findall(r"^[a-z0-9]", text, re.MULTILINE)), f"a pin without a hash:\n{text}"
     return dict(found)
 
 
@@ -63,6 +67,50 @@ def test_every_environment_lies_where_the_command_looks_for_it() -> None:
     command = [sys.executable, "-c", program, "runtime", "cli", "fracast"]
     said = subprocess.run(command, cwd=ROOT / "packaging", check=True, capture_output=True, text=True).stdout
     assert said.strip() == str([str(path) for path in (paths.RUNTIME, paths.COMMAND_LINE, paths.VENVS / "fracast")])
+
+
+def tool(program: str, text: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python among the modules of packaging/, with ``text`` as its input."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT / "packaging",
+        env=os.environ | environment,
+        input=text,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_lock_takes_the_hash_of_torchs_wheel_for_another_architecture(tmp_path: Path) -> None:
+    version = pins("runtime")["torch"]
+    wheel = tmp_path / f"torch-{version}-cp311-cp311-manylinux_2_28_aarch64.whl"
+    wheel.write_bytes(b"the content of a wheel")
+    before = (LOCKS / "runtime.txt").read_text()
+    program = "import sys, lock; print(lock._with_torch(sys.stdin.read()), end='')"
+    after = tool(program, before, TORCH_WHEEL_DIR=str(tmp_path)).stdout
+    head = f"torch=={version} \\\n"
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert after == before.replace(head, f"{head}    --hash=sha256:{digest} \\\n")
+    assert tool(program, after, TORCH_WHEEL_DIR=str(tmp_path)).stdout == after, "a second run changes nothing"
+
+
+@pytest.mark.parametrize(("architecture", "machine"), [("amd64", "x86_64"), ("arm64", "aarch64")])
+def test_packages_are_built_for_the_architecture_that_is_asked_for(architecture: str, machine: str) -> None:
+    said = tool("import architecture; print(architecture.machine())", ARCH=architecture)
+    assert said.stdout == f"{machine}\n"
+
+
+def test_an_unknown_architecture_is_refused_with_the_known_ones() -> None:
+    refused = tool("import architecture; architecture.deb()", ARCH="aarch64")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("ARCH: expected one of amd64, arm64, got 'aarch64'")
+
+
+def test_an_environment_without_torch_lacks_nothing_else() -> None:
+    program = "import venvs; print(venvs._lock('runtime'), end='')"
+    assert tool(program).stdout == (LOCKS / "runtime.txt").read_text()
+    without = pinned(tool(program, WITHOUT_TORCH="1").stdout)
+    assert without.items() | {("torch", pins("runtime")["torch"])} == pins("runtime").items()
 
 
 def test_the_shipped_settings_file_explains_every_key_and_sets_none() -> None:

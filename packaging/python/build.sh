@@ -5,7 +5,8 @@
 # The sources are Debian's, with its security patches, in the versions of ../locks/python.txt. The headers and stub
 # libraries of glibc 2.28 come from zig (PyPI). Debian's own gcc compiles with the profile in profile.tar.xz; zig's
 # clang compiles for another architecture, or where COMPILER=zig. With PROFILE=new the profile is measured anew and
-# left in OUT/profile.tar.xz. Needed: dpkg-dev gcc libc6-dev binutils make patch perl xz-utils python3 python3-pip.
+# left in OUT/profile.tar.xz. Needed: dpkg-dev gcc libc6-dev binutils make patch perl xz-utils python3 python3-pip;
+# for another architecture also python3.11 and libgcc-12-dev-arm64-cross.
 set -eu
 own=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1" && out=$(cd "$1" && pwd)
@@ -34,7 +35,11 @@ if [ "$compiler" = zig ]; then
     tool clang "$zig cc -target $arch-linux-gnu.$glibc -fno-sanitize=undefined"
     tool llvm-ar "$zig ar" && tool llvm-ranlib "$zig ranlib"
     # zig takes -O3 for -O2, keeps the frame pointer, and knows neither --exclude-libs nor, any more, objcopy.
-    faster="-Xclang -O3 -fomit-frame-pointer -Wno-date-time -flto=thin" linking="-O3 -flto=thin -s"
+    # gcc's helper functions, since zig's library of them also has a memcpy and a log2 (wrong for tiny numbers), among others,
+    # which would be linked in place of libc's.
+    helpers=$(ls /usr/lib/gcc*/"$arch-linux-gnu"/*/libgcc.a 2>/dev/null | tail -n 1)
+    [ -n "$helpers" ] || { echo "libgcc.a for $arch not found: install libgcc-12-dev-arm64-cross" >&2; exit 1; }
+    faster="-Xclang -O3 -fomit-frame-pointer -Wno-date-time -flto=thin" linking="-O3 -flto=thin -s $helpers"
 else
     CC=gcc AR=gcc-ar RANLIB=gcc-ranlib
     root=$work/sysroot
@@ -130,7 +135,8 @@ if [ ! -e "$build/done" ]; then
     rm -rf "$build" && mkdir -p "$build" && cd "$build"
     cross=
     [ "$arch" = "$here" ] || cross="--host=$arch-linux-gnu --build=$here-linux-gnu --with-build-python=/usr/bin/python3.11
-        READELF=/usr/bin/readelf ac_cv_file__dev_ptmx=yes ac_cv_file__dev_ptc=no ac_cv_buggy_getaddrinfo=no"
+        READELF=/usr/bin/readelf ac_cv_file__dev_ptmx=yes ac_cv_file__dev_ptc=no ac_cv_buggy_getaddrinfo=no
+        ac_cv_aligned_required=no ac_cv_broken_sem_getvalue=no ac_cv_working_tzset=yes ac_cv_pthread_system_supported=yes"
     # By a relative path, so that nothing in the program tells where it was built.
     logged python env MODULE_BUILDTYPE=static PKG_CONFIG=false ../tree/python3.11/configure $cross --prefix=$prefix --with-openssl="$deps" \
         --without-ensurepip --disable-test-modules --with-computed-gotos OPT="-DNDEBUG -fwrapv -O3" \
@@ -214,6 +220,9 @@ if [ "$arch" = "$here" ]; then
     # Copies of a library's variables, as environ above: no others than these are known to be right.
     if readelf -rW "$runs" | grep _COPY | grep -vE ' (environ|__environ|stdin|stdout|stderr)@'; then exit 1; fi
 fi
+for name in log2 memcpy; do
+    readelf -W --dyn-syms "$tree/bin/python3.11" | grep -q " UND $name@" || { echo "$name is not libc's" >&2; exit 1; }
+done
 newest=$(readelf -VW "$tree/bin/python3.11" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
 echo "$tree: $(du -sh "$tree" | cut -f1), needs $newest"
 [ "$(printf '%s\n' "GLIBC_$glibc" "$newest" | sort -V | tail -n 1)" = "GLIBC_$glibc" ]
