@@ -56,7 +56,8 @@ NOT_SERVED = (
     *(f"pyarrow/libarrow_{name}.so.2600" for name in ("flight", "s3", "python_flight")),
     *(f"pyarrow/libarrow_python_flight.so{version}" for version in ("", ".2600.1.0")),
     *(
-        f"pyarrow/_{name}.cpython-311-x86_64-linux-gnu.so"
+        f"pyarrow/_{name}.cpython-311-{machine}-linux-gnu.so"
+        for machine in architecture.MACHINES.values()
         for name in (
             "azurefs",
             "flight",
