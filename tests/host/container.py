@@ -1,4 +1,4 @@
-"""A Debian 12 with a real PID 1 and no network: boot a copy of a cached root, run commands in it, take it away.
+"""A Debian with a real PID 1 and no network: boot a copy of a cached root, run commands in it, take it away.
 
 Works as root on hosts without systemd, D-Bus or machined.
 """
@@ -14,40 +14,54 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 CACHE = Path(os.environ.get("TSFM_HOST_CACHE", "/var/cache/taos-tsfm-test"))
-SUITE = "bookworm"
-# All that the packages depend on, as there is no network to fetch it by; curl is what the documentation
-# checks with, dnf is for the rpm packages.
-INCLUDE = "systemd,systemd-sysv,dbus,python3,ca-certificates,curl,dnf,rpm"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT_S, STOP_S = 60, 30
 
 
-def base() -> Path:
-    """The root that every container is a copy of; made once, which takes about a minute."""
-    root = CACHE / f"{SUITE}-{hashlib.sha256(INCLUDE.encode()).hexdigest()[:12]}"
-    if not root.is_dir():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=CACHE, prefix="draft-"))
-        command = ["debootstrap", "--variant=minbase", f"--include={INCLUDE}", SUITE, str(draft), *_mirror()]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        shutil.rmtree(draft / "var/cache/apt/archives", ignore_errors=True)
-        (draft / "var/cache/apt/archives/partial").mkdir(parents=True)
-        for path in (draft / "etc/apt/sources.list", draft / "etc/resolv.conf"):
-            path.unlink(missing_ok=True)
-        draft.chmod(0o755)
-        draft.rename(root)
-    return root
+@dataclass(frozen=True)
+class System:
+    """One release of Debian, and the packages in its root: there is no network to fetch more by."""
+
+    suite: str
+    include: str
+    options: tuple[str, ...] = ()
+
+    def base(self) -> Path:
+        """The root that every container is a copy of; made once, which takes about a minute."""
+        key = hashlib.sha256(",".join((self.include, *self.options)).encode()).hexdigest()[:12]
+        root = CACHE / f"{self.suite}-{key}"
+        if not root.is_dir():
+            CACHE.mkdir(parents=True, exist_ok=True)
+            draft = Path(tempfile.mkdtemp(dir=CACHE, prefix="draft-"))
+            command = ["debootstrap", "--variant=minbase", f"--include={self.include}", *self.options]
+            subprocess.run([*command, self.suite, str(draft), *_mirror()], check=True, stdout=subprocess.DEVNULL)
+            shutil.rmtree(draft / "var/cache/apt/archives", ignore_errors=True)
+            (draft / "var/cache/apt/archives/partial").mkdir(parents=True)
+            for path in (draft / "etc/apt/sources.list", draft / "etc/resolv.conf"):
+                path.unlink(missing_ok=True)
+            draft.chmod(0o755)
+            draft.rename(root)
+        return root
+
+
+# curl is what the documentation fetches and checks with. dnf is for the rpm packages, Python for the tests themselves.
+BOOKWORM = System("bookworm", "systemd,systemd-sysv,dbus,python3,ca-certificates,curl,dnf,rpm")
+# Older and newer, without any Python. On a Debian 11 that was upgraded from older ones, /bin is not a link to /usr/bin.
+BASIC = "systemd,systemd-sysv,dbus,ca-certificates,curl"
+BULLSEYE = System("bullseye", BASIC, ("--no-merged-usr",))
+TRIXIE = System("trixie", BASIC)
 
 
 def _mirror() -> list[str]:
-    """The mirror in this machine's own apt sources, if it has this suite; else debootstrap's default."""
+    """The Debian mirror in this machine's own apt sources, which has the other releases too; else debootstrap's."""
     command = ["apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"]
     for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines():
         release, component, address = line.split(" ", 2)
-        if (release, component) == (SUITE, "main"):
+        if (release, component) == (BOOKWORM.suite, "main"):
             return [address]
     return []
 
@@ -55,8 +69,8 @@ def _mirror() -> list[str]:
 class Container:
     """One booted copy; use as a context manager."""
 
-    def __init__(self, *options: str) -> None:
-        self._base = base()
+    def __init__(self, *options: str, system: System = BOOKWORM) -> None:
+        self._base = system.base()
         self._folder = Path(tempfile.mkdtemp(dir=CACHE, prefix="box-"))
         self.root = self._folder / "root"
         self._options = options
@@ -133,6 +147,10 @@ class Container:
     def out(self, command: str) -> str:
         """What a command that succeeds prints."""
         return self.run(command).stdout.strip()
+
+    def beside(self, command: list[str]) -> subprocess.Popen[bytes]:
+        """A program of this machine's on the container's network, until the caller ends it."""
+        return subprocess.Popen(["nsenter", "--target", str(self._init), "--net", *command], stderr=subprocess.DEVNULL)
 
     def _up(self) -> bool:
         nspawn = self._nspawn

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from host.container import CACHE, base
+from host.container import BOOKWORM, CACHE
 
 PACKAGES = ("taos-tsfm-python", "taos-tsfm-core", "taos-tsfm-doc")
 BY_NAME = "apt-get -q update && apt-get -q -y install taos-tsfm-core taos-tsfm-doc"
@@ -21,7 +21,7 @@ FROM_FILES = "rm /etc/apt/sources.list.d/tsfm.list && apt-get -q -y install " + 
 def test_the_packages_install_and_go_where_no_systemd_runs(repositories: Path, install: str) -> None:
     folder = Path(tempfile.mkdtemp(dir=CACHE, prefix="image-"))
     root = folder / "root"
-    subprocess.run(["cp", "-a", "--reflink=auto", str(base()), str(root)], check=True)
+    subprocess.run(["cp", "-a", "--reflink=auto", str(BOOKWORM.base()), str(root)], check=True)
     (root / "etc/apt/sources.list.d/tsfm.list").write_text("deb [trusted=yes] file:/srv/v1 ./\n")
     # Without --boot the command is all that runs.
     enter = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--pipe"]
