@@ -35,7 +35,10 @@ def flag(name: str) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("family", metavar="FAMILY", help="one of `tsfm list`")
+    # In a container, the environment is where one says what a service is.
+    named = os.environ.get("TSFM_FAMILY")
+    words = "one of `tsfm list`; without it the one that TSFM_FAMILY names"
+    parser.add_argument("family", metavar="FAMILY", nargs="?" if named else None, default=named, help=words)
     for name, metavar in OPTIONS.items():
         also = ["--checkpoint"] if name == "checkpoint" else []
         parser.add_argument(flag(name), *also, dest=name, metavar=metavar, help=settings.KEYS[name].meaning)
