@@ -2,9 +2,9 @@
 # ARCH=arm64 builds for ARM64 on any machine. TORCH_WHEEL_DIR= is a folder with torch's wheel for that architecture.
 # WITHOUT_TORCH=1 leaves torch out, for tests where the wheel cannot be had; no release can be made so.
 OUT ?= dist
-export OUT VERSION ARCH TORCH_WHEEL_DIR WITHOUT_TORCH
+export OUT VERSION ARCH TORCH_WHEEL_DIR WITHOUT_TORCH SIGN_KEY REPO_URL SIGN_DATE
 
-.PHONY: locks python python-update python-check venvs deb rpm repo test-host clean-packages
+.PHONY: locks python python-update python-check venvs deb rpm repo image release release-check test-host clean-packages
 
 locks:
 	python3.11 packaging/lock.py
@@ -27,10 +27,24 @@ venvs:
 deb rpm: .venv
 	$(PYTHON) packaging/build.py $@
 
-# A local repository for apt and for dnf, from what was built.
+# A repository for apt and for dnf. SIGN_KEY=, a key of gpg's, signs it; REPO_URL= is then the address that hosts read it at.
 repo: deb rpm
 	test -z "$(SIGN_KEY)" || sh packaging/complete.sh $(OUT)
+	$(PYTHON) packaging/repo_package.py
 	sh packaging/repo.sh $(OUT)
+
+# An image for containers, in OCI's layout, from the debs; no engine is needed.
+image: deb
+	$(PYTHON) packaging/image.py
+
+# All of it, signed: packages, repository, image, documentation, bills of materials, sums and a note of what was built
+# from what. Indexes and signatures get the date of the commit, so that a second release of it is the same.
+release: export SIGN_DATE := $(or $(SIGN_DATE),$(shell git log -1 --format=%ct))
+release: release-check repo image
+	$(PYTHON) packaging/release.py
+
+release-check: .venv
+	$(PYTHON) packaging/release.py check
 
 test-host: .venv
 	$(PYTHON) -m pytest tests/page tests/host
