@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from checkpoints import chronos, moment
 from conftest import HERE, Live
+from host.repository import DOCUMENTED
 
 from tsfm.cli import main
 
@@ -36,12 +37,21 @@ HOST = {
     r"sudo apt install \./(dist/)?\*\.deb": "host/test_image.py::"
     "test_the_packages_install_and_go_where_no_systemd_runs",
     r"sudo dnf install \./(dist/)?\*\.rpm": "host/test_rpm.py::test_dnf_installs_a_package_from_its_file",
-    r"sudo cp -r dist /srv/taos-tsfm": "host/test_deb.py::test_apt_installs_it_by_name_and_starts_nothing",
     r"echo '?deb \[trusted=yes\] file:\S+ \./'?": "host/test_deb.py::test_apt_installs_it_by_name_and_starts_nothing",
     r"sudo tee /etc/apt/sources\.list\.d/taos-tsfm\.list": "host/test_deb.py::"
     "test_apt_installs_it_by_name_and_starts_nothing",
     r"sudo apt update": "host/test_deb.py::test_apt_installs_it_by_name_and_starts_nothing",
     r"(sudo )?apt install taos-tsfm": "host/test_deb.py::test_apt_installs_it_by_name_and_starts_nothing",
+    r"(curl -fsSLO \S+/taos-tsfm-repo\.deb|sudo apt install \./taos-tsfm-repo\.deb)": "host/test_repository.py::"
+    "test_apt_trusts_it_by_the_readmes_lines_and_by_no_option",
+    r"sudo dnf install (\S+/taos-tsfm-repo\.rpm|taos-tsfm)": "host/test_repository.py::"
+    "test_dnf_trusts_it_by_the_documented_lines_and_by_no_option",
+    r"gpg --quick-generate-key .+ rsa4096 sign never": "host/test_repository.py::"
+    "test_apt_trusts_it_by_the_readmes_lines_and_by_no_option",
+    r"(gpg --verify SHA256SUMS\.asc|sha256sum --check --quiet) SHA256SUMS": "host/test_repository.py::"
+    "test_the_release_is_complete_and_its_sums_are_signed",
+    r"skopeo copy oci:dist/image docker-daemon:\S+": "host/test_oci.py::test_another_program_reads_and_copies_it",
+    r"docker run --rm --read-only .+": "host/test_oci.py::test_it_forecasts_over_http_as_a_user_without_rights",
     r"sudo dnf --repofrompath=tsfm,\S+ --nogpgcheck install taos-tsfm": "host/test_rpm.py::"
     "test_dnf_installs_it_by_name_and_starts_nothing",
     r"apt install --allow-downgrades taos-tsfm\S*=\S+": "host/test_downgrade.py::"
@@ -148,8 +158,13 @@ def of(program: str) -> list[Command]:
     return [command for command in COMMANDS if command.words[0] == program]
 
 
+def fetches(command: Command) -> bool:
+    """It is curl, and its address stands for the reader's own repository."""
+    return command.words[0] == "curl" and DOCUMENTED in command.words[-1]
+
+
 COMMANDS = commands()
-ELSEWHERE = [command for command in COMMANDS if command.words[0] not in ("tsfm", "curl", "make")]
+ELSEWHERE = [one for one in COMMANDS if one.words[0] not in ("tsfm", "curl", "make") or fetches(one)]
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +277,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", of("curl"), ids=str)
+@pytest.mark.parametrize("command", [one for one in of("curl") if one not in ELSEWHERE], ids=str)
 def test_curl_gets_the_answer_that_is_shown(command, ports, workplace):
     words = [re.sub(r"^localhost:(\d+)", lambda port: ports[port[1]].url, word) for word in command.words]
     ran = subprocess.run([*words, "--noproxy", "*"], cwd=workplace, capture_output=True, text=True, timeout=120)

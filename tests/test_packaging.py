@@ -10,9 +10,11 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
+from host.unitkeys import OLDEST_SYSTEMD, SINCE, UNITS, newer_keys
 
 from tsfm import card, paths, settings
 from tsfm.cli.commands import serve
@@ -206,3 +208,39 @@ def test_a_service_that_waits_never_comes_to_the_limit_of_its_starts() -> None:
 def test_no_unit_takes_a_folder_from_its_owner(unit: Path) -> None:
     taken = r"^(State|Cache|Logs|Configuration)Directory="
     assert not re.search(taken, unit.read_text(), re.MULTILINE)
+
+
+def test_what_an_older_systemd_does_not_know_is_documented_key_by_key() -> None:
+    newer = set().union(*(newer_keys(unit.name) for unit in UNITS.iterdir() if unit.suffix in (".service", ".path")))
+    assert newer == set(SINCE), "tests/host/unitkeys.py: say since when systemd knows the key, or that it always did"
+    assert min(SINCE.values()) > OLDEST_SYSTEMD
+    for page in ("docs/operations.md", "docs/zh/operations.md"):
+        rows = re.findall(r"^\| `(\w+)=` \| (\d+) \| .+ \|$", (ROOT / page).read_text(), re.MULTILINE)
+        assert {key: int(since) for key, since in rows} == SINCE, page
+
+
+def pack(folder: Path, out: Path) -> str:
+    """The layer of an image that a folder is packed as: its hashes and size."""
+    program = "import pathlib, sys, oci; print(oci.layer(*map(pathlib.Path, sys.argv[1:]), 1763856000, {'owned': 7}))"
+    command = [sys.executable, "-c", program, str(folder), str(out)]
+    return subprocess.run(command, cwd=ROOT / "packaging", check=True, capture_output=True, text=True).stdout
+
+
+def test_an_images_layer_is_the_same_bytes_wherever_it_is_packed(tmp_path: Path) -> None:
+    packed = []
+    for name, order in (("first", ("b", "a")), ("second", ("a", "b"))):
+        folder = tmp_path / name
+        (folder / "owned").mkdir(parents=True)
+        for file in order:
+            (folder / "owned" / file).write_text(file)
+            os.utime(folder / "owned" / file, (len(packed), 5))
+        (folder / "link").symlink_to("owned/a")
+        packed.append(pack(folder, tmp_path / f"out-{name}"))
+    assert packed[0] == packed[1]
+    (blob,) = (tmp_path / "out-first/blobs/sha256").iterdir()
+    assert f"sha256:{blob.name}" in packed[0]
+    with tarfile.open(blob) as tar:
+        assert [(entry.name, entry.uid, entry.mtime) for entry in tar] == [
+            ("link", 0, 1763856000),
+            *((name, 7, 1763856000) for name in ("owned", "owned/a", "owned/b")),
+        ]

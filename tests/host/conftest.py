@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from host import repository
 from host.container import Container, until
 
 from tsfm import __version__, card
@@ -121,16 +122,19 @@ def request(task: str) -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def repositories() -> Path:
-    """The folder that holds v1 and v2, each made by `make repo`.
+    """The folder that holds v1 and v2, signed with one key: v1 made by `make release`, v2 by `make repo`.
 
     With TSFM_HOST_KEEP=1 those of the last run are taken: for work on the tests themselves.
     """
     if os.environ.get("TSFM_HOST_KEEP") == "1":
         return WORK
-    for name, version in VERSIONS.items():
-        folder = WORK / name
-        subprocess.run(["rm", "-rf", str(folder)], check=True)
-        subprocess.run(["make", "-s", "repo", f"OUT={folder}", f"VERSION={version}"], cwd=ROOT, check=True)
+    with repository.key() as key:
+        signed = [f"SIGN_KEY={key.fingerprint}", f"REPO_URL={repository.URL}", "TRIAL=yes"]
+        for target, (name, version) in zip(("release", "repo"), VERSIONS.items(), strict=True):
+            folder = WORK / name
+            subprocess.run(["rm", "-rf", str(folder)], check=True)
+            command = ["make", "-s", target, f"OUT={folder}", f"VERSION={version}", *signed]
+            subprocess.run(command, cwd=ROOT, env=key.environment, check=True)
     return WORK
 
 

@@ -54,11 +54,11 @@ def restarts(host: Host) -> int:
 
 
 @contextmanager
-def load(host: Host, port: int = PORT, clients: int = 8) -> Iterator[dict[str, int]]:
+def load(host: Host, port: int = PORT, clients: int = 8, python: str = "python3") -> Iterator[dict[str, int]]:
     """Clients asking all the while; afterwards the dictionary holds what came of it."""
     kinds: dict[str, int] = {}
     host.out("rm -f /srv/load.out*")
-    host.out(f"systemd-run --collect --unit load python3 -B /srv/load.py {port} {clients} /srv/load.out")
+    host.out(f"systemd-run --collect --unit load {python} -B /srv/load.py {port} {clients} /srv/load.out")
     until(lambda: (host.root / "srv/load.out.started").exists(), 30, lambda: host.journal("load"))
     try:
         yield kinds

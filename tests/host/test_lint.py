@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,34 @@ def test_rpmlint_has_nothing_to_say(repositories: Path) -> None:
     assert rpms
     said = lint("rpmlint", "--config", REASONS / "rpmlint.toml", *rpms)
     assert "0 errors, 0 warnings" in said, said
+
+
+def scriptlets(repositories: Path, folder: Path) -> Iterator[Path]:
+    """Every maintainer script, taken out of every package of one version."""
+    tags = ("PREIN", "POSTIN", "PREUN", "POSTUN", "PRETRANS", "POSTTRANS")
+    for package in sorted((repositories / "v1").glob("*.rpm")):
+        for tag in tags:
+            query = ["rpm", "--query", "--package", "--queryformat", f"%{{{tag}PROG}}\n%{{{tag}}}", str(package)]
+            program, _, text = subprocess.check_output(query, text=True, stderr=subprocess.DEVNULL).partition("\n")
+            if text != "(none)":
+                assert program == "/bin/sh", f"{package.name} {tag}"
+                (folder / f"{package.stem}.{tag.lower()}").write_text(text)
+    for package in sorted((repositories / "v1").glob("*.deb")):
+        subprocess.run(["dpkg-deb", "--control", str(package), str(folder / f"{package.stem}.control")], check=True)
+    for name in ("preinst", "postinst", "prerm", "postrm"):
+        yield from folder.glob(f"*/{name}")
+    yield from folder.glob("*.p*")
+
+
+def test_every_maintainer_script_is_plain_sh_without_a_known_mistake(repositories: Path, tmp_path: Path) -> None:
+    """The scripts as the packages hold them: rpm gives RHEL 8's bash and Debian's dash the same text."""
+    found = list(scriptlets(repositories, tmp_path))
+    assert len(found) > 30
+    for shell in ("dash", "bash"):
+        for script in found:
+            subprocess.run([shell, "-n", str(script)], check=True)
+    # SC2034: the code that every script begins with sets variables that not every script reads.
+    assert lint("shellcheck", "--shell", "sh", "--exclude", "SC2034", *found) == ""
 
 
 @pytest.mark.parametrize("path", sorted(REASONS.iterdir()), ids=lambda path: path.name)
