@@ -82,7 +82,7 @@ def standardise(series: Series, fill_gaps: bool, max_context: int | None = None)
     """
     series = series if max_context is None else series.newest(max_context)
     measured = slice(None) if series.whole else series.observed
-    target, scale = _unit(np.asarray(series.target, np.float64), measured)
+    target, scale = unit(np.asarray(series.target, np.float64), measured)
     filled = None
     if fill_gaps and not series.whole:
         target, filled = fill(target), ~series.observed
@@ -178,11 +178,11 @@ def _beside(row: FloatArray, points: int) -> FloatArray:
     measured = ~np.isnan(values)
     measured[points:] = False
     with np.errstate(over="ignore"):
-        unit, _ = _unit(values, measured)
-    return np.clip(unit, -FARTHEST, FARTHEST).astype(np.float32)
+        scaled, _ = unit(values, measured)
+    return np.clip(scaled, -FARTHEST, FARTHEST).astype(np.float32)
 
 
-def _unit(values: FloatArray, measured: NDArray[np.bool_] | slice) -> tuple[FloatArray, Scale]:
+def unit(values: FloatArray, measured: NDArray[np.bool_] | slice) -> tuple[FloatArray, Scale]:
     """Centre and scale the values by the mean and the spread of the ``measured`` ones; float64, NaN stays NaN."""
     seen = values[measured]
     low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
@@ -192,13 +192,13 @@ def _unit(values: FloatArray, measured: NDArray[np.bool_] | slice) -> tuple[Floa
     # of 1e-200 are out of float64's range. Values are halved where high - low itself would be out of range.
     part = 0.5 if max(-low, high) > LARGEST / 4 else 1.0
     base, span = low * part, high * part - low * part
-    unit = (values * part - base) / span
-    mean = float(unit[measured].mean())
-    unit -= mean
-    raised = unit[measured]
+    scaled = (values * part - base) / span
+    mean = float(scaled[measured].mean())
+    scaled -= mean
+    raised = scaled[measured]
     deviation = math.sqrt(float(raised @ raised) / raised.size)
-    unit /= deviation
-    return unit, Scale((base + mean * span) / part, deviation * span / part)
+    scaled /= deviation
+    return scaled, Scale((base + mean * span) / part, deviation * span / part)
 
 
 def _stack(rows: list[FloatArray]) -> FloatArray:
