@@ -93,6 +93,13 @@ class Forecast:
         """The last ``horizon`` steps only."""
         return Forecast(self.median[-horizon:], self.quantiles[:, -horizon:])
 
+    def shifted(self, by: FloatArray) -> Forecast:
+        """With ``by`` added to each row, shape (horizon,); sums that would overflow become the largest number."""
+        rows = np.vstack((self.median, self.quantiles)).astype(np.float64)
+        with np.errstate(over="ignore"):
+            rows = np.nan_to_num(rows + by)
+        return Forecast(rows[0], rows[1:])
+
 
 @dataclass(frozen=True)
 class Capabilities:

@@ -192,11 +192,22 @@ def test_a_body_that_is_no_json_object_is_refused_in_words(body, sentence):
     assert sentence in str(error.value)
 
 
-def test_covariates_are_refused_where_the_model_takes_none():
-    checked = request(dynamic_real=[[1] * 22])
-    with pytest.raises(BadRequest, match=r"dynamic_real: naive takes no future covariates, got 1"):
-        forecast.check_capabilities(checked.series, Capabilities(past_covariates=True), "naive")
-    forecast.check_capabilities(checked.series, Capabilities(future_covariates=True), "naive")
+@pytest.mark.parametrize(
+    ("fields", "can", "how"),
+    [
+        ({}, Capabilities(), None),
+        ({"dynamic_real": [[1] * 22]}, Capabilities(past_covariates=True), "regression"),
+        ({"dynamic_real": [[1] * 22]}, Capabilities(future_covariates=True), "native"),
+        ({"past_dynamic_real": [[1] * 12]}, Capabilities(past_covariates=True), "native"),
+        (
+            {"past_dynamic_real": [[1] * 12], "dynamic_real": [[1] * 22]},
+            Capabilities(past_covariates=True),
+            "regression",
+        ),
+    ],
+)
+def test_covariates_are_used_by_the_model_where_it_takes_them_all_else_by_a_regression(fields, can, how):
+    assert forecast.covariates_how(request(**fields).series, can) == how
 
 
 def test_the_least_context_counts_observed_points_that_the_model_sees():

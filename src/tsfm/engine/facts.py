@@ -8,6 +8,7 @@ from typing import cast
 
 from tsfm import __version__
 from tsfm.card import Card
+from tsfm.engine.forecast import NATIVE, REGRESSION
 from tsfm.series import Family, Model
 from tsfm.settings import Settings
 
@@ -29,6 +30,7 @@ def describe(card: Card, state: str, limits: Settings, model: Model | None, fold
             "min_context": model.min_context,
             "path": model.path,
             "covariates_beside_max_horizon": _covariates(model, limits.max_horizon, limits.max_covariates),
+            **_ways(model),
         }
         most_covariates = max(_covariates(model, 1, limits.max_covariates).values())
     return {
@@ -65,15 +67,37 @@ def weights(card: Card, folder: Path | None) -> str:
     return str(folder / next((name for name in names if (folder / name).exists()), ""))
 
 
-def _covariates(model: Model, horizon: int, most: int) -> dict[str, int]:
-    """How many of each kind fit beside a horizon, if there are none of the other kind."""
-    family, can = cast(Family, model), model.capabilities
-    counts = range(1, most + 1)
-    schemas = {
-        "past": [(count, 0) for count in counts] if can.past_covariates else [],
-        "future": [(0, count) for count in counts] if can.future_covariates else [],
-    }
+def _ways(model: Model) -> dict[str, object]:
+    """How a model that forecasts uses covariates and several variates; nothing for other tasks."""
+    if not _forecasts(model):
+        return {}
+    can = model.capabilities
     return {
-        kind: sum(family.context_for(horizon, schema) >= family.min_room for schema in rows)
-        for kind, rows in schemas.items()
+        "past_covariates_how": NATIVE if can.past_covariates else REGRESSION,
+        "future_covariates_how": NATIVE if can.future_covariates else REGRESSION,
+        "multivariate_how": "each",
     }
+
+
+def _covariates(model: Model, horizon: int, most: int) -> dict[str, int]:
+    """How many of each kind fit beside a horizon, if there are none of the other kind.
+
+    A regression takes any number, since the model does not see them.
+    """
+    if not _forecasts(model):
+        return {"past": 0, "future": 0}
+    family, can = cast(Family, model), model.capabilities
+
+    def fitting(native: bool, schemas: list[tuple[int, int]]) -> int:
+        seen = schemas if native else [(0, 0)] * most
+        return sum(family.context_for(horizon, schema) >= family.min_room for schema in seen)
+
+    counts = range(1, most + 1)
+    return {
+        "past": fitting(can.past_covariates, [(count, 0) for count in counts]),
+        "future": fitting(can.future_covariates, [(0, count) for count in counts]),
+    }
+
+
+def _forecasts(model: Model) -> bool:
+    return hasattr(model, "context_for")  # what only a ``Family`` has

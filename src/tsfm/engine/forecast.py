@@ -24,11 +24,12 @@ from tsfm.engine.forecast_schema import example as example
 from tsfm.engine.forecast_schema import schema as schema
 from tsfm.engine.work import Known, WorkItem, check_shape
 from tsfm.errors import BadRequest, TooLarge
-from tsfm.numerics import scaling
+from tsfm.numerics import regression, scaling
 from tsfm.numerics.exact import offset_added
-from tsfm.series import Capabilities, Family, Forecast, Series
+from tsfm.series import Capabilities, Family, FloatArray, Forecast, Series
 from tsfm.settings import Settings
 
+NATIVE, REGRESSION = "native", "regression"  # ways to use covariates
 NARROWEST_TAIL = 1e-6  # in float32 the upper level would be 1 below this, which is not a quantile
 FIELDS = ("input", "next_len", "conf_interval", "ts", "past_dynamic_real", "dynamic_real")
 
@@ -97,10 +98,12 @@ class Output:
 
     Attributes:
         forecast: its quantile rows are the lower and the upper end of the interval.
+        how: the covariates were used by the model (``NATIVE``), by a ``REGRESSION``, or there are none (None).
     """
 
     forecast: Forecast
     warnings: tuple[str, ...] = ()
+    how: str | None = None
 
 
 def read(fields: dict[str, object], limits: Settings) -> ForecastRequest:
@@ -142,16 +145,24 @@ def item(
     Raises:
         BadRequest: the checkpoint cannot use the series.
     """
-    check_capabilities(series, model.capabilities, family, words)
+    how = covariates_how(series, model.capabilities)
+    warnings = filled_covariates(series, model.capabilities, family, words)
+    effect: FloatArray | None = None
+    if how == REGRESSION:
+        explained = regression.explain(series, horizon)
+        series, effect = explained.rest, explained.ahead
     fit = scaling.fitted(series, model, horizon)
     check_fit(fit, horizon, model, family, words)
     unit, scale = scaling.standardise(fit.series, not model.capabilities.missing_values)
-    warnings = filled_covariates(series, model.capabilities, family, words)
+
+    def output(made: Forecast) -> Output:
+        return Output(made if effect is None else made.shifted(effect), warnings, how)
+
     if not scale.spread:
-        return Known(Output(scaling.constant(horizon, levels, scale), warnings))
+        return Known(output(scaling.constant(horizon, levels, scale)))
 
     def restore(made: Forecast) -> Output:
-        return Output(scaling.restore(made.last(horizon), scale, levels), warnings)
+        return output(scaling.restore(made.last(horizon), scale, levels))
 
     return WorkItem(unit, ForecastCall(model, fit.lead, levels), restore)
 
@@ -163,16 +174,21 @@ def finish(request: ForecastRequest, output: Output) -> dict[str, object]:
         made = [offset_added(row, request.origin) for row in (output.forecast.median, *output.forecast.quantiles)]
     fields = {"status": "success"} | dict(zip(("output", "lower", "upper"), made, strict=True))
     warnings = [*request.warnings, *output.warnings]
+    if output.how == REGRESSION:  # the answers to what TDgpt's own services can do stay as they are
+        fields["covariates_how"] = REGRESSION
     return fields | {"conf_interval": request.confidence} | ({"warnings": warnings} if warnings else {})
 
 
-def check_capabilities(series: Series, can: Capabilities, family: str, words: Words = TDGPT) -> None:
-    """Refuse covariates that the loaded checkpoint cannot use, rather than ignore them."""
+def covariates_how(series: Series, can: Capabilities) -> str | None:
+    """How the loaded checkpoint's forecast uses the covariates of a series; None: there are none.
+
+    Where it takes only one kind of two, a regression uses both.
+    """
     past, future = series.schema
-    if past and not can.past_covariates:
-        raise BadRequest(f"{words.past}: {family} takes no past covariates, got {past}")
-    if future and not can.future_covariates:
-        raise BadRequest(f"{words.future}: {family} takes no future covariates, got {future}")
+    if not past and not future:
+        return None
+    native = (can.past_covariates or not past) and (can.future_covariates or not future)
+    return NATIVE if native else REGRESSION
 
 
 def filled_covariates(series: Series, can: Capabilities, family: str, words: Words = TDGPT) -> tuple[str, ...]:

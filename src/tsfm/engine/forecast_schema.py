@@ -30,7 +30,8 @@ def schema(card: Card, limits: Settings) -> tuple[Json, Json]:
     )
     steps = rows(FLOATS, 1, limits.max_horizon)
     success: Json = {"status": {"const": "success"}, "output": steps, "lower": steps, "upper": steps}
-    return request, structure(success | {"conf_interval": interval}, WARNINGS)
+    how: Json = {"covariates_how": {"const": "regression", "description": "only where a regression used covariates"}}
+    return request, structure(success | {"conf_interval": interval}, WARNINGS | how)
 
 
 def example(points: int, limits: Settings) -> dict[str, object]:
@@ -42,7 +43,7 @@ def _covariates_schema(card: Card, limits: Settings, capability: str, length: st
     taken = any(capability in checkpoint.capabilities for checkpoint in card.checkpoints)
     return {
         "type": ["array", "null"],
-        "maxItems": limits.max_covariates if taken else 0,
+        "maxItems": limits.max_covariates,
         "items": GAPPY,
-        "description": f"each {length}, if the checkpoint takes them" if taken else f"{card.name} takes none",
+        "description": f"each {length}; " + ("used by the model" if taken else "used by a regression"),
     }

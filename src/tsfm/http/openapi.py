@@ -127,6 +127,8 @@ def _model(limits: Settings) -> Json:
     fit = structure({"past": WHOLE, "future": WHOLE}) | {"description": "that fit beside the longest horizon"}
     loaded: Json = {"checkpoint": TEXT, "capabilities": can, "max_context": WHOLE, "min_context": WHOLE, "path": TEXT}
     loaded["covariates_beside_max_horizon"] = fit
+    loaded |= {f"{kind}_covariates_how": {"enum": ["native", "regression"]} for kind in ("past", "future")}
+    loaded["multivariate_how"] = {"enum": ["joint", "each"]}
     return structure(always, loaded)
 
 

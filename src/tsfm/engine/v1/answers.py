@@ -22,7 +22,7 @@ TIMES: Json = {
 }
 NUMBER: Json = {"type": ["number", "null"]}
 WAYS: Json = {
-    "covariates_how": {"enum": ["native"], "description": "only where a series has covariates"},
+    "covariates_how": {"enum": ["native", "regression"], "description": "only where a series has covariates"},
     "multivariate_how": {"enum": ["each"], "description": "only where a target has several variates"},
 }
 # Where the model forecasts: the median as "mean", and a row for each level under the level's text.
@@ -60,7 +60,7 @@ def warned(warnings: Sequence[str]) -> Fields:
     return {"warnings": list(warnings)} if warnings else {}
 
 
-def how(entries: Sequence[Entry | Refused], predictions: Sequence[Fields]) -> Fields:
+def how(entries: Sequence[Entry | Refused], predictions: Sequence[Fields], outcomes: Sequence[Outcome]) -> Fields:
     """How variates and covariates were used, where some series that was answered has them."""
     answered = [
         entry
@@ -68,8 +68,8 @@ def how(entries: Sequence[Entry | Refused], predictions: Sequence[Fields]) -> Fi
         if isinstance(entry, Entry) and "error" not in prediction
     ]
     fields: Fields = {}
-    if any(entry.known for entry in answered):
-        fields["covariates_how"] = "native"
+    if ways := {way for outcome in outcomes if (way := getattr(outcome, "how", None))}:
+        fields["covariates_how"] = max(ways)
     if any(not entry.flat for entry in answered):
         fields["multivariate_how"] = "each"
     return fields

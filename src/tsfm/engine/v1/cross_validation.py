@@ -114,7 +114,7 @@ def finish(request: CrossValidation, outcomes: Sequence[Outcome]) -> Fields:
         naive += scores.naive
         predictions.append(_prediction(request, entry, outputs, seasons, scores))
     over_all = _metrics(ours, naive, request.parameters.levels)
-    ways = answers.how(request.entries, predictions)
+    ways = answers.how(request.entries, predictions, outcomes)
     return {"predictions": predictions} | over_all | ways | answers.warned(request.warnings)
 
 

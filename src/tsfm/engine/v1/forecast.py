@@ -95,7 +95,11 @@ def finish(request: ManyForecasts, outcomes: Sequence[Outcome]) -> Fields:
         answers.refused(entry, error) if error else _prediction(entry, request.parameters, outputs)
         for entry, error, outputs in answers.by_entry(request.entries, outcomes)
     ]
-    return {"predictions": predictions} | answers.how(request.entries, predictions) | answers.warned(request.warnings)
+    return (
+        {"predictions": predictions}
+        | answers.how(request.entries, predictions, outcomes)
+        | answers.warned(request.warnings)
+    )
 
 
 def schema(card: Card, limits: Settings) -> tuple[Json, Json]:

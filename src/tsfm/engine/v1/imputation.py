@@ -73,7 +73,7 @@ def finish(request: ManyImputations, outcomes: Sequence[Outcome]) -> Fields:
         answers.refused(entry, error) if error else _filled(entry, request.freq, outputs)
         for entry, error, outputs in answers.by_entry(request.entries, outcomes)
     ]
-    return {"predictions": filled} | answers.how(request.entries, filled) | answers.warned(request.warnings)
+    return {"predictions": filled} | answers.how(request.entries, filled, outcomes) | answers.warned(request.warnings)
 
 
 def schema(card: Card, limits: Settings) -> tuple[Json, Json]:
