@@ -168,7 +168,8 @@ def test_as_many_covariates_as_told_are_taken(served):
     (model,) = live.get("/v1/models").json["models"]
     most, beside = model["limits"]["max_covariates"], model["covariates_beside_max_horizon"]
     if not model["capabilities"]["past_covariates"]:
-        assert (most, beside) == (0, {"past": 0, "future": 0})
+        assert (most, beside) == (64, {"past": 64, "future": 64})  # of a regression
+        assert forecast(live, WAVE, past_dynamic_real=[WAVE] * most)["covariates_how"] == "regression"
         return
     if "moirai" not in kind:
         assert (most, beside) == (64, {"past": 64, "future": 64})

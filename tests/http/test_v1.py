@@ -77,13 +77,11 @@ def test_the_example_of_chronos_2s_endpoint_is_answered_in_its_form(naive):
 def test_a_bad_series_is_refused_in_its_place(naive):
     inputs = [{"item_id": at, "target": WAVE} for at in range(20)]
     inputs[3] = {"item_id": 3, "target": ["x"]}
-    inputs[7] = {"item_id": 7, "target": WAVE, "past_covariates": {"price": WAVE, "promo": WAVE}}
+    inputs[7] = {"item_id": 7, "target": WAVE, "past_covariates": {"price": WAVE[1:], "promo": WAVE}}
     inputs[9] = 5
     predictions = ask(naive, *inputs, prediction_length=4)["predictions"]
     assert predictions[3] == {"item_id": 3, "error": 'target[0]: expected a number or null, got "x"'}
-    assert predictions[7] == {
-        "item_id": 7, "error": "past_covariates: naive takes no covariates of the past, got price, promo",
-    }  # fmt: skip
+    assert predictions[7] == {"item_id": 7, "error": "past_covariates.price: expected 120 values, got 119"}
     assert predictions[9] == {"error": "expected an object with a target, got 5"}
     good = [one for one in predictions if "error" not in one]
     assert [one["item_id"] for one in good] == [at for at in range(20) if at not in (3, 7, 9)]
@@ -164,6 +162,30 @@ def test_what_holds_for_all_series_refuses_the_request(naive):
     too_many = naive.post("/v1/forecast", {"inputs": [{"target": [1]}] * 1001})
     assert too_many.status == 413
     assert too_many.json["error"] == "inputs: expected at most 1000 series, got 1001 (max_series)"
+
+
+def test_a_model_without_covariates_gets_them_by_a_regression(naive):
+    """The naive family repeats the last value, so the difference is the effect of the covariate alone."""
+    drive = RNG.normal(0, 5, 124)
+    target = (np.asarray(WAVE) + drive[:120]).tolist()
+    known = {"past_covariates": {"load": drive[:120].tolist()}, "future_covariates": {"load": drive[120:].tolist()}}
+    answer = ask(naive, {"target": target} | known, prediction_length=4)
+    assert answer["covariates_how"] == "regression"
+    plain = ask(naive, {"target": WAVE}, prediction_length=4)
+    assert "covariates_how" not in plain
+    with_, without = (np.array(one["predictions"][0]["mean"]) for one in (answer, plain))
+    np.testing.assert_allclose(with_ - without, drive[120:], atol=0.5)
+    tdgpt = naive.post("/ds_predict", {"input": target, "next_len": 4, "dynamic_real": [drive.tolist()]}).json
+    assert (tdgpt["output"], tdgpt["covariates_how"]) == (answer["predictions"][0]["mean"], "regression")
+
+
+def test_categories_help_a_model_without_covariates(naive):
+    closed = np.arange(124) % 7 == 3
+    target = np.where(closed[:120], 5.0, 50.0).tolist()
+    series = {"target": target, "past_covariates": {"day": np.where(closed[:120], "closed", "open").tolist()}}
+    ahead = {"future_covariates": {"day": ["open", "open", "open", "closed"]}}
+    mean = ask(naive, series | ahead, prediction_length=4)["predictions"][0]["mean"]
+    assert mean[3] < 15 < 40 < min(mean[:3])
 
 
 def test_named_covariates_are_those_of_tdgpts_lists(chronos2):

@@ -18,7 +18,8 @@ NO_SCHEMA_SAYS = re.compile(
     r"|target: expected at least \d+ points for \d+ windows, got \d+: send more points, or fewer or shorter windows"
     r"|target(\[\d+\])?: \w+ needs at least \d+ observed points among the newest \d+, got \d+"
     r"|(past|future)_covariates\..*: expected .+, got .+"
-    r"|(past|future)_covariates: \w+ takes no covariates .+"
+    r"|(past_)?dynamic_real(\[\d+\])?: expected .+, got .+"
+    r"|covariates: expected at most 2, got \d+"  # of both kinds together
     r"|future_covariates: expected names of past_covariates, which hold their history, got .+"
     r"|inputs: expected at most 4 series, got \d+ \(max_series\)"  # variates and windows count
     r"|inputs\[\d+\]\.data(\[\d+\])?: expected .+"  # a tensor's values, its datatype and its shape belong together

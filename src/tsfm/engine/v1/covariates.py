@@ -9,7 +9,7 @@ import numpy as np
 from tsfm.engine.fields import exact, given, shown
 from tsfm.errors import BadRequest, TooLarge
 from tsfm.numerics.covariates import target_encoded
-from tsfm.series import Capabilities, FloatArray
+from tsfm.series import FloatArray
 from tsfm.settings import Settings
 
 Values = FloatArray | list[str | None]
@@ -76,21 +76,6 @@ def covariates(fields: dict[str, object], points: int, horizon: int | None, limi
             ahead = _ahead(f"future_covariates.{_short(name)}", future[name], history, horizon)
         found.append(Covariate(name, history, ahead))
     return tuple(found)
-
-
-def check_taken(known: tuple[Covariate, ...], can: Capabilities, family: str) -> None:
-    """Refuse covariates that the loaded checkpoint cannot use, by name, rather than ignore them.
-
-    Raises:
-        BadRequest
-    """
-    for in_advance, taken in ((False, can.past_covariates), (True, can.future_covariates)):
-        names = [_short(one.name) for one in known if one.in_advance == in_advance]
-        if names and not taken:
-            field = "future_covariates" if in_advance else "past_covariates"
-            kind = "known in advance" if in_advance else "of the past"
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            raise BadRequest(f"{field}: {family} takes no covariates {kind}, got {', '.join(names[:5])}{more}")
 
 
 def _named(field: str, fields: dict[str, object]) -> dict[str, object]:

@@ -12,7 +12,6 @@ from tsfm.engine.gather import Outcome
 from tsfm.engine.schemas import Json
 from tsfm.engine.tasks import Fields
 from tsfm.engine.v1 import answers, inputs, parameters
-from tsfm.engine.v1.covariates import check_taken
 from tsfm.engine.v1.inputs import Entry, Refused
 from tsfm.engine.v1.parameters import Parameters
 from tsfm.engine.work import Many, Part
@@ -80,13 +79,7 @@ def items(
         if isinstance(entry, Refused):
             yield entry.error
             continue
-        rows = series(entry)
-        try:
-            check_taken(entry.known, model.capabilities, family)
-        except BadRequest as error:
-            yield from [error] * len(rows)
-        else:
-            yield from (_item(row, asked, model, family) for row in rows)
+        yield from (_item(row, asked, model, family) for row in series(entry))
 
 
 def finish(request: ManyForecasts, outcomes: Sequence[Outcome]) -> Fields:
