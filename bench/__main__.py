@@ -7,10 +7,11 @@ import json
 import sys
 import time
 
-from bench import api, common, goals, interpreter, intervals, models, server, skill, start
+from bench import api, common, covariates, goals, interpreter, intervals, models, server, skill, start
 
 PARTS = {
-    part.__name__.rpartition(".")[2]: part.run for part in (server, models, start, intervals, skill, interpreter, api)
+    part.__name__.rpartition(".")[2]: part.run
+    for part in (server, models, start, intervals, skill, interpreter, api, covariates)
 }
 
 

@@ -52,6 +52,13 @@ GOALS = [
     Goal(r"start_ratio_\w+", "READY over bare import and load", most=1.2),
     Goal("import_s_ratio", "imports of serving over `import torch`", most=1.3),
     Goal(r"rss_ratio_\w+", "memory while serving over weights and bare torch", most=1.3),
+    Goal("covariate_gain", "error with covariates over error without, where they drive the series", most=0.7),
+    Goal(
+        "covariate_gain_real",
+        "the same, consumption, product, employment and temperature by their parts or causes: real series",
+        most=0.7,
+    ),
+    Goal("covariate_noise", "the same, where the covariates are noise", most=1.02),
     Goal("interpreter_ratio", "time of the packages' interpreter over that of Debian's own", most=1.03),
     Goal("idle_cpu_percent", "CPU while nothing is asked, percent", most=0.5),
     Goal("rss_growth", "memory after 10,000 requests over that after 1,000, minus 1", most=0.05),

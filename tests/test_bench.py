@@ -4,7 +4,7 @@ import os
 import re
 
 import pytest
-from bench import api, common, goals, intervals, models, real, server, skill, start
+from bench import api, common, covariates, goals, intervals, models, real, server, skill, start
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +65,13 @@ def test_intervals_and_skill_are_measured_on_real_series_and_made_ones():
     assert {f"coverage_fracast_{level}" for level in (0.5, 0.8, 0.95)} < set(covered)
     assert all(0 <= share <= 1 for share in covered.values())
     assert skill.run(origins=2)["mase_ratio_fracast"] > 0
+
+
+def test_covariates_help_where_they_drive_a_series_and_do_no_harm_elsewhere():
+    found = covariates.run(cases=12)
+    assert found["covariate_gain"] < 0.7
+    assert found["covariate_gain_real"] < 0.7
+    assert found["covariate_noise"] < 1.05
 
 
 def test_the_wide_set_is_wide_and_its_halves_share_nothing():
