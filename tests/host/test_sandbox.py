@@ -94,7 +94,7 @@ def test_the_page_reads_tables_and_looks_for_neighbours_inside_the_sandbox(host:
     assert (table["freq"], len(table["values"]), table["times"][0]) == ("MS", 732, "1950-01-01T00:00:00")
     assert host.out("cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o 'cli/bin/python -B -m [t]sfm.table'")
     assert json.loads(host.get(port, "/v1/neighbours")[1]) == {"models": []}
-    status, answer = host.post(port, "/v1/neighbours?family=chronos&task=forecast", {"inputs": []})
+    status, answer = host.post(port, "/v1/neighbours?family=chronos\\&task=forecast", {"inputs": []})
     assert (status, answer["status"]) == (503, "error")
     host.out("systemctl stop tsfm@fracast")
 
