@@ -70,6 +70,11 @@ GOALS = [
     Goal("api_many_efficiency", "one request of 1,000 series over bare batches of 32", least=0.95),
     Goal("api_arrow_speedup", "a million points and numbers as an Arrow stream over JSON", least=10.0),
     Goal("api_fairness_p99", "single requests beside it, p99 over 3 times alone plus a batch", most=1.0),
+    Goal(r"anomaly_(auc|vus)_pr_over_\w+", "Fracast's area over that of a method without a model", least=1.0),
+    Goal(r"anomaly_(auc|vus)_pr_better_than_\w+", "share of series where Fracast's area is larger", least=0.6),
+    Goal(r"anomaly_false_alarms_[\d.]+", "share of clean points above a level, over what it promises", 0.5, 2.0),
+    Goal("anomaly_s_10k_fracast", "10,000 points judged, s", most=10),
+    Goal("anomaly_s_10k_chronos", "the same with Chronos-Bolt-tiny, s", most=3),
     Goal("mase_ratio_fracast", "error of Fracast over seasonal naive's (MASE)", most=1.0),
 ]
 

@@ -3,8 +3,9 @@
 import os
 import re
 
+import numpy as np
 import pytest
-from bench import api, common, covariates, goals, intervals, models, real, server, skill, start
+from bench import anomaly, api, common, covariates, goals, intervals, models, ranking, real, server, skill, start
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +46,38 @@ def test_the_api_part_measures_speed_and_fairness():
     found = api.run(rounds=1, seconds=1, size="tiny", series=70)
     assert with_goals(found) == {"api_many_efficiency", "api_fairness_p99", "api_arrow_speedup"}
     assert all(value > 0 for value in found.values())
+
+
+def test_the_anomaly_part_compares_on_labelled_and_injected_series(monkeypatch):
+    monkeypatch.setattr(anomaly, "SPEED", {"fracast": ""})
+    found = anomaly.run(cases=1, points=400)
+    for method in anomaly.METHODS:
+        for measure in ("auc", "vus"):
+            names = {f"anomaly_{measure}_pr_over_{method}", f"anomaly_{measure}_pr_better_than_{method}"}
+            assert names <= with_goals(found)
+            assert 0 < found[f"anomaly_{measure}_pr_{method}"] <= 1
+    assert {f"anomaly_false_alarms_{level}" for level in anomaly.LEVELS} <= with_goals(found)
+    assert found["anomaly_s_10k_fracast"] > 0
+
+
+def test_the_area_under_precision_and_recall_is_scikit_learns():
+    from sklearn.metrics import average_precision_score
+
+    source = np.random.default_rng(4)
+    labels = source.random(300) < 0.1
+    scores = (source.random(300) + labels).round(1)  # with equal ones
+    assert np.isclose(ranking.auc_pr(labels, scores), average_precision_score(labels, scores))
+    assert np.isclose(ranking.vus_pr(labels, scores, 0), ranking.auc_pr(labels, scores), rtol=0.2)
+
+
+def test_the_volume_forgives_a_score_beside_a_range():
+    labels = np.zeros(200, bool)
+    labels[100:110] = True
+    beside, far = np.zeros(200), np.zeros(200)
+    beside[111:116], far[150:155] = 1, 1
+    assert ranking.auc_pr(labels, beside) == ranking.auc_pr(labels, far)
+    assert ranking.vus_pr(labels, beside, 20) > 2 * ranking.vus_pr(labels, far, 20)
+    assert ranking.vus_pr(labels, labels.astype(float), 0) == 1
 
 
 def test_a_checkpoint_is_made_again_when_its_maker_has_changed(tmp_path, monkeypatch):

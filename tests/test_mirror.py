@@ -47,11 +47,13 @@ ELSEWHERE = {
     "engine/facts.py": "http/test_server.py",
     "engine/forecast_schema.py": "http/test_openapi.py",
     "engine/gather.py": "http/test_v1.py",
+    "engine/v1/anomaly_detection.py": "http/test_anomaly.py",
     "engine/v1/answers.py": "http/test_v1.py",
     "engine/v1/covariates.py": "engine/v1/test_inputs.py",
     "engine/v1/cross_validation.py": "http/test_v1.py",
     "engine/v1/forecast.py": "http/test_v1.py",
     "engine/v1/imputation.py": "http/test_v1.py",
+    "engine/v1/judging.py": "http/test_anomaly.py",
     "engine/v1/parameters.py": "engine/v1/test_inputs.py",
     "engine/fields.py": "engine/test_forecast.py",
     "engine/grid.py": "engine/test_imputation.py",
@@ -125,6 +127,7 @@ ELSEWHERE = {
 }
 # Test files that are about several modules together, or about what is no module.
 TOGETHER = {
+    "http/test_anomaly.py": "anomaly detection over HTTP",
     "test_bench.py": "the benchmark",
     "test_completion.py": "the completion in each shell",
     "test_docs.py": "the documents",

@@ -146,7 +146,8 @@ def test_a_path_of_another_task_is_refused_in_words(naive):
     answer = naive.post("/v1/imputation", {"inputs": [{"target": WAVE}]})
     assert answer.status == 404
     assert answer.json["error"] == (
-        "POST /v1/imputation: naive does not serve it; it serves /v1/forecast, /v1/cross_validation"
+        "POST /v1/imputation: naive does not serve it; "
+        "it serves /v1/forecast, /v1/cross_validation, /v1/anomaly_detection"
     )
 
 

@@ -25,6 +25,7 @@ NO_SCHEMA_SAYS = re.compile(
     r"|inputs\[\d+\]\.data(\[\d+\])?: expected .+"  # a tensor's values, its datatype and its shape belong together
     r"|inputs: expected (tensors with the names|a tensor target|one (value|row) of) .+"
     r"|series \d+ of \d+: .+"
+    r"|target: expected more than 16 observed points, .+"
     r"|(parameters\.)?quantile_levels(\[\d+\])?: expected .+"
     r"|freq: expected (a multiple of the precision|at most 2048 points to fill|a step of at most \d+\w+), .+"
 )
@@ -64,7 +65,7 @@ def allowed_is_refused_only_for_what_no_schema_says(ctx: CheckContext, response:
 
 
 def answers_many(response: Response, case: Case) -> bool:
-    paths = ("/v1/forecast", "/v1/imputation", "/v1/cross_validation", "/invocations")
+    paths = ("/v1/forecast", "/v1/imputation", "/v1/cross_validation", "/v1/anomaly_detection", "/invocations")
     return case.method == "POST" and case.path in paths and response.status_code == 200
 
 

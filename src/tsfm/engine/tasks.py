@@ -117,6 +117,13 @@ def _cross_validation() -> Steps:
     return cross_validation
 
 
+def _anomaly_detection() -> Steps:
+    from tsfm.engine.v1 import anomaly_detection
+
+    return anomaly_detection
+
+
+ANOMALY_DETECTION = Operation(_anomaly_detection, heavy=True)
 _registered: dict[str, Task] = {}
 
 
@@ -155,9 +162,15 @@ register(
         operations={
             "forecast": Operation(_many_forecasts),
             "cross_validation": Operation(_cross_validation, heavy=True),
+            "anomaly_detection": ANOMALY_DETECTION,
         },
     )
 )
 register(
-    Task("imputation", tdgpt_folder=None, steps=_imputation, operations={"imputation": Operation(_many_imputations)})
+    Task(
+        "imputation",
+        tdgpt_folder=None,
+        steps=_imputation,
+        operations={"imputation": Operation(_many_imputations), "anomaly_detection": ANOMALY_DETECTION},
+    )
 )

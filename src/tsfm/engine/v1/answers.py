@@ -30,19 +30,23 @@ QUANTILES: Json = {"^[0-9]": ROW}
 
 
 def by_entry(
-    entries: Sequence[Entry | Refused], outcomes: Sequence[Outcome], windows: int = 1
+    entries: Sequence[Entry | Refused], outcomes: Sequence[Outcome], counts: Sequence[int] | None = None
 ) -> Iterator[tuple[Any, RequestError | None, Sequence[Any]]]:
     """Each entry with its error, if it or a part of it was refused, and its outputs.
 
     Args:
-        windows: outcomes for each variate.
+        counts: outcomes of each entry; None: one for each variate. A refused entry has one.
     """
     at = 0
-    for entry in entries:
-        count = 1 if isinstance(entry, Refused) else windows * len(entry.targets)
+    for entry, parts in zip(entries, counts or map(_variates, entries), strict=True):
+        count = 1 if isinstance(entry, Refused) else parts
         outputs = outcomes[at : at + count]
         at += count
         yield entry, next((output for output in outputs if isinstance(output, RequestError)), None), outputs
+
+
+def _variates(entry: Entry | Refused) -> int:
+    return 1 if isinstance(entry, Refused) else len(entry.targets)
 
 
 def head(entry: Entry | Refused) -> Fields:

@@ -104,7 +104,8 @@ def finish(request: CrossValidation, outcomes: Sequence[Outcome]) -> Fields:
     predictions: list[Fields] = []
     ours: list[list[Score]] = []
     naive: list[list[Score]] = []
-    for entry, error, outputs in answers.by_entry(request.entries, outcomes, request.windows):
+    counts = [request.windows * len(entry.targets) if isinstance(entry, Entry) else 1 for entry in request.entries]
+    for entry, error, outputs in answers.by_entry(request.entries, outcomes, counts):
         if error:
             predictions.append(answers.refused(entry, error))
             continue
