@@ -17,7 +17,7 @@ from tsfm.engine.gather import Outcome
 from tsfm.engine.work import Known, Part, WorkItem
 from tsfm.errors import BadRequest, RequestError
 from tsfm.numerics import anomaly, scaling, shapes
-from tsfm.numerics.anomaly import BLOCK, LEVELS, Judged
+from tsfm.numerics.anomaly import BLOCK, CONTEXT, LEVELS, Judged
 from tsfm.numerics.scaling import Scale
 from tsfm.numerics.shapes import Stretches
 from tsfm.series import Family, FloatArray, Imputer, Series
@@ -133,7 +133,7 @@ class Row:
 
     def _reconstruction(self, at: int, model: Imputer, family: str) -> Part:
         """One block, as the points on both sides of it let expect it."""
-        count, room = len(self.values), model.max_context
+        count, room = len(self.values), min(model.max_context, CONTEXT)
         low = min(max(0, at + BLOCK // 2 - room // 2), max(0, count - room))
         around = self.values[low : low + room].copy()
         block = slice(at - low, min(at - low + BLOCK, len(around)))
@@ -151,7 +151,7 @@ class Row:
 
 def _forecast(values: FloatArray, model: Family, family: str) -> Part:
     try:
-        part = item(Series(values), BLOCK, LEVELS, model, family, WORDS)
+        part = item(Series(values[-CONTEXT:]), BLOCK, LEVELS, model, family, WORDS)
     except BadRequest as error:
         return error
     if isinstance(part, Known):
