@@ -81,7 +81,11 @@ def finish(request: Detection, outcomes: Sequence[Outcome]) -> Fields:
             predictions.append(answers.refused(entry, error))
         else:
             predictions.append(_prediction(entry, request, request.rows[at], outputs))
-    return {"predictions": predictions} | answers.how(request.entries, predictions) | answers.warned(request.warnings)
+    return (
+        {"predictions": predictions}
+        | answers.how(request.entries, predictions, outcomes)
+        | answers.warned(request.warnings)
+    )
 
 
 def schema(card: Card, limits: Settings) -> tuple[Json, Json]:
