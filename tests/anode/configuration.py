@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import configparser
-import importlib.util
+import runpy
 from pathlib import Path
 
 
@@ -27,10 +27,8 @@ def _ini(config: Path, key: str) -> str | None:
 
 def _python(config: Path) -> dict:
     """Third generation: the file's globals. Fourth: then the addresses made of ``models``."""
-    spec = importlib.util.spec_from_file_location("anode_configuration", config)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found = {name: value for name, value in vars(module).items() if not name.startswith("__")}
+    read = runpy.run_path(str(config))  # an import would take a file of the same second and size for the same file
+    found = {name: value for name, value in read.items() if not name.startswith("__")}
     for name, model in (found.get("models") or {}).items():
         if model.get("port"):
             url = f"http://127.0.0.1:{model['port']}{model.get('endpoint', '/ds_predict')}"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from host.container import CACHE, PATH, SUITE, _mirror
+from host.container import BOOKWORM, CACHE, PATH, _mirror
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 QEMU = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")  # of Debian's qemu-user-static
@@ -21,12 +21,12 @@ LIMIT_S = 900  # emulation takes ten times as long, and other tests may use the 
 
 def base() -> Path:
     """The root that every copy is made from; made once, which takes some minutes."""
-    root = CACHE / f"{SUITE}-arm64"
+    root = CACHE / f"{BOOKWORM.suite}-arm64"
     if not root.is_dir():
         CACHE.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=CACHE, prefix="draft-"))
-        command = ["debootstrap", "--arch=arm64", "--variant=minbase", f"--include={INCLUDE}", SUITE, str(draft)]
-        subprocess.run([*command, *_mirror()], check=True, stdout=subprocess.DEVNULL)
+        command = ["debootstrap", "--arch=arm64", "--variant=minbase", f"--include={INCLUDE}"]
+        subprocess.run([*command, BOOKWORM.suite, str(draft), *_mirror()], check=True, stdout=subprocess.DEVNULL)
         (draft / "etc/apt/sources.list").unlink()
         shutil.rmtree(draft / "var/cache/apt/archives")
         (draft / "var/cache/apt/archives/partial").mkdir(parents=True)

@@ -44,7 +44,7 @@ class Reader:
         return pending.get()
 
     def peak_mib(self) -> int:
-        status = Path(f"/proc/{self.large._process.pid}/status").read_text()
+        status = Path(f"/proc/{self.large._reader._process.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) >> 10
 
 
@@ -221,7 +221,7 @@ def spoilt(rng: random.Random, body: bytes) -> bytes:
 def test_whatever_bytes_are_changed_the_process_goes_on_and_nothing_is_our_failure(reader):
     rng = random.Random(7)
     reader.read(stream(small()), STREAM)
-    process = reader.large._process.pid
+    process = reader.large._reader._process.pid
     written = [
         *((stream(small(), compression=packed), STREAM) for packed in (None, "zstd")),
         *((file(small(), compression=packed, use_dictionary=packed != "gzip"), PARQUET) for packed in ("none", "gzip")),
@@ -234,5 +234,5 @@ def test_whatever_bytes_are_changed_the_process_goes_on_and_nothing_is_our_failu
         except (BadRequest, TooLarge, OutOfMemory):
             refused += 1
     assert refused > MUTATIONS / 2
-    assert reader.large._process.pid == process
+    assert reader.large._reader._process.pid == process
     assert reader.peak_mib() < PEAK_MIB
