@@ -153,10 +153,10 @@ def test_only_the_newest_points_count():
     target, _, rows = series(points=regression.NEWEST + 2000, effects=(1.0,))
     target[:2000] -= 3 * rows[0, :2000]  # long ago the effect was another
     found = regression.explain(Series(target, future_covariates=rows), HORIZON)
-    recent = slice(2000, len(target))
-    expected = np.std(rows[0, : len(target)]) / np.std(target)
+    assert len(found.rest) == regression.NEWEST
+    expected = np.std(rows[0, 2000 : len(target)]) / np.std(target[2000:])
     np.testing.assert_allclose(found.weights, [expected], rtol=0.1)
-    assert np.std(found.rest.target[recent]) < np.std(target[recent])
+    assert np.std(found.rest.target) < np.std(target[2000:])
 
 
 def noise(source, points):

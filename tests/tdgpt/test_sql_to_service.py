@@ -159,10 +159,11 @@ def test_tdgpts_client_takes_our_answers_in_both_forms(ts: list[int] | None, ser
     assert len(client.forecast(url, gaps, 3, ts)[0]) == 3
 
 
-def test_tdgpts_client_gets_words_for_a_covariate_that_the_family_has_none_for(serve: Callable[..., Live]) -> None:
+def test_tdgpts_client_gets_covariates_used_by_a_family_that_takes_none(serve: Callable[..., Live]) -> None:
     live = serve("naive").until_ready()
+    assert len(client.forecast(live.url + "/ds_predict", WAVE, 3, past=[WAVE])[0]) == 3
     with pytest.raises(client.SqlError, match="past_dynamic_real"):
-        client.forecast(live.url + "/ds_predict", WAVE, 3, past=[WAVE])
+        client.forecast(live.url + "/ds_predict", WAVE, 3, past=[WAVE[1:]])
     with pytest.raises(client.SqlError, match="invalid host url"):
         client.forecast(live.url + "/elsewhere", WAVE, 3)
 

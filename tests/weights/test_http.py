@@ -54,7 +54,8 @@ def test_a_client_of_the_next_major_version_is_not_even_looked_at(box: Box, plan
 
 def installed_command(tmp_path: Path) -> Path:
     command = tmp_path / "tsfm"
-    command.write_text((ROOT / "packaging/bin/tsfm").read_text().replace("/usr/lib/taos-tsfm/lib", SRC))
+    text = (ROOT / "packaging/bin/tsfm").read_text().replace("/usr/lib/taos-tsfm/lib", SRC)
+    command.write_text(text.replace("/usr/lib/taos-tsfm/python/bin/python3.11", sys.executable, 1))
     command.chmod(0o755)
     return command
 

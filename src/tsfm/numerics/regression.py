@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tsfm.numerics import scaling
 from tsfm.series import FloatArray, Series
 
-NEWEST = 4096  # points that the regression looks at: a relation of long ago may be over, and time grows with it
+NEWEST = 4096  # points that count: a relation of long ago may be over, and time grows with their number
 FEWEST = 8  # minimum number of points where the target and its predecessor are observed; else no effect is fitted
 ROBUSTNESS = 2.5  # weight of the effective number of parameters in the cross-validation; 1 chooses noise too often
 PENALTIES = np.concatenate([np.logspace(-6, 3, 19), [np.inf]])  # of the ridge, as fractions of the number of points
@@ -32,7 +32,8 @@ class Explained:
     """A series without its covariates' effect.
 
     Attributes:
-        rest: the target less the effect; no covariates; gaps stay gaps.
+        rest: the target less the effect, from ``NEWEST`` points before its last observed one on; no covariates; gaps
+            stay gaps.
         ahead: shape (horizon,), the effect in the horizon, in the unit of the target.
         weights: shape (columns,), change of the target, in its spreads, for one spread of each column: future
             covariates first, then past ones.
@@ -52,12 +53,11 @@ def explain(series: Series, horizon: int) -> Explained:
         series: at least one point of the target is observed; covariates may have gaps, which are filled by the mean of
             their past.
     """
-    columns = _columns(series, horizon)
-    points = len(series)
+    series = series.between(max(0, series.observed_span()[1] - NEWEST), len(series))
+    columns, points = _columns(series, horizon), len(series)
     target = np.asarray(series.target, np.float64)
     unit, scale = scaling.unit(target, ~np.isnan(target))
-    recent = slice(max(0, points - NEWEST), points)
-    weights = _fit(columns[:, recent], unit[recent]) if scale.spread else np.zeros(len(columns))
+    weights = _fit(columns[:, :points], unit) if scale.spread else np.zeros(len(columns))
     effect = weights @ columns
     # The rest is formed in unit spread: the effect of a huge target would overflow.
     rest = scale.restore(unit - effect[:points]) if weights.any() else series.target

@@ -460,12 +460,12 @@ def test_many_series_go_in_several_requests_and_come_back_in_order(serve, ini, t
 
 
 def test_every_series_that_fails_for_one_reason_is_one_sentence(serve, series, ini, tmp_path):
-    live = serve("naive").until_ready()
+    live = serve("naive", env=ini("[naive]\nmax_covariates = 0\n")).until_ready()
     env = ini(f"[naive]\nport = {live.port}\n")
     words = ("--family", "naive", "--id", "meter", "--horizon", 2, "--covariate", "past:day", "--column", "kwh")
     done = forecast(table(tmp_path, 3), *words, **env)
     assert done.returncode == 1
-    assert "naive takes no covariates of the past, got day" in done.stderr
+    assert "past_covariates: expected at most 0, got 1" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
