@@ -84,7 +84,7 @@ def newer(host: Host) -> str:
 
 def test_the_newer_version_runs_with_the_operators_settings_beside_tdgpt(host: Host, newer: str) -> None:
     tdgpt.install(host, G2, "g2.ini")
-    host.out(f"systemctl start taosanoded && dpkg --install {newer}")
+    host.out(f"systemctl start taosanoded && dpkg --install /srv/v1/taos-tsfm-python_*.deb {newer}")
     assert "#newest = 1" in inside(host, INI).read_text()
     host.write(INI, OPERATORS)
     host.out("systemctl enable --now tsfm@fracast")

@@ -25,7 +25,8 @@ def test_lintian_has_nothing_to_say(repositories: Path) -> None:
 
 
 def test_rpmlint_has_nothing_to_say(repositories: Path) -> None:
-    rpms = sorted((repositories / "v1").glob("*.rpm"))
+    # taos-tsfm-repo.rpm is a copy of a package, under a name that stays.
+    rpms = sorted(path for path in (repositories / "v1").glob("*.rpm") if path.name != "taos-tsfm-repo.rpm")
     assert rpms
     said = lint("rpmlint", "--config", REASONS / "rpmlint.toml", *rpms)
     assert "0 errors, 0 warnings" in said, said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import tsfm
 from tsfm import paths
 
+log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
 SAMPLES = ("nino12.csv", "co2.csv", "meters.csv")
 TYPES = {
@@ -57,7 +59,11 @@ def load() -> dict[str, File]:
     """The page's files by path; a few hundred kB, read when the service starts."""
     found = {f"/page/{path.name}": path for path in sorted(STATIC.iterdir()) if path.suffix in TYPES}
     found["/"] = found.pop("/page/index.html")
-    found |= {f"/page/{name}": _samples() / name for name in SAMPLES}
+    for name in SAMPLES:
+        if (source := _samples() / name).is_file():
+            found[f"/page/{name}"] = source
+        else:
+            log.warning("%s: not found, so the page has no such sample; install taos-tsfm-core again", source)
     return {path: _file(source) for path, source in found.items()}
 
 
