@@ -4,12 +4,14 @@ Three layers: Debian's libraries that the packages depend on, the interpreter wi
 files with every family. Nothing is installed, only unpacked: there is no shell, no package manager and no systemd.
 The same packages give the same bytes; the versions of Debian's are in the image, in /var/lib/dpkg/status.d.
 
-Environment: OUT and VERSION are those of build.py, ARCH is the architecture (default amd64), DEBIAN_MIRROR the mirror.
+Environment: OUT and VERSION are those of build.py, ARCH is the architecture (default amd64), DEBIAN_MIRROR the mirror
+(default: that of this machine's apt).
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +26,6 @@ from tsfm import card, settings
 
 ARCH = os.environ.get("ARCH") or "amd64"
 SUITE = "bookworm"
-MIRROR = os.environ.get("DEBIAN_MIRROR") or "http://deb.debian.org/debian"
 # What our packages depend on, and what a downloader needs: the list of authorities, without what would install it.
 SYSTEM = ("base-files", "ca-certificates", "libc6", "libgcc-s1", "libstdc++6", "zlib1g")
 # No program in the image reads these.
@@ -148,10 +149,22 @@ def unpack(root: Path, packages: list[Path]) -> None:
         write(root / "var/lib/dpkg/status.d" / path.name.partition("_")[0], control)
 
 
+def mirror() -> str:
+    """The mirror of Debian that DEBIAN_MIRROR names, or that this machine's apt uses."""
+    if given := os.environ.get("DEBIAN_MIRROR"):
+        return given.rstrip("/")
+    files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
+    text = "\n".join(file.read_text() for file in files if file.is_file())
+    if found := re.search(r"https?://\S+/debian(?=/?\s|/?$)", text):
+        return found[0]
+    sys.exit("DEBIAN_MIRROR: expected the address of a mirror of Debian, as this machine's apt names none, got nothing")
+
+
 def download(folder: Path) -> list[Path]:
     """Fetch Debian's packages with apt, which checks their signatures, without regard to what this machine is."""
     signed = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
-    suites = f"deb {signed} {MIRROR} {SUITE} main\ndeb {signed} {MIRROR}-security {SUITE}-security main\n"
+    source = mirror()
+    suites = f"deb {signed} {source} {SUITE} main\ndeb {signed} {source}-security {SUITE}-security main\n"
     write(folder / "etc/apt/sources.list", suites)
     write(folder / "var/lib/dpkg/status", "")
     for name in ("etc/apt/preferences.d", "var/lib/apt/lists/partial", "var/cache/apt/archives/partial"):

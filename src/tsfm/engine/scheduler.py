@@ -68,7 +68,7 @@ class Scheduler:
         self._backlog = Backlog(batch_points, workers)
         self._lock = threading.Lock()
         self._answered = threading.Condition(self._lock)  # notified when a worker answers a health check
-        self._closing = False
+        self._closing = self._broken = False
         self._pulse = 0
         self._workers: list[Worker] = []
         for number in range(workers):
@@ -119,7 +119,7 @@ class Scheduler:
 
     def stuck(self, stall_s: float) -> bool:
         """A thread has ended, or its current batch is older than ``stall_s``; never waits."""
-        return any(worker.stuck(stall_s) for worker in self._workers)
+        return self._broken or any(worker.stuck(stall_s) for worker in self._workers)
 
     @property
     def length(self) -> int:
@@ -195,7 +195,7 @@ class Scheduler:
         """The thread ends: fail every item that would wait for it."""
         log.critical("the inference thread has ended", exc_info=error)
         with self._lock:
-            self._closing = True
+            self._closing = self._broken = True  # before anybody is answered, which is before the thread has ended
             left = batch + self._backlog.clear()
             self._notify_all()
         for item in left:
