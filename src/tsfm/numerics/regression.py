@@ -126,13 +126,14 @@ def ridge(columns: FloatArray, target: FloatArray, penalty: float | None = None)
     along = axes.T @ (columns @ target) / count
     known = powers > powers[-1] * 1e-12 if len(powers) else np.zeros(0, bool)  # collinear columns share the others
 
-    def shrunk(strength: float) -> FloatArray:
-        return np.where(known, along / np.where(known, powers + strength, 1), 0.0)
-
     if penalty is None:
         penalty = _best_penalty(powers, along, known, float(target @ target) / count, count)
-    weights: FloatArray = axes @ shrunk(penalty)
+    weights: FloatArray = axes @ (along * _inverse(powers, known, penalty))
     return weights
+
+
+def _inverse(powers: FloatArray, known: NDArray[np.bool_], penalty: float) -> FloatArray:
+    return np.where(known, 1 / np.where(known, powers + penalty, 1), 0.0)
 
 
 def _best_penalty(
@@ -140,10 +141,10 @@ def _best_penalty(
 ) -> float:
     best, least = float("inf"), np.inf
     for penalty in PENALTIES[::-1]:
-        kept = np.where(known, powers / np.where(known, powers + penalty, 1), 0.0)
-        weights = np.where(known, along / np.where(known, powers + penalty, 1), 0.0)
+        inverse = _inverse(powers, known, penalty)
+        weights = along * inverse
         error = variance - 2 * float(along @ weights) + float(powers @ weights**2)
-        free = 1 - ROBUSTNESS * (float(kept.sum()) + 1) / count
+        free = 1 - ROBUSTNESS * (float(powers @ inverse) + 1) / count
         if free <= 0:
             break
         score = max(error, 0.0) / free**2

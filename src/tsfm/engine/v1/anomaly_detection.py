@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tsfm.card import Card
-from tsfm.engine.fields import given, shown, unknown, whole
+from tsfm.engine.fields import given, unknown, whole
 from tsfm.engine.gather import Outcome
 from tsfm.engine.schemas import Json
 from tsfm.engine.tasks import Fields
@@ -55,7 +55,7 @@ def read(fields: Fields, limits: Settings) -> Detection:
     """
     asked = parameters.of(fields)
     freq = parameters.frequency(asked.get("freq"))
-    level = _level(given(asked, "level", DEFAULT_LEVEL))
+    level = parameters.level("level", given(asked, "level", DEFAULT_LEVEL))
     window = asked.get("window")
     newest = None if window is None else whole("window", window, 1, limits.max_rows)
     entries, warnings = inputs.read(fields, limits, None, ENTRY_FIELDS)
@@ -129,13 +129,6 @@ def _parts(request: Detection, model: Family | Imputer, family: str) -> Iterator
             yield entry.error
         for row in rows:
             yield from row.parts(model, family)
-
-
-def _level(value: object) -> float:
-    number = value if type(value) in (int, float) else -1
-    if not isinstance(number, int | float) or not NARROWEST <= number <= 1 - NARROWEST:
-        raise BadRequest(f"level: expected a number from {NARROWEST:g} to {1 - NARROWEST:g}, got {shown(value)}")
-    return float(number)
 
 
 def _checked(entry: Entry | Refused) -> Entry | Refused:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -67,17 +68,17 @@ class Row:
         cut = max(0, asked - anomaly.REFERENCE)
         return cls(values, Scale(scale.centre, 2 * half), asked, cut, shapes.found_season(values[cut:]))
 
-    @property
+    @cached_property
     def before(self) -> list[int]:
         """How many points are before each forecast."""
         return anomaly.origins(self.values, self.cut)
 
-    @property
+    @cached_property
     def after(self) -> list[int]:
         """How many points are behind each forecast in reversed time."""
         return [at for at in anomaly.origins(self.values[::-1]) if at < len(self.values) - self.cut]
 
-    @property
+    @cached_property
     def stretches(self) -> list[list[tuple[FloatArray, Stretches]]]:
         """What is compared, for each kind of stretch."""
         looked_at = self.values[self.cut :]

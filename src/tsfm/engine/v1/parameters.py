@@ -83,15 +83,24 @@ def levels(value: object) -> tuple[float, ...]:
         value = value.tolist()
     if not isinstance(value, list) or len(value) > MOST_LEVELS:
         raise BadRequest(f"quantile_levels: expected a list of at most {MOST_LEVELS} numbers, got {_size(value)}")
-    for at, level in enumerate(value):
-        number = level if type(level) in (int, float) else -1
-        if not NARROWEST <= number <= 1 - NARROWEST:
-            raise BadRequest(
-                f"quantile_levels[{at}]: expected a number from {NARROWEST:g} to {1 - NARROWEST:g}, got {shown(level)}"
-            )
-        if level in value[:at]:
-            raise BadRequest(f"quantile_levels[{at}]: expected each level once, got {shown(level)} again")
-    return tuple(cast(list[float], value))
+    found: list[float] = []
+    for at, one in enumerate(value):
+        number = level(f"quantile_levels[{at}]", one)
+        if number in found:
+            raise BadRequest(f"quantile_levels[{at}]: expected each level once, got {shown(one)} again")
+        found.append(number)
+    return tuple(found)
+
+
+def level(field: str, value: object) -> float:
+    """A quantile level.
+
+    Raises:
+        BadRequest: it is no number, or so near to 0 or 1 that float32 cannot tell.
+    """
+    if type(value) in (int, float) and NARROWEST <= (number := cast(float, value)) <= 1 - NARROWEST:
+        return number
+    raise BadRequest(f"{field}: expected a number from {NARROWEST:g} to {1 - NARROWEST:g}, got {shown(value)}")
 
 
 def frequency(value: object) -> Frequency | None:
