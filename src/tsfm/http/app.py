@@ -54,7 +54,8 @@ def create_app(engine: Engine) -> Flask:
         app.add_url_rule(path, path, infer, methods=["POST"])
     _add_operations(app, engine, large)
     _add_readers(app, engine)
-    views.add(app, engine, views.Answers(_json, _plain_error, _requested, lambda begin: _admitted(engine, begin)))
+    answers = views.Answers(_json, _plain_error, _requested, lambda begin: _admitted(engine, begin), _when_done)
+    views.add(app, engine, answers)
     _add_errors(app, engine)
     return app
 
@@ -148,6 +149,11 @@ def _answer(engine: Engine, begin: Callable[[Body, Slot], Pending[Response]]) ->
         engine.metrics.latency.observe(time.monotonic() - began)
         return response
 
+    return _when_done(pending, finish)
+
+
+def _when_done(pending: Pending[Response], finish: Callable[[], Response]) -> Response:
+    """The answer, now or when the pending one is there."""
     if RESUME in request.environ and not pending.future.done():
         raise Deferred(pending.future, finish)
     return finish()

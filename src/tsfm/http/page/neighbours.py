@@ -2,7 +2,7 @@
 
 A request is passed on only to a family of this host, at the address that the settings give, and only for a client that
 this family would answer itself: its ``allow`` holds, a family that listens on loopback is for clients on loopback, and
-the client's own token is sent along. See docs/decisions/0011-neighbours.md.
+the client's own token is sent along. See docs/decisions/0012-neighbours.md.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from flask import Flask, Response, request
 
 from tsfm.engine.admission import Slot
 from tsfm.engine.engine import Engine
-from tsfm.engine.pending import RESUME, Deferred, Pending
+from tsfm.engine.pending import Pending
 from tsfm.engine.tasks import Fields
 from tsfm.errors import RequestError
 from tsfm.http.page import files
@@ -35,12 +35,14 @@ class Answers:
         error: a sentence, a status and the seconds of Retry-After as JSON.
         requested: the present request for the journal.
         admitted: lets the present request in, and gives its body to a function that begins it.
+        when_done: calls a function for the answer, now or when what is pending is there.
     """
 
     json: Callable[[Fields], Response]
     error: Callable[[str, int, int | None], Response]
     requested: Callable[[], str]
     admitted: Callable[[Callable[[Body, Slot], Pending[Response]]], Pending[Response]]
+    when_done: Callable[[Pending[Response], Callable[[], Response]], Response]
 
 
 def add(app: Flask, engine: Engine, answers: Answers) -> None:
@@ -61,7 +63,7 @@ def add(app: Flask, engine: Engine, answers: Answers) -> None:
     @app.get(NEIGHBOURS)
     def neighbours_list() -> Response:
         pending = neighbours.list(_client()).then(lambda models: answers.json({"models": models}))
-        return _when_done(pending, pending.get)
+        return answers.when_done(pending, pending.get)
 
     @app.post(NEIGHBOURS)
     def neighbours_ask() -> Response:
@@ -96,13 +98,7 @@ def _answer(answers: Answers, begin: Callable[[Body, Slot], Pending[Response]]) 
         pending = answers.admitted(begin)
     except RequestError as error:
         return refused(error)
-    return _when_done(pending, finish)
-
-
-def _when_done(pending: Pending[Response], finish: Callable[[], Response]) -> Response:
-    if RESUME in request.environ and not pending.future.done():
-        raise Deferred(pending.future, finish)
-    return finish()
+    return answers.when_done(pending, finish)
 
 
 def _query() -> Query:
