@@ -148,8 +148,14 @@ def enter_environment(words: Sequence[str]) -> None:
     raise ConfigError(f"pandas, which reads tables, is missing in {paths.COMMAND_LINE}: install taos-tsfm-runtime")
 
 
-def output(*suffixes: str):  # type: ignore[no-untyped-def]
-    """A parser for a file's name that ends with one of the suffixes."""
+def add_output(parser: argparse.ArgumentParser, suffixes: Sequence[str], what: str, *names: str) -> None:
+    """The option --output, which may be repeated.
+
+    Args:
+        suffixes: of the names that it takes; they tell the format.
+        what: its help.
+        names: further names of the option.
+    """
 
     def read(text: str) -> Path:
         path = Path(text)
@@ -157,7 +163,8 @@ def output(*suffixes: str):  # type: ignore[no-untyped-def]
             raise argparse.ArgumentTypeError(f"expected a name that ends with one of {', '.join(suffixes)}, got {text}")
         return path
 
-    return read
+    words = f"{what}; by its suffix: {', '.join(suffixes)}"
+    parser.add_argument("--output", *names, type=read, action="append", default=[], metavar="FILE", help=words)
 
 
 def steps(text: str) -> int:

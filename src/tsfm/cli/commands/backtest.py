@@ -45,13 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--windows", type=arguments.steps, default=3, metavar="N", help="forecasts a series, default 3")
     parser.add_argument("--step", type=arguments.steps, metavar="N", help="rows between them, default: the horizon")
     parser.add_argument("--season", type=arguments.steps, metavar="N", help="rows of a season, default: found")
-    parser.add_argument(
-        "--output",
-        type=arguments.output(*FILES),
-        action="append",
-        default=[],
-        metavar="FILE",
-        help=f"also write the scores of each series into a file: {', '.join(FILES)}; json also holds the forecasts",
+    arguments.add_output(
+        parser, FILES, "also write the scores of each series into a file; json also holds the forecasts"
     )
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
 

@@ -20,15 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_source(parser)
     parser.add_argument("--family", default="fracast", metavar="F", help="default: fracast, which needs no download")
     arguments.add_horizon(parser)
-    parser.add_argument(
-        "--output",
-        "--plot",  # its name when it wrote PNG alone
-        type=arguments.output(*FILES),
-        action="append",
-        default=[],
-        metavar="FILE",
-        help=f"also write the forecast into a file, by its suffix: {', '.join(FILES)}; may be repeated",
-    )
+    # --plot: its name when it wrote PNG alone
+    arguments.add_output(parser, FILES, "also write the forecast into a file; may be repeated", "--plot")
     parser.add_argument("--json", action="store_true", help="print the predictions as JSON")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tsfm.cli.output import digits
@@ -17,6 +17,7 @@ SHOWN_PER_STEP, LEAST_SHOWN = 6, 48  # points of history beside a horizon
 INK, GREY, GRID, BLUE, BAND = "#1f2933", "#616e7c", "#e4e7eb", "#1565c0", "#cfe2f7"
 
 Point = tuple[float, float]
+Place = Callable[[float, float], Point]  # from a step and a value to pixels
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def _grid(low: float, high: float, left: float, right: float, at) -> list[Shape]:  # type: ignore[no-untyped-def]
+def _grid(low: float, high: float, left: float, right: float, at: Place) -> list[Shape]:
     """Lines at round values, each with its label."""
     rough = (high / TICKS - low / TICKS) or 1.0
     power = 10.0 ** math.floor(math.log10(rough))
@@ -115,7 +116,7 @@ def _legend(found: Prediction) -> list[Shape]:
     ]
 
 
-def _times(found: Prediction, shown: int, at) -> list[Shape]:  # type: ignore[no-untyped-def]
+def _times(found: Prediction, shown: int, at: Place) -> list[Shape]:
     """The times of the first point, of the first step and of the last one."""
     times = found.series.column.times
     begin = times[-shown] if times else f"{1 - shown}"
