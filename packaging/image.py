@@ -4,7 +4,7 @@ Three layers: Debian's libraries that the packages depend on, the interpreter wi
 files with every family. Nothing is installed, only unpacked: there is no shell, no package manager and no systemd.
 The same packages give the same bytes; the versions of Debian's are in the image, in /var/lib/dpkg/status.d.
 
-Environment: OUT and VERSION are those of build.py, ARCH is the architecture (default amd64), DEBIAN_MIRROR the mirror
+Environment: OUT and VERSION are those of build.py, ARCH is that of architecture.py, DEBIAN_MIRROR the mirror
 (default: that of this machine's apt).
 """
 
@@ -18,13 +18,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import architecture
 import build
 import oci
 import venvs
 
 from tsfm import card, settings
 
-ARCH = os.environ.get("ARCH") or "amd64"
+ARCH = architecture.deb()
 SUITE = "bookworm"
 # What our packages depend on, and what a downloader needs: the list of authorities, without what would install it.
 SYSTEM = ("base-files", "ca-certificates", "libc6", "libgcc-s1", "libstdc++6", "zlib1g")

@@ -10,29 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from host.container import BOOKWORM, CACHE, PATH, _mirror
+from host.container import BOOKWORM, CACHE, PATH, System
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 QEMU = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")  # of Debian's qemu-user-static
 # What the packages depend on, without any Python.
-INCLUDE = "systemd,ca-certificates,curl"
+ROOT = System(BOOKWORM.suite, "systemd,ca-certificates,curl", ("--arch=arm64",))
 LIMIT_S = 900  # emulation takes ten times as long, and other tests may use the machine
-
-
-def base() -> Path:
-    """The root that every copy is made from; made once, which takes some minutes."""
-    root = CACHE / f"{BOOKWORM.suite}-arm64"
-    if not root.is_dir():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=CACHE, prefix="draft-"))
-        command = ["debootstrap", "--arch=arm64", "--variant=minbase", f"--include={INCLUDE}"]
-        subprocess.run([*command, BOOKWORM.suite, str(draft), *_mirror()], check=True, stdout=subprocess.DEVNULL)
-        (draft / "etc/apt/sources.list").unlink()
-        shutil.rmtree(draft / "var/cache/apt/archives")
-        (draft / "var/cache/apt/archives/partial").mkdir(parents=True)
-        draft.chmod(0o755)
-        draft.rename(root)
-    return root
 
 
 def emulate() -> None:
@@ -54,7 +38,7 @@ def copy() -> Iterator[Path]:
     emulate()
     folder = Path(tempfile.mkdtemp(dir=CACHE, prefix="arm64-"))
     try:
-        subprocess.run(["cp", "-a", "--reflink=auto", str(base()), str(folder / "root")], check=True)
+        subprocess.run(["cp", "-a", "--reflink=auto", str(ROOT.base()), str(folder / "root")], check=True)
         yield folder / "root"
     finally:
         shutil.rmtree(folder)

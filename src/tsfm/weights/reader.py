@@ -166,11 +166,6 @@ def _refused(message: str) -> str:
     return f"{what}; it was not run"
 
 
-def bf16_is_fast() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware: AVX512-BF16, AMX, or ARM's bf16."""
-    return _bf16_unit() is not None
-
-
 def arithmetic(runtime: Runtime) -> tuple[torch.dtype, str]:
     """The type to compute in, and its description for ``Family.path``.
 
