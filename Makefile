@@ -4,25 +4,29 @@ TSFM := .venv/bin/tsfm
 FAMILY ?= fracast
 export HF_HUB_OFFLINE := 1
 
-.PHONY: run test test-fast serve check bench soak docs audit clean
+.PHONY: run test test-fast test-long serve check bench soak docs audit clean
 .DEFAULT_GOAL := test
 
 # Set up, forecast a real series with Fracast through HTTP, print the answer and a chart.
 run: .venv
 	$(TSFM) forecast src/tsfm/share/nino12.csv --family fracast --horizon 24
 
-# All tests that need no root, in two processes for each CPU, as most of them wait for a service of their own.
+# What each commit must pass, without root, in two processes for each CPU, as most tests wait for a service of their own.
 # Compiled modules are kept even where the environment forbids it: hundreds of processes would compile all of tsfm.
 # WORKERS=0: in pytest's own process, for a debugger.
 WORKERS ?= $(shell expr 2 '*' $$(nproc))
 PYTEST := $(PYTHON) -m pytest tests --ignore tests/host --ignore tests/page --dist loadfile --no-loadscope-reorder --numprocesses
-test test-fast: export PYTHONDONTWRITEBYTECODE :=
+test test-fast test-long: export PYTHONDONTWRITEBYTECODE :=
 test: .venv
-	$(PYTEST) $(WORKERS)
+	$(PYTEST) $(WORKERS) -m "not long"
 
 # The same without what is marked slow (whole services, the benchmark, long statistics): for each change of the code.
 test-fast: .venv
-	$(PYTEST) $(WORKERS) -m "not slow"
+	$(PYTEST) $(WORKERS) -m "not slow and not long"
+
+# The rest: each operation of the API asked hundreds of times by Schemathesis, and each part of the benchmark once.
+test-long: .venv
+	$(PYTEST) $(WORKERS) -m long
 
 serve: .venv
 	$(TSFM) serve $(FAMILY)

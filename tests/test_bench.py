@@ -14,12 +14,14 @@ def with_goals(found):
     return {key for key in found if goals.of(key)}
 
 
+@pytest.mark.long
 def test_the_server_part_measures_every_key_of_its_table():
     found = server.run(rounds=1, seconds=1, size="tiny")
     assert with_goals(found) == {goal.key for goal in goals.GOALS[:6]}
     assert all(value != 0 for value in found.values())
 
 
+@pytest.mark.long
 def test_the_models_part_compares_with_the_official_code():
     found = models.run(["chronos_base"], "tiny", 0.1)
     assert with_goals(found) == {
@@ -30,6 +32,7 @@ def test_the_models_part_compares_with_the_official_code():
     assert found["chronos_base_quality_drift_float32"] <= 1e-4
 
 
+@pytest.mark.long
 def test_the_start_part_measures_time_and_memory():
     found = start.run(["fracast"], turns=1, idle_s=0.2, many=60, busy_s=0.5)
     assert with_goals(found) == {
@@ -42,12 +45,14 @@ def test_the_start_part_measures_time_and_memory():
     assert found["ready_s_fracast"] > 0
 
 
+@pytest.mark.long
 def test_the_api_part_measures_speed_and_fairness():
     found = api.run(rounds=1, seconds=1, size="tiny", series=70)
     assert with_goals(found) == {"api_many_efficiency", "api_fairness_p99", "api_arrow_speedup"}
     assert all(value > 0 for value in found.values())
 
 
+@pytest.mark.long
 def test_the_anomaly_part_compares_on_labelled_and_injected_series(monkeypatch):
     monkeypatch.setattr(anomaly, "SPEED", {"fracast": ""})
     found = anomaly.run(cases=1, points=400)
@@ -91,6 +96,7 @@ def test_a_checkpoint_is_made_again_when_its_maker_has_changed(tmp_path, monkeyp
     assert file.stat().st_size > 1000
 
 
+@pytest.mark.long
 def test_intervals_and_skill_are_measured_on_real_series_and_made_ones():
     covered = intervals.run(origins=2, keys=[], repeats=4)
     promised = [goal.key for goal in goals.GOALS if goal.key.startswith("coverage_") and "timemoe" not in goal.key]
@@ -100,6 +106,7 @@ def test_intervals_and_skill_are_measured_on_real_series_and_made_ones():
     assert skill.run(origins=2)["mase_ratio_fracast"] > 0
 
 
+@pytest.mark.long
 def test_covariates_help_where_they_drive_a_series_and_do_no_harm_elsewhere():
     found = covariates.run(cases=12)
     assert found["covariate_gain"] < 0.7

@@ -61,6 +61,7 @@ def described(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     assert "Traceback" not in (folder / "log").read_text()
 
 
+@pytest.mark.long
 def test_every_answer_is_as_described(described: Described, tmp_path: Path) -> None:
     (tmp_path / "openapi.json").write_text(json.dumps(described.document))
     command = [SCHEMATHESIS, "--config-file", HERE / "openapi/schemathesis.toml", "run", "openapi.json"]
