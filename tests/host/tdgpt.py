@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from anode import installation
 from host.conftest import Host
 from host.container import until
 
@@ -28,7 +29,7 @@ def install(host: Host, config: str, sample: str) -> None:
         ANODE, inside(host, "/srv/anode"), ignore=shutil.ignore_patterns("tree", "__pycache__"), dirs_exist_ok=True
     )
     shutil.rmtree(inside(host, TREE), ignore_errors=True)
-    shutil.copytree(ANODE / "tree", inside(host, TREE))
+    installation.install(inside(host, TREE), newest=config == G4)
     inside(host, "/etc/taos").mkdir(parents=True, exist_ok=True)
     shutil.copy(SAMPLES / sample, inside(host, config))
     first, _, rest = (ANODE / "tree/lib/taosanalytics/conf.py").read_text().partition("\n")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from anode import installation
 
 from tsfm import paths
 from tsfm.tdgpt import trust
@@ -64,7 +65,7 @@ class Host:
 
     def tdgpt(self, generation: str) -> Path:
         """TDgpt's installer: its tree and its configuration. Returns the latter."""
-        shutil.copytree(HERE.parent / "anode/tree", self.tree, dirs_exist_ok=True)
+        installation.install(self.tree, newest=generation == "G4")
         name = NAMES[generation]
         config = self.etc / name
         shutil.copy(SAMPLES / f"{generation.lower()}{name.removeprefix('taosanode')}", config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import fcntl
 import os
 import shutil
@@ -15,7 +14,7 @@ from anode import configuration
 
 from tdgpt.host import SAMPLES, Host
 from tsfm.errors import ConfigError
-from tsfm.tdgpt import adapters, endpoints, files, marks, reconcile, trust
+from tsfm.tdgpt import adapters, files, marks, reconcile, trust
 from tsfm.tdgpt import host as tdgpt_host
 
 
@@ -215,7 +214,7 @@ def test_a_dry_run_shows_the_lines_and_changes_nothing(host: Host) -> None:
     outcome = reconcile.register(dry=True)
     assert everything(host.root) == before
     assert "+fracast = http://127.0.0.1:6076/ds_predict" in outcome.diffs[0].splitlines()
-    assert len(outcome.done) == 3
+    assert len(outcome.done) == 4  # a script, the adapters of the forecast and of the detector, the configuration
 
 
 def test_the_template_serves_where_tdgpt_has_no_file_and_goes_again(host: Host) -> None:
@@ -258,6 +257,7 @@ def test_an_upgrade_that_wipes_the_tree_is_undone(host: Host) -> None:
     assert reconcile.register().stale
     assert (host.scripts / "fracast-server.py").exists()
     assert (host.code / "algo/fc/fracast.py").exists()
+    assert (host.code / "algo/custom/ad/tsfm_fracast.py").exists()
     assert configuration.service(host.etc / "taosanode.config.py", "fracast")
 
 
@@ -279,23 +279,20 @@ def test_what_has_left_is_taken_out(host: Host) -> None:
     assert reconcile.register().stale
     assert configuration.service(config, "fracast") is None
     assert [path.name for path in host.scripts.iterdir()] == ["naive-server.py"]
-    assert [path.name for path in adapters.ours(host.code)] == ["naive.py"]
-
-
-def test_an_adapter_imports_nothing_but_taosanalytics(host: Host) -> None:
-    source = adapters.text(endpoints.of("fracast"))
-    imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.Import, ast.ImportFrom))]
-    assert [ast.unparse(node) for node in imports] == ["from taosanalytics.algo.tsfm import TsfmBaseService"]
-    assert source.isascii()
+    assert [path.name for path in adapters.ours(host.code)] == ["tsfm_naive.py", "naive.py"]
 
 
 def test_an_adapter_goes_only_where_its_base_class_is(host: Host) -> None:
     host.tdgpt("G1")
-    (host.code / "algo/tsfm.py").unlink()
     host.install("fracast")
+    (host.code / "algo/tsfm.py").unlink()
+    outcome = reconcile.register()
+    assert [path.name for path in adapters.ours(host.code)] == ["tsfm_fracast.py"]
+    assert "SQL cannot use fracast; upgrade TDgpt" in outcome.notes[0]
+    (host.code / "service.py").unlink()
     outcome = reconcile.register()
     assert adapters.ours(host.code) == []
-    assert "SQL cannot use fracast" in outcome.notes[0]
+    assert "SQL cannot use fracast, tsfm_fracast; upgrade TDgpt" in outcome.notes[0]
 
 
 def test_an_algorithm_of_tdgpts_own_with_the_name_is_left_alone(host: Host) -> None:
@@ -319,7 +316,8 @@ def test_an_adapter_that_tdgpts_interpreter_does_not_compile_is_not_placed(own_h
     host.install("fracast")
     outcome = reconcile.register()
     assert outcome.refused == [
-        f"{host.code}/algo/fc/fracast.py: not written: {python} cannot compile it: SyntaxError: too new"
+        f"{host.code}/algo/{name}.py: not written: {python} cannot compile it: SyntaxError: too new"
+        for name in ("fc/fracast", "ad/tsfm_fracast")
     ]
     assert adapters.ours(host.code) == []
     python.unlink()

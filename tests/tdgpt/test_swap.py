@@ -194,7 +194,7 @@ def test_a_link_of_another_users_is_not_followed(host: Host) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
-@pytest.mark.parametrize("place", ["tsfm", "lib/taosanalytics/algo/fc"])
+@pytest.mark.parametrize("place", ["tsfm", "lib/taosanalytics/algo/fc", "lib/taosanalytics/algo/ad"])
 def test_nothing_is_placed_or_removed_through_another_users_link(place: str, host: Host) -> None:
     host.tdgpt("G2")
     host.install("fracast")

@@ -62,10 +62,12 @@ class Operation:
     Attributes:
         steps: loads its steps, as for a task.
         heavy: one series may mean many calls of the model, so no request counts as small.
+        tdgpt_folder: as for a task; None: SQL has no algorithms of this kind.
     """
 
     steps: Callable[[], Steps]
     heavy: bool = False
+    tdgpt_folder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _anomaly_detection() -> Steps:
     return anomaly_detection
 
 
-ANOMALY_DETECTION = Operation(_anomaly_detection, heavy=True)
+ANOMALY_DETECTION = Operation(_anomaly_detection, heavy=True, tdgpt_folder="ad")
 _registered: dict[str, Task] = {}
 
 

@@ -6,77 +6,98 @@ An upgrade of TDgpt removes both; ``tsfm register`` writes them again.
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
+import re
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tsfm import paths
 from tsfm.engine import tasks
 from tsfm.tdgpt import files, marks, trust
 from tsfm.tdgpt.endpoints import KNOWN_KEYS, Endpoint
+from tsfm.tdgpt.templates import BY_FOLDER
 
 MARK = "# Written by `tsfm register`, which puts it back; `tsfm unregister` takes it out."
 
-_ADAPTER = '''\
-{mark}
-"""{title} as an algorithm of TDgpt, served by taos-tsfm."""
 
-from taosanalytics.algo.tsfm import TsfmBaseService
+@dataclass(frozen=True)
+class Algorithm:
+    """One family under one name of SQL's.
+
+    Attributes:
+        folder: TDgpt's, of algorithms of this kind.
+        key: the name in SQL.
+        url: where the service answers.
+    """
+
+    endpoint: Endpoint
+    folder: str
+    key: str
+    url: str
+
+    def path(self, library: Path) -> Path:
+        """Its adapter in TDgpt's tree; below ``custom`` where TDgpt has such a folder."""
+        own = library / "algo/custom" / self.folder
+        folder = own if own.is_dir() else library / "algo" / self.folder
+        return folder / f"{self.key.replace('-', '_')}.py"
+
+    def source(self, module: str) -> bytes:
+        """The adapter, derived from a class of TDgpt's module."""
+        facts = {"mark": MARK, "title": self.endpoint.family.capitalize(), "key": self.key, "url": self.url}
+        template = BY_FOLDER[self.folder]
+        facts |= {"module": module, "base": template.base, "summary": self.endpoint.summary}
+        return template.source.format(**facts).encode("ascii")
 
 
-class _{title}Service(TsfmBaseService):
-    name = {key!r}
-    desc = {summary!a}
-    _builtins = False
-    is_builtins = False
+def algorithms(endpoint: Endpoint) -> list[Algorithm]:
+    """What SQL gets of the family by adapters: its task, if TDgpt does not know the key, and its operations.
 
-    def __init__(self):
-        super().__init__()
-        if not self.service_host:
-            self.service_host = {url!r}
-'''
-
-
-def folder(library: Path, task: str) -> Path | None:
-    """Where TDgpt looks for algorithms of a task; None: nowhere, its own code asks the service."""
-    name = tasks.find(task).tdgpt_folder
-    return library / "algo" / name if name else None
-
-
-def text(endpoint: Endpoint) -> str:
-    """The adapter's source. Its base class sends the request and reads the answer."""
-    title = endpoint.family.capitalize()
-    facts = {"mark": MARK, "title": title, "key": endpoint.key, "url": endpoint.url}
-    return _ADAPTER.format(**facts, summary=endpoint.summary)
+    The names of the latter begin with ``tsfm_``, since TDgpt has one space of names for algorithms of all kinds.
+    """
+    task = tasks.find(endpoint.task)
+    found = []
+    if task.tdgpt_folder and endpoint.key not in KNOWN_KEYS:
+        found.append(Algorithm(endpoint, task.tdgpt_folder, endpoint.key, endpoint.url))
+    for name, operation in task.operations.items():
+        if operation.tdgpt_folder:
+            key = f"tsfm_{endpoint.family}"
+            found.append(Algorithm(endpoint, operation.tdgpt_folder, key, endpoint.at(f"/v1/{name}")))
+    return found
 
 
 def planned(library: Path, endpoints: Sequence[Endpoint]) -> tuple[dict[Path, bytes], list[str]]:
     """({adapter file: what it holds}, reasons why some cannot be): for names that TDgpt does not know."""
-    targets = [(e, folder(library, e.task)) for e in endpoints if e.key not in KNOWN_KEYS]
-    unknown = [(endpoint, target) for endpoint, target in targets if target and target.is_dir()]
-    if not unknown:
-        return {}, []
-    if not _has_base_class(library):
-        names = ", ".join(endpoint.key for endpoint, _ in unknown)
-        return {}, [f"{library}: this TDgpt supports no external models, so SQL cannot use {names}; upgrade TDgpt"]
+    modules = {folder: _module(library, template.base) for folder, template in BY_FOLDER.items()}
     found: dict[Path, bytes] = {}
-    reasons = []
-    for endpoint, target in unknown:
-        path = target / f"{endpoint.key.replace('-', '_')}.py"
+    reasons, unknown = [], []
+    for algorithm in (one for endpoint in endpoints for one in algorithms(endpoint)):
+        path, module = algorithm.path(library), modules[algorithm.folder]
+        if not path.parent.is_dir():
+            continue
+        if module is None:
+            unknown.append(algorithm.key)
+            continue
         present = files.load(path)
         if present is not None and MARK.encode() not in present:
-            reasons.append(f"{path}: TDgpt's own adapter for {endpoint.key}, so it is not changed")
+            reasons.append(f"{path}: TDgpt's own adapter for {algorithm.key}, so it is not changed")
         else:
-            found[path] = text(endpoint).encode("ascii")
+            found[path] = algorithm.source(module)
+    if unknown:
+        names = ", ".join(unknown)
+        reasons.insert(
+            0, f"{library}: this TDgpt supports no external models, so SQL cannot use {names}; upgrade TDgpt"
+        )
     return found, reasons
 
 
 def ours(library: Path) -> list[Path]:
     """The adapters that we wrote, known by their first line."""
     written = []
-    folders = filter(None, (folder(library, task) for task in tasks.names()))
-    for path in sorted(path for parent in folders for path in parent.glob("*.py")):
+    folders = [parent / name for parent in (library / "algo", library / "algo/custom") for name in BY_FOLDER]
+    for path in sorted(path for folder in folders for path in folder.glob("*.py")):
         with path.open("rb") as file:
             if file.readline().strip() == MARK.encode():
                 written.append(path)
@@ -102,7 +123,7 @@ def check(library: Path, source: bytes, path: Path) -> str:
             if not foreign:
                 _compile(found, source, path)
                 return ""
-            note = note or f"{path}: compiled with tsfm's own Python only; TDgpt's {python} was not run: {foreign}"
+            note = note or f"compiled with tsfm's own Python only; TDgpt's {python} was not run: {foreign}"
         finally:
             os.close(found.descriptor)
     # The grammar of the oldest Python that TDgpt has run on.
@@ -146,9 +167,13 @@ def _interpreters(library: Path) -> list[Path]:
     return [venv / "bin" / name for venv in venvs for name in ("python3", "python")]
 
 
-def _has_base_class(library: Path) -> bool:
-    source = files.load(library / "algo/tsfm.py")
-    return source is not None and b"class TsfmBaseService" in source
+def _module(library: Path, base: str) -> str | None:
+    """The module that defines a class of TDgpt's; generations have it in different files."""
+    for path in (*sorted(library.glob("*.py")), *sorted((library / "algo").glob("*.py"))):
+        with contextlib.suppress(marks.Refused):
+            if re.search(rf"(?m)^class {base}\b".encode(), files.load(path) or b""):
+                return ".".join(path.relative_to(library.parent).with_suffix("").parts)
+    return None
 
 
 def scripts(families: Sequence[str]) -> dict[Path, bytes]:

@@ -45,7 +45,11 @@ class Endpoint:
 
     @property
     def url(self) -> str:
-        return f"http://{settings.authority(self.host, self.port)}{self.path}"
+        return self.at(self.path)
+
+    def at(self, path: str) -> str:
+        """The URL of another path of the same service."""
+        return f"http://{settings.authority(self.host, self.port)}{path}"
 
 
 def of(family: str) -> Endpoint:

@@ -229,13 +229,15 @@ def _place_scripts(outcome: Outcome, families: Sequence[str]) -> None:
 def _place_adapters(outcome: Outcome, library: Path, selected: Sequence[Endpoint]) -> None:
     found, reasons = adapters.planned(library, selected)
     outcome.notes += reasons
+    notes: dict[str, list[Path]] = {}
     for path, source in found.items():
         with _refusal(outcome):
             if files.load(path) != source:
                 if note := adapters.check(library, source, path):
-                    outcome.notes.append(note)
+                    notes.setdefault(note, []).append(path)
                 _write(outcome, {path: source}, mode=0o644)
                 outcome.stale = True
+    outcome.notes += [f"{', '.join(map(str, paths))}: {note}" for note, paths in notes.items()]
     _remove(outcome, [path for path in adapters.ours(library) if path not in found], stale=True)
 
 

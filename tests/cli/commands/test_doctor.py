@@ -127,7 +127,7 @@ def test_a_registration_out_of_step_is_broken(around: int, host: Host) -> None:
     settings(host, around, free_port())
     level, text, remedy = one(host, "registration")
     assert (level, remedy) == ("broken", "run: tsfm register")
-    assert "and 1 more" in text
+    assert "and 2 more" in text
 
 
 def test_a_file_that_tdgpt_cannot_read_is_broken(around: int, host: Host) -> None:

@@ -8,3 +8,8 @@ class _Service(TsfmBaseService):
     def __init__(self):
         super().__init__()
         self.service_host = self.service_host or "http://127.0.0.1:6037/ds_predict"
+
+    def execute(self, **request):
+        if request.get("past"):
+            raise ValueError("covariate forecast is not supported yet")
+        return super().execute(**request)
