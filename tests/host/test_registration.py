@@ -39,10 +39,15 @@ def ask(host: Host, path: str, body: dict) -> dict:
     return json.loads(host.out(f"curl -sS --data-binary @/srv/request.json http://127.0.0.1:6035{path}"))
 
 
-def sql(option: str) -> dict:
-    values = [10 + 3 * math.sin(i / 4) for i in range(96)]
-    ts = [1_700_000_000_000 + 60_000 * i for i in range(96)]
-    return {"data": [values, ts], "option": option, "prec": "ms"}
+WAVE = [10 + 3 * math.sin(i / 4) for i in range(104)]
+TS = [1_700_000_000_000 + 60_000 * i for i in range(96)]
+
+
+def sql(option: str, **columns: list) -> dict:
+    """The body that the database makes of a function of TDgpt's over a wave, or over other columns."""
+    data = {"val": WAVE[:96], "ts": TS} | columns
+    schema = [[name, "TIMESTAMP" if name == "ts" else "DOUBLE", 8] for name in data]
+    return {"schema": schema, "data": list(data.values()), "option": option, "prec": "ms", "protocol": 1.0}
 
 
 def listed(host: Host) -> dict[str, str]:
@@ -50,6 +55,14 @@ def listed(host: Host) -> dict[str, str]:
     done = host.run("curl -sS http://127.0.0.1:6035/list", check=False)
     details = json.loads(done.stdout)["details"] if done.returncode == 0 else [{"algo": []}]
     return {algo["name"]: algo["status"] for algo in details[0]["algo"]}
+
+
+def ready(host: Host, *names: str) -> bool:
+    """Whether the anode has these algorithms of any kind, with services that answer."""
+    done = host.run("curl -sS http://127.0.0.1:6035/list", check=False)
+    details = json.loads(done.stdout)["details"] if done.returncode == 0 else []
+    states = {algo["name"]: algo.get("status") for kind in details for algo in kind["algo"]}
+    return all(states.get(name) in ("ready", "READY") for name in names)
 
 
 @pytest.fixture
@@ -77,6 +90,7 @@ def test_enabling_a_unit_makes_sql_find_it(host: Host, statements: Callable[[], 
     until(lambda: listed(host).get("fracast") == "ready", 20, lambda: str(listed(host)))
     assert f"fracast = http://127.0.0.1:{PORT}/ds_predict" in inside(host, G2).read_text()
     assert inside(host, f"{TREE}/lib/taosanalytics/algo/fc/fracast.py").exists()
+    assert inside(host, f"{TREE}/lib/taosanalytics/algo/ad/tsfm_fracast.py").exists()
     answer = ask(host, "/forecast", sql("algo=fracast,rows=24"))
     assert answer["rows"] == 24, answer
     truth = [10 + 3 * math.sin(i / 4) for i in range(96, 120)]
@@ -92,6 +106,8 @@ def test_disabling_takes_it_out_and_all_at_once_restart_tdgpt_once(host: Host) -
     until_quiet(host)
     assert {"timemoe-fc", "tdtsfm_1"} <= set(listed(host))
     assert not inside(host, f"{TREE}/lib/taosanalytics/algo/fc/fracast.py").exists()
+    detectors = inside(host, f"{TREE}/lib/taosanalytics/algo/ad").glob("tsfm_*.py")
+    assert sorted(path.name for path in detectors) == ["tsfm_tdtsfm.py", "tsfm_timemoe.py"]
     assert tdgpt.starts(host) == 3
     host.out("systemctl disable tsfm@timemoe tsfm@tdtsfm && systemctl enable --now tsfm@fracast")
     until(lambda: listed(host).get("fracast") == "ready", 20, lambda: str(listed(host)))
@@ -120,6 +136,7 @@ def all_back(host: Host) -> bool:
         "# >>> tsfm >>>" in config.read_text()
         and inside(host, f"{TREE}/tsfm/fracast-server.py").exists()
         and inside(host, f"{TREE}/lib/taosanalytics/algo/fc/fracast.py").exists()
+        and inside(host, f"{TREE}/lib/taosanalytics/algo/custom/ad/tsfm_fracast.py").exists()
     )
 
 
@@ -167,10 +184,40 @@ def test_a_family_that_leaves_is_taken_out(host: Host) -> None:
     assert tdgpt.starts(host) == before + 1
 
 
+def test_sql_reaches_a_regression_an_imputation_and_detectors(host: Host, give_weights: Callable[[str], None]) -> None:
+    give_weights("moment")
+    host.out("apt-get -q -y -o Dpkg::Use-Pty=0 install taos-tsfm-moment && systemctl enable --now tsfm@moment")
+    host.until_ready("moment")
+    names = ("fracast", "tsfm_fracast", "tsfm_moment")
+    until(lambda: ready(host, *names), 30, lambda: host.out("curl -sS http://127.0.0.1:6035/list"))
+    until_quiet(host)
+
+    plan = [float((i * i) % 7) for i in range(104)]
+    driven = [value + 4 * plan[i] for i, value in enumerate(WAVE)]
+    covariates = {"dynamic_real_1": plan, "past_dynamic_real_1": WAVE[:96]}
+    alone = ask(host, "/forecast", sql("algo=fracast,rows=8", val=driven[:96]))
+    answer = ask(host, "/forecast", sql("algo=fracast,rows=8", val=driven[:96], **covariates))
+    assert answer["rows"] == 8, answer
+    error, without = (
+        sum(abs(a - b) for a, b in zip(one["res"][1], driven[96:], strict=True)) for one in (answer, alone)
+    )
+    assert error < 0.5 * without
+
+    rows = [i for i in range(96) if i % 9 != 4]
+    answer = ask(host, "/imputation", sql("algo=moment,freq=1T", val=[WAVE[i] for i in rows], ts=[TS[i] for i in rows]))
+    assert answer["rows"] == 96, answer
+    assert answer["res"][2] == [int(i % 9 == 4) for i in range(96)]
+
+    spiked = [30.0 if i == 60 else value for i, value in enumerate(WAVE[:96])]
+    for family in ("fracast", "moment"):
+        answer = ask(host, "/anomaly-detect", sql(f"algo=tsfm_{family},level=0.99", val=spiked))
+        assert any(start <= TS[60] <= end for start, end in answer["res"]), (family, answer)
+
+
 def test_purge_takes_out_every_line_and_file(host: Host) -> None:
     host.out("apt-get -q -y -o Dpkg::Use-Pty=0 purge 'taos-tsfm*'")
     assert inside(host, G4).read_bytes() == (SAMPLES / "g4.config.py").read_bytes()
     assert not inside(host, f"{TREE}/tsfm").exists()
-    assert not inside(host, f"{TREE}/lib/taosanalytics/algo/fc/fracast.py").exists()
+    assert not list(inside(host, f"{TREE}/lib/taosanalytics/algo").rglob("*fracast.py"))
     left = sorted(path.name for path in inside(host, "/etc/taos").iterdir())
     assert left == ["taosanode.config.py"]

@@ -9,7 +9,7 @@ from tsfm.doctor.finding import Finding
 from tsfm.doctor.units import Unit
 from tsfm.errors import ConfigError
 from tsfm.system.subprocesses import Deadline
-from tsfm.tdgpt import anode, database, reconcile, rest
+from tsfm.tdgpt import adapters, anode, database, reconcile, rest
 from tsfm.tdgpt.endpoints import Endpoint
 from tsfm.tdgpt.host import UNIT, Tdgpt
 
@@ -60,6 +60,7 @@ def _anode(found: Tdgpt, endpoints: Sequence[Endpoint], units: dict[str, Unit] |
     tasks = {endpoint.key: endpoint.task for endpoint in endpoints}
     # TDgpt may list a model under its task too: moment is listed as moment-imputation.
     missing = [k for k, task in tasks.items() if k not in names and f"{k}-{task}" not in names]
+    missing += [key for key in adapters.placed(found.code, endpoints) if key not in (*names, *missing)]
     if missing:
         yield finding.broken("anode", f"{where} does not list {', '.join(missing)}", remedy)
     else:

@@ -24,7 +24,7 @@ DATABASE = {"code": 0, "data": [[1, "127.0.0.1:6035", "ready"]], "rows": 1}
 class Answers(BaseHTTPRequestHandler):
     """An anode and a taosAdapter in one, as far as the doctor asks."""
 
-    names: tuple[str, ...] = ("fracast",)
+    names: tuple[str, ...] = ("fracast", "tsfm_fracast")
     database: object = DATABASE
 
     def do_GET(self) -> None:
@@ -48,7 +48,7 @@ class Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def around(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """TDgpt with an anode and a database behind one port, systemd, and fracast registered."""
-    monkeypatch.setattr(Answers, "names", ("fracast",))
+    monkeypatch.setattr(Answers, "names", ("fracast", "tsfm_fracast"))
     monkeypatch.setattr(Answers, "database", DATABASE)
     with HTTPServer(("127.0.0.1", 0), Answers) as server:
         # A daemon: where the steps below fail nobody ends it.
@@ -141,7 +141,9 @@ def test_an_anode_that_does_not_list_us_is_broken(around: int, host: Host, monke
     monkeypatch.setattr(Answers, "names", ("chronos",))
     level, text, remedy = one(host, "anode")
     assert (level, remedy) == ("broken", "run: systemctl restart taosanoded.service")
-    assert text == f"127.0.0.1:{around} does not list fracast"
+    assert text == f"127.0.0.1:{around} does not list fracast, tsfm_fracast"
+    monkeypatch.setattr(Answers, "names", ("fracast",))
+    assert one(host, "anode")[1] == f"127.0.0.1:{around} does not list tsfm_fracast"
 
 
 def test_an_anode_that_is_down_is_broken_with_its_units_state(around: int, host: Host) -> None:
