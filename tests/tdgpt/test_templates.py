@@ -68,7 +68,7 @@ def test_sql_finds_anomalies_in_every_generation(generation: str, host: Host, fr
     assert "level: expected a number" in wrong["msg"]
     assert short["msg"].startswith("failed to request the service, target: expected more than 16 observed points")
     described = details["anomaly-detection"]["tsfm_fracast"]
-    assert described["desc"].startswith("Detects anomalies with Fracast")
+    assert described["desc"].startswith("Anomaly detection: Fracast")
     if generation == "G4":
         assert (described["status"], described["builtins"]) == ("READY", False)
     assert "tsfm_fracast" not in details["forecast"]

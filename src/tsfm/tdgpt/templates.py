@@ -61,7 +61,7 @@ MOST_ROWS = 40000  # of one query of TDgpt's
 
 class _{title}AnomalyService({base}):
     name = {key!r}
-    desc = "Detects anomalies with " + {summary!a}
+    desc = "Anomaly detection: " + {summary!a}
     _builtins = False
     is_builtins = False
 
