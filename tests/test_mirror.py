@@ -44,6 +44,7 @@ ELSEWHERE = {
     "cli/commands/verify.py": "weights/test_reader.py",
     "table/": "test_table.py",
     "doctor/": "cli/commands/test_doctor.py",
+    "engine/abilities.py": "http/test_promises.py",
     "engine/facts.py": "http/test_server.py",
     "engine/forecast_schema.py": "http/test_openapi.py",
     "engine/gather.py": "http/test_v1.py",

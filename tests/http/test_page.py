@@ -350,7 +350,7 @@ def test_neighbours_are_those_of_the_settings_that_answer_as_their_family(naive:
 
 def test_a_request_is_passed_on_and_the_answer_comes_back_as_it_is(naive: Live, neighbour: Live) -> None:
     body = {"inputs": [{"target": WALK}], "parameters": {"prediction_length": 3}}
-    for task in ("forecast", "cross_validation", "imputation"):
+    for task in ("forecast", "cross_validation", "imputation", "anomaly_detection"):
         passed = naive.post(f"/v1/neighbours?family=fracast&task={task}", body)
         direct = neighbour.post(f"/v1/{task}", body)
         assert (passed.status, passed.body) == (direct.status, direct.body)

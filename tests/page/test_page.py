@@ -28,7 +28,8 @@ pytestmark = pytest.mark.slow
 DAYS = range(1, 29)
 SHARE = HERE.parent / "src/tsfm/share"
 LANGUAGES = {"en-US": ("Forecast", "fracast is ready"), "zh-CN": ("预测", "fracast：就绪")}
-COLOURS = {"history": (43, 54, 68), "fracast": (29, 79, 145), "chronos": (168, 80, 11)}
+COLOURS = {"history": (43, 54, 68), "fracast": (29, 79, 145), "chronos": (168, 80, 11), "anomaly": (208, 49, 45)}
+JUDGED = ("expected", "lower", "upper", "score", "anomaly")
 PIXELS = """() => {
   const canvas = document.querySelector('.uplot canvas');
   const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d', {willReadFrequently: true});
@@ -57,6 +58,21 @@ def forecast_of(live: Live, series: list[float | None], steps: int, tail: float 
     """Median, lower and upper of the API, shape (steps, 3)."""
     (prediction,) = live.post("/v1/forecast", asked(series, steps, tail)).json["predictions"]
     return np.array([prediction[key] for key in ("0.5", str(tail), str(round(1 - tail, 6)))]).T
+
+
+def judged(live: Live, series: list[float | None], level: float) -> dict[str, list]:
+    """What the API says of each point."""
+    request = {"inputs": [{"target": series}], "parameters": {"level": level}}
+    (prediction,) = live.post("/v1/anomaly_detection", request).json["predictions"]
+    return prediction
+
+
+def meter(name: str) -> tuple[list[str], list[float | None]]:
+    """Times and values of one of the meters of the samples."""
+    rows = [row for row in sample("meters.csv") if row["meter_id"] == name]
+    return [row["ts"].removesuffix(" 00:00:00") for row in rows], [
+        float(row["kw"]) if row["kw"] else None for row in rows
+    ]
 
 
 def shown(page: Page) -> np.ndarray:
@@ -134,26 +150,136 @@ def test_two_models_are_compared_side_by_side(host: Host, open_page: Open, celsi
     watched.shot("comparison")
 
 
-def test_the_backtest_shows_the_errors_of_the_api_beside_seasonal_naive(
+def test_the_backtest_compares_all_models_and_seasonal_naive_by_the_errors_of_the_api(
     host: Host, open_page: Open, celsius: list[float]
 ) -> None:
     watched = open_page(host.url("fracast"))
     page = watched.page
+    page.click("#choose-all")
     page.check("#backtest")
     page.fill("#windows", "2")
     page.fill("#horizon", "12")
     run(page)
     request = asked(celsius, 12, n_windows=2, step_size=12)
-    (answer,) = host.lives["fracast"].post("/v1/cross_validation", request).json["predictions"]
+    answers = {
+        family: host.lives[family].post("/v1/cross_validation", request).json["predictions"][0]
+        for family in ("fracast", "chronos")
+    }
     rows = {row[0]: row[1:] for row in table(page, "#scores")}
-    naive = f"seasonal naive (season of {answer['season_length']})"
-    assert set(rows) == {"fracast", naive}
-    for name, metrics in (("fracast", answer["metrics"]), (naive, answer["seasonal_naive"])):
+    naive = f"seasonal naive (season of {answers['fracast']['season_length']})"
+    assert set(rows) == {*answers, naive}
+    scores = {family: answer["metrics"] for family, answer in answers.items()}
+    scores[naive] = answers["fracast"]["seasonal_naive"]
+    for name, metrics in scores.items():
         covered = metrics["coverage"]["0.9"] - metrics["coverage"]["0.1"]
         expected = [f"{metrics[metric]:.3f}" for metric in ("mase", "rmsse", "wql")]
-        assert rows[name] == [*expected, f"{round(100 * covered, 1):g} %"]
-    assert pixels(page, "fracast") > 60
+        assert rows[name][:4] == [*expected, f"{round(100 * covered, 1):g} %"]
+        seconds, memory = rows[name][4:]
+        if name == naive:
+            assert (seconds, memory) == ("–", "–")
+        else:
+            assert 0 < float(seconds) < 60
+            assert 50 < int(memory.removesuffix(" MiB")) < 4000
+    first, second, _ = sorted(scores, key=lambda name: scores[name]["mase"])
+    best, next_best = scores[first]["mase"], scores[second]["mase"]
+    less = f"{round(100 * (1 - best / next_best), 1):g} %"
+    said = f"{first} has the lowest MASE, {best:.3f}: {less} lower than {second}, {next_best:.3f}."
+    expect(page.locator("#scores-hint strong")).to_have_text(said)
+    assert min(pixels(page, "fracast"), pixels(page, "chronos")) > 60
     watched.shot("backtest")
+
+
+@pytest.mark.parametrize(("language", "size"), [("en-US", WIDE), ("zh-CN", NARROW)], ids=["wide", "narrow"])
+def test_anomalies_are_marked_listed_and_saved_with_the_numbers_of_the_api(
+    host: Host, open_page: Open, tmp_path: Path, language: str, size: dict[str, int]
+) -> None:
+    watched = open_page(host.url("fracast"), language, size)
+    page = watched.page
+    page.select_option("#sample", "meters.csv")
+    expect(page.locator("#chart-title")).to_have_text("meters.csv · kw · workshop")
+    page.click("#choose-all")
+    page.check("#detect")
+    page.select_option("#level", "0.95")
+    assert not pixels(page, "anomaly")
+    run(page)
+    times, series = meter("workshop")
+    answers = {family: judged(host.lives[family], series, 0.95) for family in ("fracast", "chronos")}
+    found = [(at, family) for at in range(len(series)) for family, one in answers.items() if one["anomaly"][at]]
+    rows = table(page, "#anomalies")
+    assert [row[:2] for row in rows] == [[times[at], family] for at, family in found]
+    for row, (at, family) in zip(rows, found, strict=True):
+        values = [float(cell) for cell in (*row[2:4], *row[4].split(" … "), row[5])]
+        expected = [series[at], *(answers[family][name][at] for name in JUDGED[:4])]
+        np.testing.assert_allclose(values, expected, rtol=1e-5)
+    for family, note in zip(answers, page.locator("#anomalies-notes li").all_inner_texts(), strict=True):
+        flags, scores = answers[family]["anomaly"], answers[family]["score"]
+        counts = [flags.count(True), len(scores) - scores.count(None), flags.count(None)]
+        assert sorted(map(int, re.findall(r"\d+(?!\d| %)", note))) == sorted(counts), note
+        assert note in page.inner_text("#live")
+        assert note in page.inner_text("#chart-words")
+    assert pixels(page, "anomaly") > 30
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+    watched.shot(f"anomalies-{language[:2]}-{size['width']}")
+    before = drawn(page)
+    page.focus("#anomalies tbody .link")
+    page.keyboard.press("Enter")
+    expect(page.locator("#live")).to_contain_text(rows[0][4])
+    expect(page.locator(".u-legend")).to_contain_text(rows[0][0])
+    assert drawn(page) != before, "the chart did not move to the point"
+    found_by_axe = Axe().run(page).response["violations"]
+    assert [one["id"] for one in found_by_axe if one["impact"] in ("serious", "critical", "moderate")] == []
+    saved_and_copied(page, host, tmp_path, (times, series), answers)
+
+
+def saved_and_copied(
+    page: Page, host: Host, folder: Path, known: tuple[list[str], list[float | None]], answers: dict[str, dict]
+) -> None:
+    """The file of judged points has all digits, and the code asks for the same."""
+    times, series = known
+    with page.expect_download() as saved:
+        page.click("#save-judged")
+    assert saved.value.suggested_filename == "meters.csv-kw-workshop.anomalies.csv"
+    rows = list(csv.DictReader(io.StringIO(Path(saved.value.path()).read_text())))
+    assert list(rows[0]) == ["model", "time", "value", *JUDGED]
+    assert [(row["model"], row["time"]) for row in rows] == [(family, time) for family in answers for time in times]
+    for family, answer in answers.items():
+        mine = [row for row in rows if row["model"] == family]
+        assert [float(row["value"]) if row["value"] else None for row in mine] == series
+        for name in JUDGED[:4]:
+            written = [float(row[name]) if row[name] else np.nan for row in mine]
+            np.testing.assert_allclose(written, np.array(answer[name], float), rtol=1e-12, err_msg=name)
+        assert [json.loads(row["anomaly"] or "null") for row in mine] == answer["anomaly"]
+    page.check('input[name="code-of"][value=anomaly_detection]', force=True)
+    with page.expect_download() as saved:
+        page.click("#save-request")
+    saved.value.save_as(folder / "request.json")
+    for kind, command in {"curl": ["sh", "-c"], "python": [sys.executable, "-c"]}.items():
+        page.check(f'input[name="code"][value={kind}]', force=True)
+        code = page.inner_text("#code")
+        ended = subprocess.run([*command, code], cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+        answer = json.loads(ended.stdout)
+        assert (answer["predictions"][0] if kind == "curl" else answer)["anomaly"] == answers["fracast"]["anomaly"]
+    page.check('input[name="code"][value=sql]', force=True)
+    expect(page.locator("#code")).to_contain_text("ANOMALY_WINDOW(kw, 'algo=tsfm_fracast,level=0.95');")
+
+
+def test_a_model_that_fills_gaps_marks_anomalies_by_reconstruction(host: Host, open_page: Open) -> None:
+    page = open_page(host.url("moment")).page
+    page.select_option("#sample", "meters.csv")
+    expect(page.locator("#chart-title")).to_have_text("meters.csv · kw · workshop")
+    page.check("#detect")
+    page.select_option("#level", "0.9")
+    expect(page.locator("#run")).to_have_text("Fill the gaps + anomalies")
+    page.click("#run")
+    page.wait_for_selector("body[aria-busy=false] #anomalies tbody tr")
+    times, series = meter("workshop")
+    answer = judged(host.lives["moment"], series, 0.9)
+    found = [at for at, flag in enumerate(answer["anomaly"]) if flag]
+    rows = table(page, "#anomalies")
+    assert [row[:2] for row in rows] == [[times[at], "moment"] for at in found]
+    values = [[float(cell) for cell in (row[2], row[3], row[5])] for row in rows]
+    expected = [[series[at], answer["expected"][at], answer["score"][at]] for at in found]
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
 
 
 def test_a_file_is_dropped_and_its_columns_are_chosen(host: Host, open_page: Open) -> None:
@@ -336,9 +462,8 @@ def test_it_works_with_the_keyboard_alone(host: Host, open_page: Open) -> None:
         reached.append(focused)
         if focused == "run":
             break
-    assert {"language", "source", "sample", "time-column", "value-column", "fracast", "horizon", "interval"} <= set(
-        reached
-    )
+    steps = {"language", "source", "sample", "time-column", "value-column", "fracast", "horizon", "interval", "detect"}
+    assert steps <= set(reached)
     page.keyboard.press("Enter")
     page.wait_for_selector("#numbers tbody tr")
     expect(page.locator("#live")).to_have_text("fracast: 24 steps are shown.")

@@ -8,7 +8,7 @@ from typing import cast
 
 from tsfm import __version__
 from tsfm.card import Card
-from tsfm.engine.forecast import NATIVE, REGRESSION
+from tsfm.engine import abilities
 from tsfm.series import Family, Model
 from tsfm.settings import Settings
 
@@ -23,14 +23,15 @@ def describe(card: Card, state: str, limits: Settings, model: Model | None, fold
     loaded: dict[str, object] = {}
     most_covariates = limits.max_covariates
     if model:
+        can = asdict(model.capabilities)
         loaded = {
             "checkpoint": folder.name if folder else "packaged",
-            "capabilities": asdict(model.capabilities),
+            "capabilities": can | {abilities.DETECTION: abilities.detects(card.task)},
             "max_context": model.max_context,
             "min_context": model.min_context,
             "path": model.path,
             "covariates_beside_max_horizon": _covariates(model, limits.max_horizon, limits.max_covariates),
-            **_ways(model),
+            **abilities.ways(card.task, {name for name, has in can.items() if has}),
         }
         most_covariates = max(_covariates(model, 1, limits.max_covariates).values())
     return {
@@ -65,18 +66,6 @@ def weights(card: Card, folder: Path | None) -> str:
         return f"the weights in the package of {card.name}"
     names = [checkpoint.files[-1] for checkpoint in card.checkpoints]
     return str(folder / next((name for name in names if (folder / name).exists()), ""))
-
-
-def _ways(model: Model) -> dict[str, object]:
-    """How a model that forecasts uses covariates and several variates; nothing for other tasks."""
-    if not _forecasts(model):
-        return {}
-    can = model.capabilities
-    return {
-        "past_covariates_how": NATIVE if can.past_covariates else REGRESSION,
-        "future_covariates_how": NATIVE if can.future_covariates else REGRESSION,
-        "multivariate_how": "each",
-    }
 
 
 def _covariates(model: Model, horizon: int, most: int) -> dict[str, int]:

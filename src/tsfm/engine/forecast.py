@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tsfm.engine.abilities import NATIVE, REGRESSION
 from tsfm.engine.fields import (
     check_context,
     check_most,
@@ -29,7 +30,6 @@ from tsfm.numerics.exact import offset_added
 from tsfm.series import Capabilities, Family, FloatArray, Forecast, Series
 from tsfm.settings import Settings
 
-NATIVE, REGRESSION = "native", "regression"  # ways to use covariates
 NARROWEST_TAIL = 1e-6  # in float32 the upper level would be 1 below this, which is not a quantile
 FIELDS = ("input", "next_len", "conf_interval", "ts", "past_dynamic_real", "dynamic_real")
 

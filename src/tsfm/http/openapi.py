@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from tsfm import __version__
 from tsfm.card import Card
-from tsfm.engine import tasks
+from tsfm.engine import abilities, tasks
 from tsfm.engine.schemas import TEXT, WHOLE, Json, structure
 from tsfm.http.auth import OPEN_PATHS
 from tsfm.http.page import description
@@ -112,7 +112,8 @@ def _readers(card: Card, limits: Settings) -> dict[str, Json]:
 
 def _model(limits: Settings) -> Json:
     """The entry in /v1/models; the optional part is known only when the model is loaded."""
-    can = structure({field.name: {"type": "boolean"} for field in fields(Capabilities)})
+    names = [*(field.name for field in fields(Capabilities)), abilities.DETECTION]
+    can = structure({name: {"type": "boolean"} for name in names})
     bounds = ("min_rows", "max_rows", "max_horizon", "max_series", "max_body_mib", "queue", "deadline_s")
     fixed: Json = {name: {"const": getattr(limits, name)} for name in bounds}
     most: Json = WHOLE | {"minimum": 0, "maximum": limits.max_covariates}
@@ -127,8 +128,7 @@ def _model(limits: Settings) -> Json:
     fit = structure({"past": WHOLE, "future": WHOLE}) | {"description": "that fit beside the longest horizon"}
     loaded: Json = {"checkpoint": TEXT, "capabilities": can, "max_context": WHOLE, "min_context": WHOLE, "path": TEXT}
     loaded["covariates_beside_max_horizon"] = fit
-    loaded |= {f"{kind}_covariates_how": {"enum": ["native", "regression"]} for kind in ("past", "future")}
-    loaded["multivariate_how"] = {"enum": ["joint", "each"]}
+    loaded |= {name: {"enum": list(words)} for name, words in abilities.WORDS.items()}
     return structure(always, loaded)
 
 

@@ -56,7 +56,7 @@ def paths(family: str, responses: Responses, refused: dict[str, str], refused_pa
         refused: refusals on any path; ``refused_page``: on those that need no token.
     """
     found: Json = {path: {"get": _file(file, responses, refused_page)} for path, file in files.load().items()}
-    entry: Json = {"type": "object", "description": "as in /v1/models, and its port"}
+    entry: Json = {"type": "object", "description": "as in /v1/models, its port and resident_mib"}
     listed = _json(structure({"models": {"type": "array", "items": entry}}))
     found[TABLE] = {"post": _table(responses, refused)}
     found[NEIGHBOURS] = {

@@ -8,6 +8,7 @@ the client's own token is sent along. See docs/decisions/0012-neighbours.md.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ from tsfm.settings import Settings, authority
 from tsfm.system.loopback import Broken, Reply, Unreachable, exchange
 
 LOOK_S = 1.0  # a service answers a GET at once, however busy its model is
-TASKS = ("forecast", "cross_validation", "imputation")
+TASKS = ("forecast", "cross_validation", "imputation", "anomaly_detection")
+RESIDENT = re.compile(rb"^tsfm_process_resident_memory_bytes (\S+)$", re.MULTILINE)
 MOST_AT_ONCE = 4
 LARGEST_ANSWER = 32 << 20  # it is held in this service's memory; the page asks for one series at a time
 ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared with, never bound
@@ -81,7 +83,7 @@ class Neighbours:
         self._asks = ThreadPoolExecutor(MOST_AT_ONCE, "neighbours-ask")
 
     def list(self, client: Client) -> Pending[list[Fields]]:
-        """The entry in /v1/models of each neighbour that runs and would answer this client, and its port.
+        """The entry in /v1/models of each neighbour that runs and would answer this client, its port and its memory.
 
         The entry of one that wants another token has the state "token".
         """
@@ -141,7 +143,16 @@ def _look(one: Neighbour, client: Client) -> Fields | None:
     if reply.status == 401:
         return {"family": one.card.name, "task": one.card.task, "state": "token", "port": one.port}
     entry = _entry(reply, one.card.name)
-    return entry and entry | {"port": one.port}
+    return entry and entry | {"port": one.port} | _resident(one, client)
+
+
+def _resident(one: Neighbour, client: Client) -> Fields:
+    """The memory of the neighbour's process, if it tells."""
+    try:
+        told = RESIDENT.search(exchange(f"{one.base}/metrics", headers=client.headers, timeout_s=LOOK_S).body)
+    except (Unreachable, Broken):
+        return {}
+    return {"resident_mib": int(float(told[1])) >> 20} if told else {}
 
 
 def _entry(reply: Reply, family: str) -> Fields | None:

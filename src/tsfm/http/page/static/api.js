@@ -58,9 +58,11 @@ async function sentence(response) {
   }
 }
 
-/** The entries of /v1/models: this service's own, then those of its neighbours. */
+/** The entries of /v1/models: this service's own, then those of its neighbours, each with ``resident_mib``. */
 export async function models() {
-  const own = (await (await ask("/v1/models")).json()).models.map((model) => ({ ...model, own: true }));
+  const listed = (await (await ask("/v1/models")).json()).models;
+  const { resident_mib } = await busy();
+  const own = listed.map((model) => ({ ...model, own: true, resident_mib }));
   const others = (await (await ask("/v1/neighbours")).json()).models;
   return [...own, ...others.map((model) => ({ ...model, own: false }))];
 }
@@ -70,7 +72,7 @@ export async function ownModel() {
   return (await (await ask("/v1/models", {}, true)).json()).models[0];
 }
 
-/** One task of one model: forecast, cross_validation or imputation. */
+/** One task of one model: forecast, cross_validation, imputation or anomaly_detection. */
 export async function infer(model, task, fields) {
   const path = model.own ? `/v1/${task}` : `/v1/neighbours?${new URLSearchParams({ family: model.family, task })}`;
   const headers = { "Content-Type": "application/json" };
@@ -94,6 +96,7 @@ export async function busy() {
   const answers = all("tsfm_requests_total").map(([, , labels, value]) => [/status="(\d+)"/.exec(labels)[1], +value]);
   const sum = (rows) => rows.reduce((total, [, count]) => total + count, 0);
   return {
+    resident_mib: Math.floor(all("tsfm_process_resident_memory_bytes")[0][3] / 2 ** 20),
     waiting: +(all("tsfm_queue_length")[0]?.[3] ?? 0),
     good: sum(answers.filter(([status]) => status === "200")),
     bad: sum(answers.filter(([status]) => status !== "200")),

@@ -1,9 +1,11 @@
 // The page: what a person does, in order. The other modules know nothing of each other's elements.
+import { bounds, found, judgedCsv, marks, renderAnomalies } from "./anomalies.js";
 import { hasToken, models as findModels, onToken } from "./api.js";
 import { COLORS, Chart, moment, number } from "./chart.js";
 import { Data } from "./data.js";
-import { fill, find, make, save, swatch } from "./elements.js";
-import { METRICS, backtest, forecast, imputation, request } from "./forecasts.js";
+import { fill, find, make, quoted, save, swatch } from "./elements.js";
+import { DETECTION, anomalies, backtest, forecast, imputation, request } from "./forecasts.js";
+import { renderScores } from "./scores.js";
 import { Service } from "./service.js";
 import { curl, isLong, python, sql } from "./snippets.js";
 import { TEXTS, current, preferred, say, translate } from "./texts.js";
@@ -52,7 +54,7 @@ function color(family) {
 function renderModels() {
   const able = state.models.filter((model) => model.task === own().task);
   fill(find("models"), ...state.models.map((model) => make("li", {}, able.includes(model) ? choice(model) : link(model))));
-  find("models-hint").hidden = able.length < 2;
+  find("models-all").hidden = able.length < 2;
   find("forecast-options").hidden = fills();
   renderButton();
 }
@@ -66,6 +68,15 @@ function choice(model) {
   });
   const what = model.state === "token" ? say("another_token") : usable ? (model.checkpoint ?? "") : say(`state_${model.state}`);
   return make("label", {}, box, make("span", {}, swatch(color(model.family)), model.family, " ", make("span", { className: "what", textContent: what })));
+}
+
+/** Choose every model that can be chosen. */
+function chooseAll() {
+  for (const box of find("models").querySelectorAll("input:enabled")) {
+    box.checked = true;
+    state.chosen.add(box.value);
+  }
+  renderButton();
 }
 
 /** A model of another task: its own page shows it. */
@@ -87,7 +98,8 @@ function asked() {
   return {
     horizon: find("horizon").valueAsNumber,
     interval: Number(find("interval").value),
-    windows: find("backtest").checked ? find("windows").valueAsNumber : 0,
+    windows: !fills() && find("backtest").checked ? find("windows").valueAsNumber : 0,
+    level: find("detect").checked ? Number(find("level").value) : 0,
   };
 }
 
@@ -99,7 +111,7 @@ async function run(event) {
   const [series, wanted, chosen] = [data.series, asked(), chosenModels()];
   showFailures([]);
   setBusy(true);
-  const results = await Promise.all(chosen.map((model) => one(series, model, wanted)));
+  const results = await answers(series, chosen, wanted);
   setBusy(false);
   if (series.values !== data.series?.values) return; // other data was read meanwhile
   state.asked = wanted;
@@ -110,16 +122,34 @@ async function run(event) {
   service.look();
 }
 
+/** What all models answer. Backtests run one after the other, so that the time of each is that of one model alone. */
+async function answers(series, chosen, wanted) {
+  if (!wanted.windows) return Promise.all(chosen.map((model) => one(series, model, wanted)));
+  const results = [];
+  for (const model of chosen) {
+    find("live").textContent = say("running_one", { model: model.family, number: results.length + 1, count: chosen.length });
+    results.push(await one(series, model, wanted));
+  }
+  return results;
+}
+
 /** All that one model answers, or its error. */
 async function one(series, model, wanted) {
-  const shown = { model, name: model.family, color: color(model.family) };
+  const shown = { model, name: model.family, color: color(model.family), bare: fills() };
   try {
-    if (fills()) return { ...shown, ...(await imputation(series, model)), bare: true };
-    const tested = wanted.windows ? backtest(series, model, wanted) : null;
-    return { ...shown, ...(await forecast(series, model, wanted)), tested: await tested };
+    const tested = wanted.windows ? { ...(await backtest(series, model, wanted)), memory: await memory(model) } : null;
+    const judged = wanted.level ? anomalies(series, model, wanted) : null;
+    const answer = fills() ? imputation(series, model) : forecast(series, model, wanted);
+    const [{ points, warnings }, judgement] = await Promise.all([answer, judged]);
+    return { ...shown, points, warnings: [...new Set([...warnings, ...(judgement?.warnings ?? [])])], tested, judged: judgement };
   } catch (error) {
     return { ...shown, error };
   }
+}
+
+/** MiB of memory that a model's service has now. */
+async function memory({ family }) {
+  return (await findModels()).find((model) => model.family === family)?.resident_mib;
 }
 
 function setBusy(busy) {
@@ -131,7 +161,14 @@ function setBusy(busy) {
 
 function announce() {
   const words = state.results.map(({ name, points, bare }) => say(bare ? "done_fill" : "done", { model: name, count: points.length }));
-  find("live").textContent = words.join(" ");
+  find("live").textContent = [...words, ...found(state.results, state.asked.level)].join(" ");
+}
+
+/** Show one anomaly on the chart, and say its numbers. */
+function look(point, name) {
+  chart.lookAt(point.x);
+  const words = { model: name, time: moment(point.x, data.series.timed), value: number(point.value), expected: number(point.expected), interval: bounds(point) };
+  find("live").textContent = say("looked_at", words);
 }
 
 // What is shown
@@ -158,7 +195,7 @@ function layers() {
   const tested = state.results.filter((result) => result.tested).map(({ name, color: one, tested: { points } }) => ({
     name: `${name} ${say("tested")}`, color: one, points, dashed: true,
   }));
-  return [...tested, ...state.results];
+  return [...tested, ...state.results, ...marks(state.results)];
 }
 
 function render() {
@@ -166,26 +203,31 @@ function render() {
   const { series } = data;
   if (!series) return;
   find("chart-title").textContent = series.name;
-  chart.show(series, layers(), state.results.length && !fills() ? state.asked.horizon * (state.asked.windows + 1) : 0);
+  const all = !state.results.length || fills() || state.asked.level; // an anomaly may be anywhere
+  chart.show(series, layers(), all ? 0 : state.asked.horizon * (state.asked.windows + 1));
   find("chart-words").textContent = [
     say("chart_data", { name: series.name, count: series.values.length }),
     ...state.results.filter(({ points }) => points.length).map(({ name, points }) =>
       say("chart_forecast", { model: name, count: points.length, first: number(points[0].median), last: number(points.at(-1).median) })),
+    ...(state.asked ? found(state.results, state.asked.level) : []),
   ].join(" ");
   const warnings = state.results.flatMap(({ name, warnings: words }) => words.map((text) => `${name}: ${text}`));
   if (fills() && state.results.length && !state.results[0].points.length) warnings.push(say("no_gaps"));
   fill(find("warnings"), ...warnings.map((textContent) => make("li", { textContent })));
   find("save-csv").disabled = !state.results.length;
   renderNumbers(series);
-  renderScores();
+  renderScores(state.results, state.asked);
+  renderAnomalies(state.results, series.timed, state.asked?.level, look);
   renderCode();
 }
 
 function renderButton() {
   const button = find("run");
   button.disabled = !data.series || !state.chosen.size; // not while busy: it would lose the focus
-  button.textContent = say(state.busy ? "running" : fills() ? "run_fill" : find("backtest").checked ? "run_backtest" : "run");
+  const steps = [[fills() ? "run_fill" : "run", true], ["tested", !fills() && find("backtest").checked], ["marked", find("detect").checked]];
+  button.textContent = state.busy ? say("running") : steps.filter(([, wanted]) => wanted).map(([key]) => say(key)).join(" + ");
   find("backtest-options").hidden = !find("backtest").checked;
+  find("detect-options").hidden = !find("detect").checked;
 }
 
 function parts(result) {
@@ -205,44 +247,23 @@ function renderNumbers(series) {
   find("numbers").replaceChildren(make("thead", {}, make("tr", {}, time, ...names), make("tr", {}, ...columns)), make("tbody", {}, ...rows));
 }
 
-function renderScores() {
-  const tested = state.results.filter((result) => result.tested);
-  find("scores-card").hidden = !tested.length;
-  if (!tested.length) return;
-  const { horizon, interval, windows } = state.asked;
-  find("scores-hint").textContent = say("scores_hint", { windows, steps: horizon, level: percent(interval) });
-  const naive = { name: `${say("seasonal_naive")} (${say("season", { length: tested[0].tested.season })})`, color: "#8a95a3", tested: { scores: tested[0].tested.naive } };
-  const rows = [...tested, naive];
-  // How far a score is from the best possible one; a metric is null where there is nothing to divide by.
-  const distance = (scores, metric) => (scores[metric] === null ? Infinity : Math.abs(scores[metric] - (metric === "coverage" ? interval : 0)));
-  const best = (metric) => Math.min(...rows.map(({ tested: { scores } }) => distance(scores, metric)));
-  const cell = (scores, metric) => {
-    const value = scores[metric];
-    const text = value === null ? "–" : metric === "coverage" ? percent(value) : value.toFixed(3);
-    return make("td", { textContent: text, className: distance(scores, metric) === best(metric) ? "best" : "" });
-  };
-  const head = make("tr", {}, make("th", { scope: "col", textContent: say("model") }), ...METRICS.map((metric) => make("th", { scope: "col", textContent: say(metric) })));
-  const body = rows.map(({ name, color: one, tested: { scores } }) =>
-    make("tr", {}, make("th", { scope: "row" }, swatch(one), name), ...METRICS.map((metric) => cell(scores, metric))));
-  find("scores").replaceChildren(make("thead", {}, head), make("tbody", {}, ...body));
-}
-
-function percent(share) {
-  return `${Number((100 * share).toFixed(1))} %`;
-}
-
 // Code and files
 
 function snippet() {
   const model = state.results[0].model;
   const { series } = data;
   const base = model.own ? location.origin : `${location.protocol}//${location.hostname}:${model.port}`;
-  return { base, task: model.task, fields: request(series, model, state.asked), token: hasToken(), key: model.sql, column: series.column, fill: fills(), freq: series.freq ?? "1h", ...state.asked };
+  const detection = state.asked.level && document.querySelector('input[name="code-of"]:checked').value === DETECTION;
+  const task = detection ? DETECTION : model.task;
+  const names = { key: model.sql, family: model.family, column: series.column, freq: series.freq ?? "1h" };
+  return { base, task, fields: request(series, model, state.asked, task), token: hasToken(), ...names, ...state.asked };
 }
 
 function renderCode() {
   find("code-card").hidden = !state.results.length;
   if (!state.results.length) return;
+  find("code-of").hidden = !state.asked.level;
+  find("code-of-task").textContent = say(fills() ? "run_fill" : "forecast");
   const kind = document.querySelector('input[name="code"]:checked').value;
   const what = snippet();
   find("code").textContent = { curl, python, sql }[kind](what);
@@ -263,10 +284,9 @@ async function copy() {
 }
 
 function csv() {
-  const cell = (value) => (/[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
   const { timed } = data.series;
   const rows = state.results.flatMap((result) => result.points.map((point) =>
-    [cell(result.name), moment(point.x, timed), point.median, point.lower ?? "", point.upper ?? ""].join(",")));
+    [quoted(result.name), moment(point.x, timed), point.median, point.lower ?? "", point.upper ?? ""].join(",")));
   return [`model,${timed ? "time" : "row"},median,lower,upper`, ...rows, ""].join("\n");
 }
 
@@ -309,11 +329,13 @@ function speak(language) {
 
 find("language").addEventListener("change", (event) => speak(event.target.value));
 find("panel").addEventListener("submit", run);
-find("backtest").addEventListener("change", renderButton);
-for (const radio of document.getElementsByName("code")) radio.addEventListener("change", renderCode);
+for (const id of ["backtest", "detect"]) find(id).addEventListener("change", renderButton);
+find("choose-all").addEventListener("click", chooseAll);
+for (const radio of document.querySelectorAll('input[name^="code"]')) radio.addEventListener("change", renderCode);
 find("copy").addEventListener("click", copy);
 find("save-request").addEventListener("click", () => save("request.json", new Blob([JSON.stringify(snippet().fields)], { type: "application/json" })));
 find("save-csv").addEventListener("click", () => save(fileName("csv"), new Blob([csv()], { type: "text/csv" })));
+find("save-judged").addEventListener("click", () => save(fileName("anomalies.csv"), new Blob([judgedCsv(state.results, data.series.timed)], { type: "text/csv" })));
 find("save-png").addEventListener("click", async () => data.series && save(fileName("png"), await chart.picture(data.series.name, layers())));
 find("zoom-in").addEventListener("click", () => chart.zoom(0.5));
 find("zoom-out").addEventListener("click", () => chart.zoom(2));

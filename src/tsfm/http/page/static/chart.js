@@ -1,4 +1,4 @@
-// Draws a series with its forecasts. Every layer is lines over the same axis; a later layer may be marks.
+// Draws a series with its layers over one axis: forecasts are lines in bands, anomalies are marks.
 import { current, say } from "./texts.js";
 
 export const COLORS = ["#1d4f91", "#a8500b", "#0b716b", "#7b3ca3", "#a4262c", "#5d6d00"];
@@ -7,6 +7,7 @@ const SOFT = "#54606f";
 const GRID = "#e9ecf0";
 const FONT = '12px system-ui, -apple-system, "Segoe UI", "Noto Sans", "Noto Sans CJK SC", sans-serif';
 const HEIGHT = { wide: 380, narrow: 280 };
+const MARK = "#d0312d";
 const SHOWN_BEFORE = 8; // at first, so many horizons of history
 
 export function number(value) {
@@ -29,7 +30,7 @@ export class Chart {
 
   /**
    * @param series {name, xs, values, timed}
-   * @param layers [{name, color, points: [{x, median, lower, upper}], dashed}]
+   * @param layers [{name, color, points: [{x, median, lower, upper}], dashed}], or with ``marks``: a ring around each {x, value}
    * @param horizon steps ahead, for what is seen at first
    */
   show(series, layers, horizon = 0) {
@@ -45,7 +46,7 @@ export class Chart {
     const data = [xs, row(series.xs.map((x, index) => ({ x, value: series.values[index] })), (point) => point.value)];
     const lines = [{}, this.#line(say("history"), INK, { width: 1.4, spanGaps: false })];
     const bands = [];
-    for (const layer of layers) {
+    for (const layer of layers.filter(({ marks }) => !marks)) {
       data.push(row(layer.points, (p) => p.median), row(layer.points, (p) => p.lower), row(layer.points, (p) => p.upper));
       const first = lines.length;
       const points = { show: layer.bare || layer.points.length < 3, size: 6 };
@@ -55,6 +56,10 @@ export class Chart {
       lines.push(this.#line("", `${layer.color}88`, edge), this.#line("", `${layer.color}88`, edge));
       bands.push({ series: [first + 2, first + 1], fill: `${layer.color}${layer.dashed ? "16" : "24"}` });
     }
+    layers.filter(({ marks }) => marks).forEach((layer, rank) => {
+      data.push(row(layer.points, (p) => p.value));
+      lines.push(this.#marks(layer, rank));
+    });
     this.full = [xs[0], xs.at(-1)];
     this.timed = series.timed;
     this.plot = new uPlot(this.#options(lines, bands, series), data, this.element);
@@ -64,6 +69,12 @@ export class Chart {
 
   #line(label, stroke, more) {
     return { label, stroke, points: { show: false }, value: (_, value) => number(value) || "–", ...more };
+  }
+
+  /** Rings in the layer's colour; each further layer has larger ones, so that all are seen around the same point. */
+  #marks({ name, color }, rank) {
+    const points = { show: true, size: 11 + 7 * rank, width: 2, stroke: color, fill: rank ? "#0000" : MARK };
+    return this.#line(name, color, { paths: () => null, points, class: "marks" });
   }
 
   #options(series, bands, shown) {
@@ -113,6 +124,16 @@ export class Chart {
 
   all() {
     this.see(...this.full);
+  }
+
+  /** Show the surroundings of a point, as wide as what is seen now, at most a quarter of all. */
+  lookAt(x) {
+    const [min, max] = this.seen;
+    const half = Math.min(max - min, (this.full[1] - this.full[0]) / 4) / 2;
+    const middle = Math.min(Math.max(x, this.full[0] + half), this.full[1] - half);
+    this.see(middle - half, middle + half);
+    const { plot } = this;
+    queueMicrotask(() => plot.setCursor({ left: plot.valToPos(x, "x"), top: 0 })); // after the new scale, which uPlot sets so too
   }
 
   /** Narrow or widen what is seen around its middle. */
@@ -168,7 +189,7 @@ function interval(plot, value, series, index) {
 
 /** The edges of a band come and go with its median. */
 function together(plot, index, { show }) {
-  if (show === undefined || index === null || index < 2 || plot.series[index].class === "edge") return;
+  if (show === undefined || index === null || index < 2 || plot.series[index].class) return;
   for (const edge of [index + 1, index + 2]) plot.setSeries(edge, { show });
 }
 

@@ -32,3 +32,12 @@ export function swatch(color) {
   square.style.background = color; // a property: the policy forbids style attributes only
   return square;
 }
+
+export function percent(share) {
+  return `${Number((100 * share).toFixed(1))} %`;
+}
+
+/** A cell of a CSV file. */
+export function quoted(text) {
+  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}

@@ -2,6 +2,7 @@
 import { Failure, infer } from "./api.js";
 
 const MOST_TO_FILL = 8192; // points of one request for imputation
+export const DETECTION = "anomaly_detection";
 export const METRICS = ["mase", "rmsse", "wql", "coverage"];
 
 /** Quantile levels of an interval around the median: 0.8 gives [0.1, 0.5, 0.9]. */
@@ -11,15 +12,16 @@ export function levels(interval) {
 }
 
 /** The fields of a request with the newest points that the model accepts. */
-export function request(series, model, asked) {
-  const most = model.task === "imputation" ? Math.min(model.limits.max_rows, MOST_TO_FILL) : model.limits.max_rows;
+export function request(series, model, asked, task = model.task) {
+  const most = task === "imputation" ? Math.min(model.limits.max_rows, MOST_TO_FILL) : model.limits.max_rows;
   const input = { item_id: series.name.slice(0, 200), target: series.values.slice(-most) };
   const parameters = {};
   if (series.timed && series.freq) {
     input.start = series.times.slice(-most)[0];
     parameters.freq = series.freq;
   }
-  if (model.task !== "imputation") {
+  if (task === DETECTION) parameters.level = asked.level;
+  if (task === "forecast") {
     parameters.prediction_length = asked.horizon;
     parameters.quantile_levels = levels(asked.interval);
   }
@@ -34,11 +36,13 @@ export async function forecast(series, model, asked) {
   return { points: quantiles(prediction, xs, asked), warnings: warnings(answer, prediction) };
 }
 
-/** A model's forecasts of the last windows and their errors: {points, scores, naive, season}. */
+/** A model's forecasts of the last windows, their errors, and the time that they took: {points, scores, naive, season, seconds}. */
 export async function backtest(series, model, asked) {
   const fields = request(series, model, asked);
   Object.assign(fields.parameters, { n_windows: asked.windows, step_size: asked.horizon });
+  const begun = performance.now();
   const prediction = only(await infer(model, "cross_validation", fields));
+  const seconds = (performance.now() - begun) / 1000;
   const first = series.values.length - fields.inputs[0].target.length;
   const places = (window) => series.xs.slice(first + window.cutoff, first + window.cutoff + asked.horizon);
   return {
@@ -46,6 +50,7 @@ export async function backtest(series, model, asked) {
     scores: scores(prediction.metrics, asked),
     naive: scores(prediction.seasonal_naive, asked),
     season: prediction.season_length,
+    seconds,
   };
 }
 
@@ -64,6 +69,22 @@ export async function imputation(series, model) {
   const points = prediction.target
     .map((median, index) => ({ x: series.xs[first + index], median, filled: prediction.mask[index] === 1 }))
     .filter((point) => point.filled);
+  return { points, warnings: warnings(answer, prediction) };
+}
+
+/** A model's judgement of each point: {points: [{x, value, expected, lower, upper, score, anomaly}], warnings}. */
+export async function anomalies(series, model, asked) {
+  const fields = request(series, model, asked, DETECTION);
+  const answer = await infer(model, DETECTION, fields);
+  const prediction = only(answer);
+  const { target } = fields.inputs[0];
+  const first = series.values.length - target.length;
+  const names = ["expected", "lower", "upper", "score", "anomaly"];
+  const points = target.map((value, index) => ({
+    x: series.xs[first + index],
+    value,
+    ...Object.fromEntries(names.map((name) => [name, prediction[name][index]])),
+  }));
   return { points, warnings: warnings(answer, prediction) };
 }
 

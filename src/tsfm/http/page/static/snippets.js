@@ -42,10 +42,12 @@ function literal(value) {
   return `{${Object.entries(value).map(([name, one]) => `${JSON.stringify(name)}: ${literal(one)}`).join(", ")}}`;
 }
 
-export function sql({ key, column, horizon, interval, fill, freq }) {
+export function sql({ task, key, family, column, horizon, interval, level, freq }) {
   const value = /^[a-z_]\w*$/i.test(column) ? column : `\`${column.replaceAll("`", "")}\``;
-  const question = fill
-    ? `SELECT _improwts, IMPUTATION(${value}, 'algo=${key},freq=${freq}')`
-    : `SELECT _frowts, _flow, _fhigh, FORECAST(${value}, 'algo=${key},rows=${horizon},conf=${interval}')`;
-  return `${say("sql_words")}\n${question}\nFROM db.meter;`;
+  const question = {
+    forecast: `SELECT _frowts, _flow, _fhigh, FORECAST(${value}, 'algo=${key},rows=${horizon},conf=${interval}')\nFROM db.meter;`,
+    imputation: `SELECT _improwts, IMPUTATION(${value}, 'algo=${key},freq=${freq}')\nFROM db.meter;`,
+    anomaly_detection: `SELECT _wstart, _wend, COUNT(*)\nFROM db.meter\nANOMALY_WINDOW(${value}, 'algo=tsfm_${family},level=${level}');`,
+  }[task];
+  return `${say("sql_words")}\n${question}`;
 }
