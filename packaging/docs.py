@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 from tsfm import card, settings  # noqa: E402  (the line above adds its path)
+from tsfm.engine import abilities  # noqa: E402
 from tsfm.tdgpt import database  # noqa: E402
 
 
@@ -39,26 +41,72 @@ COMMERCIAL = {
 }
 SHORT = {"comes with TDgpt under TDengine's licence, AGPL-3.0": "AGPL-3.0"}
 HEADS = (
-    "| model | key in SQL | parameters | licence | commercial use | what it does | memory, MiB | series/s |",
-    "| 模型 | SQL 中的名称 | 参数量 | 许可证 | 商业使用 | 功能 | 内存（MiB） | 每秒序列数 |",
+    ("model", "key in SQL", "parameters", "licence", "commercial use", "memory, MiB", "series/s"),
+    ("模型", "SQL 中的名称", "参数量", "许可证", "商业使用", "内存（MiB）", "每秒序列数"),
 )
-ABILITIES = (("forecasts", "预测"), ("fills gaps", "填补"), (", covariates", "，支持协变量"))
+# What stands for ``abilities.COLUMNS`` and for the words below them; in English most stand for themselves.
+ENGLISH = {"forecasts": "by forecasts", "reconstruction": "by reconstruction"}
+CHINESE = {
+    **{"univariate": "单变量", "covariates": "协变量", "several variates": "多变量", "anomaly detection": "异常检测"},
+    **{
+        "forecast": "预测",
+        "imputation": "填补",
+        "native": "原生",
+        "regression": "回归",
+        "joint": "联合",
+        "each": "逐个",
+    },
+    **{"forecasts": "基于预测", "reconstruction": "基于重构", "-": "-"},
+    **{"past native, future regression": "历史原生，未来回归", "past regression, future native": "历史回归，未来原生"},
+}
+
+
+def words(c: card.Card, language: int) -> list[str]:
+    """A cell for each of ``abilities.COLUMNS``: the word of the default checkpoint, and those that differ by name."""
+    kinds = [(w.folder, abilities.cells(c.task, w.capabilities)) for w in c.checkpoints]
+    cells = []
+    for column, default in enumerate(kinds[0][1] if kinds else abilities.cells(c.task, ())):
+        others: dict[str, list[str]] = {}
+        for name, found in kinds:
+            if found[column] != default:
+                others.setdefault(_said(found[column], language), []).append(name)
+        named = "; ".join(f"{', '.join(names)}: {word}" for word, names in others.items())
+        cells.append(_said(default, language) + (f" ({named})" if named else ""))
+    return cells
+
+
+def columns(language: int = 0) -> str:
+    """One row per family: what it does in each of ``abilities.COLUMNS``."""
+    heads = [("family", "模型系列")[language], *(_said(name, language) for name in abilities.COLUMNS)]
+    rows = [[name, *words(card.read(name), language)] for name in card.names(packaged_only=True)]
+    return "\n".join([_row(heads), f"|{'---|' * len(heads)}", *map(_row, rows)])
+
+
+def columns_in_chinese() -> str:
+    return columns(1)
+
+
+def _said(word: str, language: int) -> str:
+    return CHINESE[word] if language else ENGLISH.get(word, word)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def choose(language: int = 0) -> str:
     """One short row per family, for choosing a model: facts of its card and measurements; 0 is English, 1 Chinese."""
     measured = json.loads((ROOT / "docs/measured.json").read_text(encoding="utf-8"))["families"]
-    rows = [HEADS[language], "|---|---|---|---|---|---|---|---|"]
+    heads = [*HEADS[language][:5], *(_said(name, language) for name in abilities.COLUMNS), *HEADS[language][5:]]
+    rows = [_row(heads), f"|{'---|' * len(heads)}"]
     for name in card.names(packaged_only=True):
         c = card.read(name)
         counts = [w.parameters for w in c.checkpoints] or [measured[name]["parameters"]]
         sizes = " – ".join(dict.fromkeys(_parameters(count) for count in (min(counts), max(counts))))
-        can = ABILITIES[c.task == "imputation"][language]
-        if any(ability.endswith("_covariates") for w in c.checkpoints for ability in w.capabilities):
-            can += ABILITIES[2][language]
-        cells = [name, f"`{c.keys[0]}`", sizes, SHORT.get(c.licence, c.licence), COMMERCIAL[c.licence][language], can]
+        cells = [name, f"`{c.keys[0]}`", sizes, SHORT.get(c.licence, c.licence), COMMERCIAL[c.licence][language]]
+        cells += words(c, language)
         cells += [f"{measured[name]['memory_mib']:,}", f"{measured[name]['series_per_s']:g}"]
-        rows.append(f"| {' | '.join(cells)} |")
+        rows.append(_row(cells))
     return "\n".join(rows)
 
 
@@ -111,6 +159,8 @@ PLACES = [
     ("README.md", "<!-- choose -->", "<!-- /choose -->", choose),
     ("README.zh-CN.md", "<!-- choose -->", "<!-- /choose -->", choose_in_chinese),
     ("docs/families.md", "<!-- families -->", "<!-- /families -->", families),
+    ("docs/families.md", "<!-- columns -->", "<!-- /columns -->", columns),
+    ("docs/zh/families.md", "<!-- columns -->", "<!-- /columns -->", columns_in_chinese),
     ("docs/settings.md", "<!-- settings -->", "<!-- /settings -->", keys),
     ("docs/measurements.md", "<!-- measured -->", "<!-- /measured -->", measured),
     ("docs/registration.md", "<!-- tdengine -->", "<!-- /tdengine -->", access),

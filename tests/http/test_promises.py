@@ -6,13 +6,19 @@ Served from small random checkpoints, as processes of their own.
 from __future__ import annotations
 
 import importlib
+import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import Live
+from conftest import HERE, Live
 from safetensors.torch import load_file, save_file
 
 from tsfm import card
@@ -30,6 +36,7 @@ KINDS = {
     "timemoe": "tiny",
     "timesfm": "tiny",
 }
+SIZES = KINDS | {"moment": "tiny"}  # it fills gaps, and is asked by tests of its own only
 MASKS = {"chronos", "chronos-2", "fracast", "moirai", "moirai-2"}
 DRAW = np.random.default_rng(5)
 WAVE = (20 + 6 * np.sin(np.arange(300) / 4) + DRAW.normal(0, 0.5, 300)).round(3).tolist()
@@ -52,7 +59,7 @@ def made(kind: str, size: str, folder: Path) -> list[str]:
 @pytest.fixture(scope="module", params=KINDS)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Live]]:
     kind, folder = request.param, tmp_path_factory.mktemp(request.param)
-    live = Live(family_of(kind), *made(kind, KINDS[kind], folder / "weights"), log=folder / "log").until_ready()
+    live = Live(family_of(kind), *made(kind, SIZES[kind], folder / "weights"), log=folder / "log").until_ready()
     yield kind, live
     assert live.stop() == 0
 
@@ -243,3 +250,170 @@ def test_weights_that_give_no_numbers_never_become_ready(kind, serve, tmp_path):
     told = live.log.read_text()
     assert f"{file}: expected weights that answer one request, but the model's answer holds values that are not" in told
     assert "Traceback" not in told
+
+
+# What each family does: the tables of the documents, `tsfm list` and /v1/models, against services
+
+ROOT = HERE.parent
+COLUMNS = ["univariate", "covariates", "several variates", "anomaly detection"]
+LISTED = dict(zip(COLUMNS, ("UNIVARIATE", "COVARIATES", "VARIATES", "ANOMALIES"), strict=True))
+TOLD = {
+    **dict.fromkeys(("by forecasts", "基于预测"), "forecasts"),
+    **dict.fromkeys(("by reconstruction", "基于重构"), "reconstruction"),
+    **{
+        "预测": "forecast",
+        "填补": "imputation",
+        "原生": "native",
+        "回归": "regression",
+        "联合": "joint",
+        "逐个": "each",
+    },
+    **{"单变量": COLUMNS[0], "协变量": COLUMNS[1], "多变量": COLUMNS[2], "异常检测": COLUMNS[3]},
+}
+Row = dict[str, str]
+"""A word for each column."""
+
+
+def v1(live: Live, task: str, inputs: dict[str, object], **parameters: object) -> dict:
+    """The answer for one series, and what is said beside it."""
+    answer = live.post(f"/v1/{task}", {"inputs": [inputs], "parameters": parameters})
+    assert answer.status == 200, answer.body
+    (prediction,) = answer.json.pop("predictions")
+    assert "error" not in prediction, prediction
+    return answer.json | prediction
+
+
+def what_a_service_does(live: Live) -> Row:
+    does = {COLUMNS[2]: on_several_variates(live), COLUMNS[3]: to_find_anomalies(live)}
+    if live.post("/v1/forecast", {"inputs": [{"target": WAVE}]}).status == 200:
+        assert np.isfinite(v1(live, "forecast", {"target": WAVE}, prediction_length=9)["0.5"]).all()
+        return {COLUMNS[0]: "forecast", COLUMNS[1]: with_covariates(live)} | does
+    filled = v1(live, "imputation", {"target": [*WAVE[:200], *[None] * 16, *WAVE[216:]]})
+    assert filled["mask"] == [0] * 200 + [1] * 16 + [0] * 84
+    assert np.isfinite(filled["target"]).all()
+    return {COLUMNS[0]: "imputation", COLUMNS[1]: "-"} | does
+
+
+def with_covariates(live: Live) -> str:
+    """By a covariate that lifts the series by 10: a regression lifts the forecast likewise, a model as it may."""
+    effect = (np.arange(300) % 7 == 0) * 1.0
+    target = [*(np.array(WAVE) + 10 * effect)]
+    ahead = np.array([0.0, 1.0, 0.0, 0.0, 1.0, 0.0])
+
+    def asked(values: np.ndarray) -> dict:
+        one = {"target": target, "past_covariates": {"a": [*effect]}, "future_covariates": {"a": [*values]}}
+        return v1(live, "forecast", one, prediction_length=6)
+
+    with_it, without = asked(ahead), asked(0 * ahead)
+    lift = np.subtract(with_it["0.5"], without["0.5"])
+    assert np.abs(lift).max() > 1e-4, "the covariate is not used"
+    how = "regression" if np.allclose(lift, 10 * ahead, atol=1) else "native"
+    past = v1(live, "forecast", {"target": target, "past_covariates": {"a": [*effect]}}, prediction_length=6)
+    assert with_it["covariates_how"] == without["covariates_how"] == past["covariates_how"] == how
+    return how
+
+
+def on_several_variates(live: Live) -> str:
+    """By whether one variate's answer depends on another one."""
+    task = "forecast" if live.post("/v1/forecast", {"inputs": [{"target": WAVE}]}).status == 200 else "imputation"
+    gappy = [*WAVE[:200], *[None] * 16, *WAVE[216:]] if task == "imputation" else WAVE
+    answers = [
+        v1(live, task, {"target": [gappy, [*np.roll(WAVE, shift) * factor]]}) for shift, factor in ((40, 1), (90, -5))
+    ]
+    one, other = (np.array(answer["0.5" if task == "forecast" else "target"]) for answer in answers)
+    assert not np.allclose(one[1], other[1])
+    how = "each" if np.allclose(one[0], other[0], rtol=1e-4) else "joint"
+    assert {answer["multivariate_how"] for answer in answers} == {how}
+    return how
+
+
+def to_find_anomalies(live: Live) -> str:
+    """A spike is found; a forecast from the points before does not know what follows, a reconstruction does."""
+    spiked = np.array(WAVE)
+    spiked[150] += 40
+    answer = v1(live, "anomaly_detection", {"target": [*spiked]}, level=0.99)
+    assert answer["anomaly"][150] is True
+    assert answer["anomaly"].count(True) < 15
+    later = v1(live, "anomaly_detection", {"target": [*spiked[:-16], *(3 * spiked[-16:])]}, level=0.99)
+    known = [(a, b) for a, b in zip(answer["expected"], later["expected"], strict=True) if a is not None]
+    ours, theirs = np.array(known)[:-16].T
+    return "forecasts" if np.allclose(ours, theirs, rtol=1e-4) else "reconstruction"
+
+
+@cache
+def documented() -> dict[tuple[str, str], Row]:
+    """What each table of the documents says of each checkpoint: a row for (document, family/checkpoint)."""
+    found = {}
+    for name in ("README.md", "README.zh-CN.md", "docs/families.md", "docs/zh/families.md"):
+        tables = re.findall(r"(?:^\|.*\n)+", (ROOT / name).read_text(), re.MULTILINE)
+        for table in tables:
+            heads, _, *rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()]
+            heads = [TOLD.get(head, head) for head in heads]
+            if not set(COLUMNS) <= set(heads):
+                continue
+            for row in rows:
+                for checkpoint in [one.folder for one in card.read(row[0]).checkpoints] or [""]:
+                    told = {column: said_of(row[heads.index(column)], checkpoint) for column in COLUMNS}
+                    found[name, f"{row[0]}/{checkpoint}"] = told
+    return found
+
+
+def said_of(cell: str, checkpoint: str) -> str:
+    """The word of a checkpoint in a cell such as ``regression (chronos-2: native)``."""
+    default, _, others = cell.removesuffix(")").partition(" (")
+    for other in others.split("; ") if others else []:
+        names, word = other.split(": ")
+        if checkpoint in names.split(", "):
+            default = word
+    return TOLD.get(default, default)
+
+
+@cache
+def listed(*options: str) -> str:
+    command = [sys.executable, "-m", "tsfm", "list", *options]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+@cache
+def listed_rows() -> dict[str, Row]:
+    """The columns of `tsfm list` for each family/checkpoint."""
+    heads, *lines = listed().splitlines()
+    starts = [match.start() for match in re.finditer(r"(?<=  )\S|^\S", heads)]
+    titles, family, found = re.split(r"  +", heads), "", {}
+    for line in lines:
+        cells = [line[at:end].strip() for at, end in zip(starts, [*starts[1:], None], strict=True)]
+        row = dict(zip(titles, cells, strict=True))
+        family = row["FAMILY"] or family
+        folder = row["CHECKPOINT"].rpartition("/")[2] if card.read(family).checkpoints else ""
+        found[f"{family}/{folder}"] = {column: row[title] for column, title in LISTED.items()}
+    return found
+
+
+def words_of(task: str, ways: Row) -> Row:
+    """The columns from the words of /v1/models and `tsfm list --json`."""
+    assert ways.get("past_covariates_how") == ways.get("future_covariates_how")
+    how = (ways.get(f"{name}_how", "-") for name in ("past_covariates", "multivariate", "anomaly_detection"))
+    return dict(zip(COLUMNS, (task, *how), strict=True))
+
+
+@pytest.mark.parametrize("served", SIZES, indirect=True)
+def test_every_cell_of_every_table_is_what_a_service_does(served):
+    kind, live = served
+    does = what_a_service_does(live)
+    (model,) = live.get("/v1/models").json["models"]
+    assert words_of(model["task"], model) == does
+    assert model["capabilities"]["anomaly_detection"] is True
+    family = next(one for one in json.loads(listed("--json")) if one["name"] == family_of(kind))
+    found = []
+    for checkpoint in family["checkpoints"] or [{"name": "", "ways": family.get("ways")}]:
+        folder = checkpoint["name"].rpartition("/")[2]
+        if folder.startswith(("chronos-2", "moirai-2")) != kind.endswith("-2"):
+            continue  # it is of the family's other kind
+        place = f"{family['name']}/{folder}"
+        assert words_of(family["task"], checkpoint["ways"]) == does, place
+        assert listed_rows()[place] == does, place
+        told = {name: row for (name, of), row in documented().items() if of == place}
+        assert told == dict.fromkeys(("README.md", "README.zh-CN.md", "docs/families.md", "docs/zh/families.md"), does)
+        found.append(folder)
+    assert found, kind

@@ -26,6 +26,10 @@ WORDS = {
 }
 
 
+# The columns of the table of models.
+COLUMNS = ("univariate", "covariates", "several variates", "anomaly detection")
+
+
 def detects(task: str) -> bool:
     """Models of this task find anomalies."""
     return DETECTION in tasks.find(task).operations
@@ -47,3 +51,11 @@ def ways(task: str, can: Collection[str]) -> dict[str, str]:
     if detects(task):
         found[f"{DETECTION}_how"] = RECONSTRUCTION if "imputation" in can else FORECASTS
     return found
+
+
+def cells(task: str, can: Collection[str]) -> tuple[str, ...]:
+    """A word for each of ``COLUMNS``; "-": not at all."""
+    how = ways(task, can)
+    past, future = (how.get(f"{time}_covariates_how", "-") for time in ("past", "future"))
+    covariates = past if past == future else f"past {past}, future {future}"
+    return task, covariates, how.get("multivariate_how", "-"), how.get(f"{DETECTION}_how", "-")

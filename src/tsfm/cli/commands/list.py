@@ -10,11 +10,13 @@ from pathlib import Path
 
 from tsfm import card, paths, settings
 from tsfm.cli.output import columns
+from tsfm.engine import abilities
 from tsfm.weights import checkpoints, own, pins
 
 TITLES = (
     *("FAMILY", "INSTALLED", "PORT", "KEY IN SQL", "MEMORY", "LICENCE"),
-    *("INDEX", "CHECKPOINT", "PARAMETERS", "SIZE", "WEIGHTS", "CAN"),
+    *("INDEX", "CHECKPOINT", "PARAMETERS", "SIZE", "WEIGHTS"),
+    *("UNIVARIATE", "COVARIATES", "VARIATES", "ANOMALIES"),
 )
 
 
@@ -48,11 +50,12 @@ def _facts(c: card.Card, installed: set[str]) -> dict[str, object]:
     found = [
         asdict(e.checkpoint)
         | {"status": e.status, "bytes_here": e.bytes, "detail": e.detail, "remedy": e.remedy}
-        | {"revision_here": _commit(e)}
+        | {"revision_here": _commit(e), "ways": abilities.ways(c.task, e.checkpoint.capabilities)}
         for e in _weights(c)
     ]
     strangers = [asdict(each) for each in own.unimported(c, _root(c))]
-    return asdict(c) | {"installed": c.name in installed, "checkpoints": found, "strangers": strangers}
+    facts = asdict(c) | {"installed": c.name in installed, "checkpoints": found, "strangers": strangers}
+    return facts if found else facts | {"ways": abilities.ways(c.task, ())}
 
 
 def _rows(cards: Sequence[card.Card], installed: set[str]) -> list[Sequence[str]]:
@@ -67,13 +70,13 @@ def _rows(cards: Sequence[card.Card], installed: set[str]) -> list[Sequence[str]
             c.licence,
         )
         if not c.checkpoints:
-            rows.append((*head, "-", "in the package", "", "", "", ""))
+            rows.append((*head, "-", "in the package", "", "", "", *abilities.cells(c.task, ())))
         for index, entry in enumerate(_weights(c)):
             weights = entry.checkpoint
-            can = ", ".join(weights.capabilities).replace("_", " ")
+            can = abilities.cells(c.task, weights.capabilities)
             size = f"{weights.bytes / 1e6:.0f} MB"
             number, parameters = ("-", "-") if weights.own else (str(index), f"{weights.parameters / 1e6:.1f} M")
-            rows.append((*head, number, weights.name, parameters, size, _status(entry), can))
+            rows.append((*head, number, weights.name, parameters, size, _status(entry), *can))
             head = ("",) * len(head)
     return rows
 
