@@ -96,7 +96,7 @@ export async function busy() {
   const answers = all("tsfm_requests_total").map(([, , labels, value]) => [/status="(\d+)"/.exec(labels)[1], +value]);
   const sum = (rows) => rows.reduce((total, [, count]) => total + count, 0);
   return {
-    resident_mib: Math.floor(all("tsfm_process_resident_memory_bytes")[0][3] / 2 ** 20),
+    resident_mib: all("tsfm_process_resident_memory_bytes").map(([, , , bytes]) => Math.floor(bytes / 2 ** 20))[0],
     waiting: +(all("tsfm_queue_length")[0]?.[3] ?? 0),
     good: sum(answers.filter(([status]) => status === "200")),
     bad: sum(answers.filter(([status]) => status !== "200")),
