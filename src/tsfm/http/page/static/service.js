@@ -4,6 +4,7 @@ import { fill, find, make } from "./elements.js";
 import { current, say } from "./texts.js";
 
 const LOOK_MS = 5000;
+const ABILITIES = [["fact_covariates", "future_covariates_how"], ["fact_variates", "multivariate_how"], ["fact_anomalies", "anomaly_detection_how"]];
 const STATUSES = [400, 401, 403, 404, 405, 413, 415, 429, 500, 503, 504, 507];
 
 /** Looks at the service now and then while the page is seen. */
@@ -52,6 +53,7 @@ export class Service {
     const rows = [[say("fact_family"), [model.family, model.checkpoint].filter(Boolean).join(" · ")]];
     if (model.max_context) rows.push([say("fact_context"), say("fact_points", { least: count(limits.min_rows), most: count(model.max_context) })]);
     if (model.path) rows.push([say("fact_arithmetic"), model.path]);
+    for (const [name, key] of ABILITIES) if (model[key]) rows.push([say(name), say(`how_${model[key]}`)]);
     const words = { rows: count(limits.max_rows), steps: count(limits.max_horizon), queue: limits.queue, seconds: limits.deadline_s };
     rows.push(
       [say("fact_limits"), say("fact_limits_words", words)],
