@@ -7,11 +7,11 @@ import json
 import sys
 import time
 
-from bench import anomaly, api, common, covariates, goals, interpreter, intervals, models, server, skill, start
+from bench import anomaly, api, common, covariates, goals, interpreter, intervals, joint, models, server, skill, start
 
 PARTS = {
     part.__name__.rpartition(".")[2]: part.run
-    for part in (server, models, start, intervals, skill, interpreter, api, covariates, anomaly)
+    for part in (server, models, start, intervals, skill, interpreter, api, covariates, joint, anomaly)
 }
 
 

@@ -67,7 +67,7 @@ def measure(key: str, size: str, budget_s: float) -> dict[str, float]:
     found: dict[str, float] = {}
     for count in batches:
         batch = np.stack([(w - w.mean()) / w.std() for w in common.waves([common.CONTEXT] * count)]).astype(np.float32)
-        slow, fast = _turns(lambda: theirs(batch), lambda: ours(batch), budget_s)  # noqa: B023  called at once
+        slow, fast = turns(lambda: theirs(batch), lambda: ours(batch), budget_s)  # noqa: B023  called at once
         found[f"{key}_speedup_b{count}"] = median(slow) / median(fast)
         found[f"{key}_ms_b{count}"] = median(fast) * 1000
         found[f"{key}_official_ms_b{count}"] = median(slow) * 1000
@@ -81,25 +81,30 @@ def measure(key: str, size: str, budget_s: float) -> dict[str, float]:
     return found
 
 
-def _turns(slow: Callable[[], object], fast: Callable[[], object], budget_s: float) -> tuple[list[float], list[float]]:
-    """Seconds of both, in turns; the first run of each is a warm-up and does not count."""
+def turns(
+    slow: Callable[[], object],
+    fast: Callable[[], object],
+    budget_s: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[list[float], list[float]]:
+    """Seconds of both by the clock, in turns; the first run of each is a warm-up and does not count."""
     times: tuple[list[float], list[float]] = ([], [])
     fast()
-    first = _seconds(slow)
+    first = _seconds(slow, clock)
     if first > LONG_S:  # the warm-up is negligible then
         times[0].append(first)
-        times[1].append(_seconds(fast))
+        times[1].append(_seconds(fast, clock))
     end = time.monotonic() + budget_s
     while len(times[0]) < LEAST_TURNS or (time.monotonic() < end and len(times[0]) < MOST_TURNS):
-        times[0].append(_seconds(slow))
-        times[1].append(_seconds(fast))
+        times[0].append(_seconds(slow, clock))
+        times[1].append(_seconds(fast, clock))
     return times
 
 
-def _seconds(act: Callable[[], object]) -> float:
-    began = time.perf_counter()
+def _seconds(act: Callable[[], object], clock: Callable[[], float]) -> float:
+    began = clock()
     act()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def _call(model: Model) -> Callable[[np.ndarray], np.ndarray]:

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from bench import anomaly, api, common, covariates, goals, intervals, models, ranking, real, server, skill, start
+from bench import anomaly, api, common, covariates, goals, intervals, joint, models, ranking, real, server, skill, start
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +49,14 @@ def test_the_start_part_measures_time_and_memory():
 def test_the_api_part_measures_speed_and_fairness():
     found = api.run(rounds=1, seconds=1, size="tiny", series=70)
     assert with_goals(found) == {"api_many_efficiency", "api_fairness_p99", "api_arrow_speedup"}
+    assert all(value > 0 for value in found.values())
+
+
+@pytest.mark.long
+def test_the_joint_part_measures_both_families(monkeypatch):
+    monkeypatch.setattr(joint, "CASES", {"": ("chronos", "tiny2"), "_moirai": ("moirai", "tiny")})
+    found = joint.run(budget_s=0.1)
+    assert with_goals(found) == {"joint_cost_8", "joint_cost_8_moirai"}
     assert all(value > 0 for value in found.values())
 
 

@@ -62,6 +62,7 @@ ELSEWHERE = {
     "engine/metrics.py": "http/test_server.py",
     "engine/pending.py": "engine/test_admission.py",
     "engine/planner.py": "engine/test_scheduler.py",
+    "engine/room.py": "families/test_moirai.py",
     "engine/schemas.py": "http/test_openapi.py",
     "engine/work.py": "engine/test_scheduler.py",
     "engine/worker.py": "engine/test_scheduler.py",

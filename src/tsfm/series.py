@@ -47,6 +47,11 @@ class Series:
         """Number of context points in all rows together: target and covariates."""
         return len(self) * (1 + sum(self.schema))
 
+    @property
+    def described(self) -> str:
+        """Its size in words."""
+        return f"one series of {len(self)} points and {sum(self.schema)} covariates"
+
     @cached_property
     def observed(self) -> NDArray[np.bool_]:
         """Shape (n,): where the target has a value."""
@@ -75,6 +80,47 @@ class Series:
             return 0, len(self)
         observed = np.flatnonzero(self.observed)
         return (int(observed[0]), int(observed[-1]) + 1) if observed.size else (len(self), len(self))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Series that are forecast together: the forecast of each looks at all of them.
+
+    Attributes:
+        members: at least one. The variates of one target have one length, and the first of them holds the covariates
+            of all.
+    """
+
+    members: tuple[Series, ...]
+
+    def __len__(self) -> int:
+        """Points of all rows at the length of the longest: what the group adds to a batch."""
+        return max(map(len, self.members)) * self.rows
+
+    @property
+    def rows(self) -> int:
+        """Number of rows: targets and covariates."""
+        return sum(1 + sum(member.schema) for member in self.members)
+
+    @property
+    def schema(self) -> tuple[tuple[int, int], ...]:
+        """The schema of each member. All groups of a batch have the same schema."""
+        return tuple(member.schema for member in self.members)
+
+    @property
+    def points(self) -> int:
+        """Number of context points, as ``len``."""
+        return len(self)
+
+    @property
+    def described(self) -> str:
+        """Its size in words."""
+        longest, covariates = max(map(len, self.members)), self.rows - len(self.members)
+        return f"{len(self.members)} series together, of up to {longest} points and {covariates} covariates,"
+
+    def newest(self, points: int) -> Group:
+        """The same group with at most ``points`` points of context in each member."""
+        return Group(tuple(member.newest(points) for member in self.members))
 
 
 @dataclass(frozen=True)
@@ -107,7 +153,8 @@ class Capabilities:
 
     past_covariates: bool = False
     future_covariates: bool = False
-    multivariate: bool = False
+    multivariate: bool = False  # forecasts several variates together, with covariates of both kinds: ``JointFamily``
+    cross_learning: bool = False  # forecasts series of any lengths together
     imputation: bool = False
     native_quantiles: bool = False  # intervals come from the model's own quantile head, not from residuals
     missing_values: bool = False  # accepts NaN in the target; for other models, gaps are interpolated
@@ -152,12 +199,24 @@ class Family(Model, Protocol):
     def context_for(self, horizon: int, schema: tuple[int, int]) -> int:
         """Maximum number of context points for this horizon and schema; older points are cut before the call.
 
-        A result below ``min_room``, or below 0, means that the horizon or the number of covariates is too large.
+        A result below ``min_room``, or below 0, means that the horizon or the number of covariates is too large. Each
+        further variate of a ``JointFamily`` takes as much room as a future covariate.
         """
         ...
 
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
         """Forecast each series ``horizon`` steps ahead, at each quantile level in (0, 1)."""
+        ...
+
+
+class JointFamily(Family, Protocol):
+    """A family with the capability ``multivariate``; it has ``missing_values`` as well.
+
+    Members of a group that are constant are zero throughout. A member may begin with gaps.
+    """
+
+    def forecast_joint(self, batch: Sequence[Group], horizon: int, levels: Sequence[float]) -> list[list[Forecast]]:
+        """For each group the forecasts of its members, in their order."""
         ...
 
 

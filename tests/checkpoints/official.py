@@ -28,7 +28,7 @@ from tsfm.nets.moirai_mixture import Mixture
 from tsfm.nets.moirai_patches import patches
 from tsfm.official import load as load_official
 from tsfm.official.moirai import classes
-from tsfm.series import Runtime, Series
+from tsfm.series import Group, Runtime, Series
 
 FLOAT32 = Runtime(dtype="float32", threads=1)
 State = dict[str, torch.Tensor]
@@ -236,12 +236,12 @@ class MoiraiMoE(Moirai2):
 
     def theirs(self, folder: Path) -> np.ndarray:
         package = load_official(self.family, folder, FLOAT32)
-        return torch.stack(package.mixture([Series(wave(self.points))], 16)).numpy()
+        return torch.stack(package.mixture([Group((Series(wave(self.points)),))], 16)).numpy()
 
     @torch.no_grad()
     def ours(self, folder: Path) -> np.ndarray:
         net = families.load(self.family, folder, FLOAT32).net
-        mixture, _, _ = net.given(patches([Series(wave(self.points))], 16, "cpu"), torch.empty(1, 1, 0))
+        mixture, _, _ = net.given(patches([Series(wave(self.points))], 16, "cpu"), torch.empty(1, 1, 1, 0))
         return torch.stack([part[:, 0] for part in mixture_parts(net, mixture)]).numpy()
 
 

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import chronos as maker
+from chronos import Chronos2Pipeline
 from safetensors.torch import load_file, save_file
 
 from tsfm import card, families
 from tsfm.errors import ConfigError
 from tsfm.numerics import scaling
 from tsfm.official import load as load_official
-from tsfm.series import Runtime, Series
+from tsfm.series import Group, Runtime, Series
 
 # The package warns of every horizon beyond one pass.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:We recommend keeping prediction length")]
@@ -152,6 +153,63 @@ def test_covariates_with_gaps_and_changes_give_the_official_quantiles(ours, offi
             expected = quantiles_of(official["tiny2"], [series], horizon)[0]
             (answer,) = scaling.forecast(ours["tiny2"], [series], horizon, maker.TWENTY_ONE)
             assert_equal(answer.quantiles, expected, name)
+
+
+@pytest.fixture(scope="module")
+def pipeline(folders):
+    """The package itself, with its own forms of what is forecast together."""
+    return Chronos2Pipeline.from_pretrained(str(folders["tiny2"]), torch_dtype=torch.float32)
+
+
+def variates(count, length):
+    """Walks of one length, each with gaps of its own: at the start, in the middle or at the end."""
+    rows = np.stack([walk(length) for _ in range(count)])
+    for at, row in enumerate(rows):
+        gaps = slice(0, 5 + 3 * at), slice(length // 2, length // 2 + 9 * at), slice(length - 1 - at, length)
+        row[gaps[at % 3]] = np.nan
+    return rows
+
+
+@pytest.mark.parametrize(("count", "past", "future"), [(1, 0, 0), (3, 0, 0), (2, 1, 2), (64, 1, 1)])
+@pytest.mark.parametrize(("length", "horizon"), [(100, 48), (300, 150)])
+def test_several_variates_are_forecast_together_as_the_official_code_does(
+    ours, pipeline, count, past, future, length, horizon
+):
+    batch, described = [], []
+    for _ in range(2):
+        rows, shared = variates(count, length), with_covariates(length, horizon, past, future)
+        first = Series(rows[0], shared.past_covariates, shared.future_covariates)
+        batch.append(Group((first, *map(Series, rows[1:]))))
+        ahead = {f"known{at}": row for at, row in enumerate(shared.future_covariates)}
+        known = {f"past{at}": row for at, row in enumerate(shared.past_covariates)}
+        known |= {name: row[:length] for name, row in ahead.items()}
+        ahead = {name: row[length:] for name, row in ahead.items()}
+        described.append({"target": rows, "past_covariates": known, "future_covariates": ahead})
+    expected = [np.sort(answer.numpy(), axis=1) for answer in pipeline.predict(described, prediction_length=horizon)]
+    for made, rows in zip(ours["tiny2"].forecast_joint(batch, horizon, maker.TWENTY_ONE), expected, strict=True):
+        assert len(made) == count
+        for one, row in zip(made, rows, strict=True):
+            assert_equal(one.quantiles, row)
+
+
+@pytest.mark.parametrize("horizon", [30, 150])
+def test_series_of_different_lengths_learn_from_each_other_as_in_the_official_code(ours, pipeline, horizon):
+    targets = [walk(length) for length in (40, 300, 17, 120)]
+    answers = pipeline.predict(targets, prediction_length=horizon, cross_learning=True)
+    (made,) = ours["tiny2"].forecast_joint([Group(tuple(map(Series, targets)))], horizon, maker.TWENTY_ONE)
+    alone = ours["tiny2"].forecast([Series(target) for target in targets], horizon, maker.TWENTY_ONE)
+    for one, answer, single in zip(made, answers, alone, strict=True):
+        assert_equal(one.quantiles, np.sort(answer.numpy()[0], axis=0))
+        assert np.abs(one.quantiles - single.quantiles).max() > 1e-3
+
+
+def test_groups_stay_whole_where_a_batch_is_computed_in_parts(ours, monkeypatch):
+    batch = [Group(tuple(map(Series, variates(3, 64)))) for _ in range(5)]
+    whole = ours["tiny2"].forecast_joint(batch, 100, [0.5])
+    monkeypatch.setattr("tsfm.families.chronos.POINTS_AT_ONCE", 1000)
+    for one, other in zip(whole, ours["tiny2"].forecast_joint(batch, 100, [0.5]), strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_allclose(a.median, b.median, atol=1e-5)
 
 
 def test_covariates_change_the_answer_of_chronos_2(ours):

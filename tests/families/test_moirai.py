@@ -16,13 +16,15 @@ from checkpoints.official import mixture_parts
 
 from tsfm import card
 from tsfm.engine import forecast
+from tsfm.engine.joint import Prepared
+from tsfm.engine.v1.forecast import WORDS
 from tsfm.errors import BadRequest, ConfigError
 from tsfm.families import moirai
 from tsfm.nets.moirai_mixture import NOISE, Mixture
-from tsfm.nets.moirai_patches import patches
+from tsfm.nets.moirai_patches import group_patches, patches
 from tsfm.numerics import scaling
 from tsfm.official import load as load_official
-from tsfm.series import Runtime, Series
+from tsfm.series import Group, Runtime, Series
 
 pytestmark = pytest.mark.slow
 
@@ -87,14 +89,20 @@ def test_the_distribution_behind_given_paths_equals_the_official_one(
     """With the paths marked as predicted, uni2ts leaves them out of its scale, as it does in training."""
     batch = [random_series(points, horizon, known, past, seed) for seed in range(2)]
     steps = -(-horizon // 16)
-    paths = torch.randn(2, 3, steps * 16, generator=torch.Generator().manual_seed(1))
-    net, tokens = sampled.net, patches(batch, horizon, "cpu")
+    paths = torch.randn(2, 3, 1, steps * 16, generator=torch.Generator().manual_seed(1))
+    assert_equal_distributions(official["tiny"], sampled.net, batch, horizon, paths, exact)
+
+
+def assert_equal_distributions(package, net, batch, horizon: int, paths: torch.Tensor, exact: bool) -> None:
+    steps = paths.shape[-1] // 16
+    batch = [one if isinstance(one, Group) else Group((one,)) for one in batch]
+    tokens = group_patches(batch, horizon, "cpu")
     with torch.inference_mode():
         ours = exact_steps(net, tokens, paths, steps) if exact else frozen_steps(net, tokens, paths, steps)
-    for path in range(3):
+    for path in range(paths.shape[1]):
         for step in range(steps):
             counted = step if exact else 0
-            wanted = official["tiny"].mixture(batch, horizon, future=paths[:, path], step=step, observed=counted)
+            wanted = package.mixture(batch, horizon, future=paths[:, path], step=step, observed=counted)
             for part, other in zip(mixture_parts(net, ours[step]), wanted, strict=True):
                 mine = part[:, min(path, part.shape[1] - 1)]
                 torch.testing.assert_close(mine, other, atol=2e-5, rtol=2e-5)
@@ -105,12 +113,65 @@ def exact_steps(net, tokens, paths, steps: int) -> list[Mixture]:
 
 
 def frozen_steps(net, tokens, paths, steps: int) -> list[Mixture]:
-    scaled = (paths - tokens.loc[:, :1, None]) / tokens.scale[:, :1, None]
+    targets = slice(0, tokens.targets)
+    scaled = (paths - tokens.loc[:, None, targets, None]) / tokens.scale[:, None, targets, None]
     following = net.follow(tokens, steps, paths.shape[1])
     mixtures = [next(following)]
     for step in range(steps - 1):
         mixtures.append(following.send(scaled[..., step * 16 : step * 16 + 16]))
     return mixtures
+
+
+# points, horizon, targets, known covariates, past covariates
+JOINT = [(200, 48, 3, 0, 0), (100, 70, 2, 2, 1), (64, 10, 7, 0, 1)]
+
+
+def joint(points: int, horizon: int, targets: int, known: int = 0, past: int = 0, seed: int = 0) -> Group:
+    """A group whose members have gaps of their own: inside, at the start (but in the first), and at the end."""
+    first = random_series(points, horizon, known, past, seed)
+    others = [random_series(points, horizon, seed=100 * seed + at).target for at in range(1, targets)]
+    for at, target in enumerate((first.target, *others)):
+        target[(slice(30, 41 + at), slice(0, 19), slice(points - 3, points))[at % 3]] = np.nan
+    return Group((first, *map(Series, others)))
+
+
+@pytest.mark.parametrize(("points", "horizon", "targets", "known", "past"), JOINT)
+def test_moirai2_forecasts_several_variates_together_as_the_official_code_does(
+    official, quantiled, points, horizon, targets, known, past
+):
+    batch = [joint(points, horizon, targets, known, past, seed) for seed in range(2)]
+    wanted = np.sort(official["tiny2"].joint_quantiles(batch, horizon), axis=2)
+    for made, rows in zip(quantiled.forecast_joint(batch, horizon, LEVELS), wanted, strict=True):
+        np.testing.assert_allclose([one.quantiles for one in made], rows, atol=3e-5)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(("points", "horizon", "targets", "known", "past"), JOINT)
+def test_the_distribution_of_several_variates_behind_given_paths_equals_the_official_one(
+    official, sampled, points, horizon, targets, known, past, exact
+):
+    batch = [joint(points, horizon, targets, known, past, seed) for seed in range(2)]
+    steps = -(-horizon // 16)
+    paths = torch.randn(2, 2, targets, steps * 16, generator=torch.Generator().manual_seed(2))
+    assert_equal_distributions(official["tiny"], sampled.net, batch, horizon, paths, exact)
+
+
+@pytest.mark.parametrize("horizon", [16, 40])
+def test_several_variates_are_sampled_together(official, folders, horizon, monkeypatch):
+    """Against the official samples, as for one variate below; and a batch answers as each group alone."""
+    monkeypatch.setenv("TSFM_MOIRAI_EXACT", "1")
+    monkeypatch.setattr("tsfm.nets.moirai.PATHS", 500)
+    family = moirai.load(folders["tiny"], FLOAT32)
+    batch = [joint(96, horizon, 3, seed=seed) for seed in range(2)]
+    made = family.forecast_joint(batch, horizon, LEVELS)
+    (alone,) = family.forecast_joint(batch[1:], horizon, LEVELS)
+    for one, other in zip(made[1], alone, strict=True):
+        np.testing.assert_allclose(one.quantiles, other.quantiles, atol=2e-4)
+    torch.manual_seed(0)
+    for one, samples in zip(made[0], official["tiny"].joint_samples(batch[:1], horizon, 1000)[0], strict=True):
+        for level, row in zip(LEVELS, one.quantiles, strict=True):
+            assert ((samples < row - 2e-3).mean(0) < level + 0.1).all()
+            assert ((samples < row + 2e-3).mean(0) > level - 0.1).all()
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -239,8 +300,8 @@ def assert_equals_the_official(official, family, series: Series, horizon: int, n
         return
     tokens = patches([series], horizon, "cpu")
     with torch.inference_mode():
-        mine = family.net.given(tokens, tokens.values.new_empty(1, 1, 0))[0]
-    wanted = official["tiny"].mixture([series], horizon)
+        mine = family.net.given(tokens, tokens.values.new_empty(1, 1, 1, 0))[0]
+    wanted = official["tiny"].mixture([Group((series,))], horizon)
     for part, other in zip(mixture_parts(family.net, mine), wanted, strict=True):
         torch.testing.assert_close(part[:, 0], other, atol=3e-5, rtol=3e-5, msg=lambda words: f"{name}: {words}")
 
@@ -314,6 +375,27 @@ def test_too_many_covariates_are_refused_in_words(family, horizon, known, past, 
     )
 
 
+def test_too_many_variates_are_refused_in_words(family):
+    def prepared(count: int, horizon: int, past: int = 0) -> Prepared:
+        return Prepared.of(joint(200, horizon, count, 0, past), horizon, family, "moirai", WORDS)
+
+    assert len(prepared(30, 24).group.members[0]) == 200
+    assert len(prepared(30, 24, 5).group.members[0]) == (512 - 30 * 2) // 35 * 16
+    for count, horizon, past, words in (
+        (60, 24, 0, "target: 60 variates and prediction_length 24 leave room for 96 points of context"),
+        (
+            30,
+            200,
+            5,
+            "covariates: 30 variates and 5 past covariates and prediction_length 200 leave room for 48",
+        ),
+    ):
+        with pytest.raises(BadRequest) as caught:
+            prepared(count, horizon, past)
+        assert str(caught.value).startswith(words)
+        assert "at least 128 are needed: send fewer variates or " in str(caught.value)
+
+
 def test_newest_points_that_are_missing_beyond_what_the_covariates_leave_are_refused_in_words(family):
     series = random_series(2000, 24, 0, 15)
     series.target[-700:] = np.nan
@@ -349,7 +431,7 @@ def test_bfloat16_stays_near_float32(folders, family):
         assert max(np.abs(a.quantiles - b.quantiles).max() for a, b in pairs) < 0.02
         return
     tokens = patches(batch, 16, "cpu")
-    none = tokens.values.new_empty(3, 1, 0)
+    none = tokens.values.new_empty(3, 1, 1, 0)
     with torch.inference_mode():
         mixtures = [net.given(tokens, none)[0] for net in (fast.net, family.net)]
     for a, b in zip(*(mixture_parts(family.net, mixture) for mixture in mixtures), strict=True):

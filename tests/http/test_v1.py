@@ -118,6 +118,23 @@ def test_variates_are_forecast_each_and_it_is_said(naive):
     assert "multivariate_how" not in alone[0]
 
 
+def test_variates_are_forecast_together_where_the_model_can_and_it_is_said(chronos2):
+    """The numbers are compared with the official code in tests/engine/test_joint.py."""
+    (model,) = chronos2.get("/v1/models").json["models"]
+    assert (model["multivariate_how"], model["capabilities"]["multivariate"]) == ("joint", True)
+    gappy = [None if at % 5 == 0 else value for at, value in enumerate(WAVE[::-1])]
+    answer = ask(chronos2, {"target": [WAVE, gappy]}, prediction_length=3, quantile_levels=[0.25])
+    alone = ask(chronos2, {"target": WAVE}, {"target": gappy}, prediction_length=3, quantile_levels=[0.25])
+    assert answer["multivariate_how"] == "joint"
+    crossed = ask(
+        chronos2, {"target": WAVE}, {"target": gappy}, prediction_length=3, quantile_levels=[0.25], cross_learning=True
+    )
+    for name in ("mean", "0.25"):
+        single, together = ([one[name] for one in made["predictions"]] for made in (alone, crossed))
+        assert answer["predictions"][0][name] == together  # the same group
+        assert np.abs(np.subtract(together, single)).min() > 1e-6
+
+
 def test_context_length_cuts_the_oldest_points(naive):
     cut = ask(naive, {"target": WAVE}, prediction_length=3, context_length=20)
     assert cut == ask(naive, {"target": WAVE[-20:]}, prediction_length=3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from chronos.chronos2.preprocess import from_list_of_dicts
 
-from tsfm.numerics.covariates import target_encoded
+from tsfm.numerics.covariates import numbered, target_encoded
 
 RNG = np.random.default_rng(3)
 
@@ -29,3 +29,13 @@ def test_a_missing_category_is_one_of_its_own():
     mean = target.mean()
     np.testing.assert_allclose(past, [(4 + mean) / 3] * 2 + [(22 + mean) / 3] * 2)
     np.testing.assert_allclose(future, [(22 + mean) / 3, mean])
+
+
+def test_beside_several_targets_categories_are_numbered_as_chronos_2_numbers_them():
+    past = RNG.choice(np.array(["b", "a", None, "c"], object), 60)
+    future = np.array(["c", "never seen", None, "a"], object)
+    task = {"target": RNG.normal(size=(2, 60)), "past_covariates": {"x": past}, "future_covariates": {"x": future}}
+    (theirs,) = from_list_of_dicts([task], 4)
+    ours = numbered(past.tolist(), future.tolist())
+    np.testing.assert_array_equal(ours[0], theirs["context"][2])
+    np.testing.assert_array_equal(ours[1], theirs["future_covariates"][2])

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from conftest import HERE
 
 from tsfm import card, families, official
 from tsfm.errors import BadRequest, ConfigError
-from tsfm.series import Family, Imputer, Model, Runtime, Series
+from tsfm.series import Family, Group, Imputer, JointFamily, Model, Runtime, Series
 
 pytestmark = pytest.mark.slow
 
@@ -157,6 +158,20 @@ def check_forecast(theirs: Family, ours: Family, sampled: bool) -> None:
         assert one.median.shape == (40,)
         assert one.quantiles.shape == (len(levels), 40)
         if not sampled:  # draws are random: tests/families/test_moirai.py compares the distributions
+            np.testing.assert_allclose(one.median, other.median, atol=1e-4)
+            np.testing.assert_allclose(one.quantiles, other.quantiles, atol=3e-4)
+    if ours.capabilities.multivariate:
+        check_joint(theirs, ours, sampled)
+
+
+def check_joint(theirs: JointFamily, ours: JointFamily, sampled: bool) -> None:
+    beside = wave(180).target.astype(float)
+    first = Series(wave(140).target, beside[None, :140], beside[None])
+    batch = [Group((first, wave(140, 30), wave(140))), Group((first, wave(140), wave(140, 9)))]
+    made, expected = (family.forecast_joint(batch, 40, [0.1, 0.9]) for family in (ours, theirs))
+    for one, other in zip(*(chain.from_iterable(groups) for groups in (made, expected)), strict=True):
+        assert (one.median.shape, one.quantiles.shape) == ((40,), (2, 40))
+        if not sampled:
             np.testing.assert_allclose(one.median, other.median, atol=1e-4)
             np.testing.assert_allclose(one.quantiles, other.quantiles, atol=3e-4)
 

@@ -12,7 +12,7 @@ from tsfm.card import Card
 from tsfm.engine import calibration, facts, memory, tasks
 from tsfm.engine.admission import Admission, Slot
 from tsfm.engine.backlog import LargeRequest
-from tsfm.engine.gather import Gathered, Outcome
+from tsfm.engine.gather import Gathered, Outcome, many
 from tsfm.engine.ingress import Ingress
 from tsfm.engine.metrics import Metrics
 from tsfm.engine.pending import Pending, give_up
@@ -212,7 +212,7 @@ class Engine:
         gathered, request = Gathered(work.count, slot.present), LargeRequest()
         slot.watch(gathered.future)
         try:
-            while parts := [_fitting(part, model) for part in islice(work.parts, PORTION)]:
+            while parts := [one for part in islice(work.parts, PORTION) for one in _fitting(part, model)]:
                 scheduler.submit_many(gathered.add(parts), request if work.count > PORTION else None)
         except Exception as error:
             give_up(gathered.future, error)  # what is queued already is not computed
@@ -237,10 +237,10 @@ def _check_fits(item: WorkItem, model: Model) -> None:
         memory.check_fits(item.series)
 
 
-def _fitting(part: Part, model: Model) -> Part:
+def _fitting(part: Part, model: Model) -> list[Part]:
     try:
         if isinstance(part, WorkItem):
             _check_fits(part, model)
     except OutOfMemory as error:
-        return error
-    return part
+        return [error] * many(part)
+    return [part]

@@ -23,6 +23,7 @@ from tsfm.engine.fields import (
 from tsfm.engine.forecast_schema import DEFAULT_CONFIDENCE, DEFAULT_HORIZON
 from tsfm.engine.forecast_schema import example as example
 from tsfm.engine.forecast_schema import schema as schema
+from tsfm.engine.room import TDGPT, Shape, Words
 from tsfm.engine.work import Known, WorkItem, check_shape
 from tsfm.errors import BadRequest, TooLarge
 from tsfm.numerics import regression, scaling
@@ -59,19 +60,6 @@ class ForecastRequest:
 
 
 @dataclass(frozen=True)
-class Words:
-    """What a request calls its fields, for sentences about them."""
-
-    target: str = "input"
-    horizon: str = "next_len"
-    past: str = "past_dynamic_real"
-    future: str = "dynamic_real"
-
-
-TDGPT = Words()
-
-
-@dataclass(frozen=True)
 class ForecastCall:
     """A call of the model with these parameters.
 
@@ -99,11 +87,15 @@ class Output:
     Attributes:
         forecast: its quantile rows are the lower and the upper end of the interval.
         how: the covariates were used by the model (``NATIVE``), by a ``REGRESSION``, or there are none (None).
+        joint: the variates of its target were forecast together.
+        crossed: the series of its request were forecast together.
     """
 
     forecast: Forecast
     warnings: tuple[str, ...] = ()
     how: str | None = None
+    joint: bool = False
+    crossed: bool = False
 
 
 def read(fields: dict[str, object], limits: Settings) -> ForecastRequest:
@@ -206,20 +198,9 @@ def filled_covariates(series: Series, can: Capabilities, family: str, words: Wor
 
 def check_fit(fit: scaling.Fitted, horizon: int, model: Family, family: str, words: Words = TDGPT) -> None:
     """Refuse a request that leaves the model too little context."""
-    (past, future), room = fit.series.schema, max(fit.room, 0)
-    late = fit.lead - horizon
-    steps = f"{words.horizon} {horizon}"
-    if late:
-        steps += f" after {late} missing points at the end of {words.target}"
     if fit.room < model.min_room:
-        kinds = [f"{count} {kind} covariates" for count, kind in ((past, "past"), (future, "future")) if count]
-        field = "covariates" if kinds else words.target if late else words.horizon
-        ways = ["fewer covariates"] * bool(kinds) + ["newer points"] * bool(late) + [f"a smaller {words.horizon}"]
-        raise BadRequest(
-            f"{field}: {' and '.join([*kinds, steps])} leave room for {room} points of context; "
-            f"at least {model.min_room} are needed: send {' or '.join(ways)}"
-        )
-    check_context(fit.series, room, model.min_context, family, words.target)
+        raise Shape(horizon, fit.series.schema, fit.lead - horizon).refusal(fit.room, model.min_room, words)
+    check_context(fit.series, fit.room, model.min_context, family, words.target)
 
 
 def check_covariates(fields: dict[str, object], limits: Settings) -> None:

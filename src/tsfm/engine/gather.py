@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from functools import partial
+from typing import cast
 
 from tsfm.engine.pending import finish
 from tsfm.engine.work import Known, Part, WorkItem
@@ -39,37 +40,45 @@ class Gathered:
     def add(self, parts: Sequence[Part]) -> list[WorkItem]:
         """Take the next parts, and return those that the model has to compute."""
         items = []
-        for at, part in enumerate(parts, start=self._next):
+        for part in parts:
+            at, self._next = self._next, self._next + many(part)
             if isinstance(part, WorkItem):
                 part.present = self._needed
                 part.future.add_done_callback(partial(self._take, at, part))
                 items.append(part)
             else:
-                self._set(at, part.output if isinstance(part, Known) else part)
-        self._next += len(parts)
+                self._set(at, [part.output if isinstance(part, Known) else part])
         return items
 
     def _needed(self) -> bool:
         return not self.future.done() and self._present()
 
     def _take(self, at: int, item: WorkItem, future: Future[object]) -> None:
-        self._set(at, None if self.future.done() else _outcome(item, future))
+        self._set(at, [None] * many(item) if self.future.done() else _outcomes(item, future))
 
-    def _set(self, at: int, outcome: Outcome) -> None:
-        self._outcomes[at] = outcome
+    def _set(self, at: int, outcomes: Sequence[Outcome]) -> None:
+        self._outcomes[at : at + len(outcomes)] = outcomes
         with self._lock:
-            self._left -= 1
+            self._left -= len(outcomes)
             last = not self._left
         if last:
             finish(self.future, self._outcomes)
 
 
-def _outcome(item: WorkItem, future: Future[object]) -> Outcome:
+def many(part: Part) -> int:
+    """Number of outcomes that a part stands for."""
+    return (part.outcomes or 1) if isinstance(part, WorkItem) else 1
+
+
+def _outcomes(item: WorkItem, future: Future[object]) -> list[Outcome]:
     try:
-        return item.restore(future.result())
+        restored = item.restore(future.result())
     except CancelledError:
-        return DeadlinePassed("the client has closed its connection")
-    except RequestError as error:
-        return error
-    except TsfmError as error:
-        return ModelFailed(str(error))
+        error: RequestError = DeadlinePassed("the client has closed its connection")
+    except RequestError as refused:
+        error = refused
+    except TsfmError as failed:
+        error = ModelFailed(str(failed))
+    else:
+        return cast(list[Outcome], restored) if item.outcomes else [restored]
+    return [error] * many(item)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tsfm.errors import OutOfMemory
-from tsfm.series import Series
+from tsfm.series import Group, Series
 
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 # Peak memory of a forward beyond what the process had before, for each point of each row (target and covariates):
@@ -16,16 +16,15 @@ BYTES_PER_POINT = 6_000
 EVERY_S = 1.0
 
 
-def check_fits(series: Series) -> None:
-    """Refuse a series that would not fit into the memory that is left.
+def check_fits(series: Series | Group) -> None:
+    """Refuse a series, or a group of them, that would not fit into the memory that is left.
 
     Raises:
         OutOfMemory: with the size, the estimate and what is left.
     """
     needed, left = series.points * BYTES_PER_POINT, available()
     if needed > left:
-        size = f"{len(series)} points and {sum(series.schema)} covariates"
-        raise OutOfMemory(f"one series of {size} needs about {needed >> 20} MiB, and {left >> 20} MiB are left")
+        raise OutOfMemory(f"{series.described} needs about {needed >> 20} MiB, and {left >> 20} MiB are left")
 
 
 class HeapTrimmer:

@@ -168,7 +168,8 @@ class Scheduler:
                 self._notify_one()
                 busy += 1
             threads = max(1, self._threads // busy)
-            return batch, threads if len(batch) > 1 else min(threads, self.threads_alone)
+            alone = len(batch) == 1 and batch[0].outcomes is None  # a group is as large as many series
+            return batch, min(threads, self.threads_alone) if alone else threads
 
     def _worth_waiting(self) -> bool:
         """A request that is being parsed may still join the batch, and the batch has room."""

@@ -1,4 +1,4 @@
-"""One series that waits for the model, and how a batch of them is run. Knows neither HTTP nor any model."""
+"""One series or group that waits for the model, and how a batch of them is run. Knows neither HTTP nor any model."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Protocol
 
 from tsfm.engine.pending import finish, give_up
 from tsfm.errors import ModelFailed, OutOfMemory, RequestError, TsfmError
-from tsfm.series import FloatArray, Series
+from tsfm.series import FloatArray, Group, Series
 
 
 class Call(Protocol):
     """One way to call the model; items with equal calls may share a batch, so a call must be hashable."""
 
-    def run(self, batch: Sequence[Series]) -> Sequence[object]:
-        """One output for each series, in their order."""
+    def run(self, batch: Sequence[Any]) -> Sequence[object]:
+        """One output for each series, or each group, in their order."""
         ...
 
 
@@ -39,20 +39,22 @@ class Known:
 
 @dataclass(eq=False)
 class WorkItem:
-    """One series that waits for the model.
+    """One series, or one group, that waits for the model.
 
     Attributes:
-        series: centred and scaled, as the model takes it.
+        series: centred and scaled, as the model takes it. A group is never cut.
         restore: from the model's output for the series to the output in the unit of the request.
         present: False once the client has closed its connection.
         future: of the model's output.
+        outcomes: ``restore`` gives a list of so many outcomes, those of a group; None: it gives one.
     """
 
-    series: Series
+    series: Series | Group
     call: Call
     restore: Callable[[Any], object] = unchanged
     present: Callable[[], bool] = always
     future: Future[object] = field(default_factory=Future)
+    outcomes: int | None = None
 
     @property
     def group(self) -> Hashable:
@@ -69,8 +71,9 @@ class Many:
 
     Attributes:
         parts: for each series in order what the model has to compute, an output that is known without it, or the
-            error that refuses this series alone; made while the model computes the first ones.
-        count: number of parts.
+            error that refuses this series alone; made while the model computes the first ones. The item of a group
+            stands for the outcomes that follow one another.
+        count: number of outcomes.
         numbers: in the answer, about.
     """
 
@@ -112,12 +115,10 @@ def _bisect_on_failure(batch: list[WorkItem], error: Exception) -> None:
     give_up(batch[0].future, error if isinstance(error, TsfmError) else _as_ours(error, batch[0].series))
 
 
-def _as_ours(error: Exception, series: Series) -> TsfmError:
-    past, future = series.schema
+def _as_ours(error: Exception, series: Series | Group) -> TsfmError:
     # torch has no exception class for a failed allocation on CPU; only the text says so.
     if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
-        size = f"{len(series)} points and {past + future} covariates"
-        ours: TsfmError = OutOfMemory(f"the model ran out of memory on one series of {size}")
+        ours: TsfmError = OutOfMemory(f"the model ran out of memory on {series.described}")
     else:
         ours = ModelFailed(f"the model failed: {type(error).__name__}: {error}")
     ours.__cause__ = error

@@ -22,7 +22,7 @@ from tsfm.errors import ConfigError
 from tsfm.nets.bolt import Bolt, BoltSizes
 from tsfm.nets.chronos2 import UNROLLED, Chronos2, Chronos2Sizes
 from tsfm.numerics import quantiles
-from tsfm.series import Capabilities, Family, FloatArray, Forecast, Runtime, Series
+from tsfm.series import Capabilities, Family, FloatArray, Forecast, Group, Runtime, Series
 from tsfm.weights.configuration import Config
 from tsfm.weights.reader import State, arithmetic, read_weights
 
@@ -108,6 +108,8 @@ CARD = {
                 "native_quantiles",
                 "missing_values",
                 "covariate_gaps",
+                "multivariate",
+                "cross_learning",
             ],
         },
     ],
@@ -193,7 +195,7 @@ class ChronosBolt:
 
 
 class ChronosTwo:
-    """A loaded Chronos-2; each series forms a group with its covariates, and attention stays within a group."""
+    """A loaded Chronos-2; targets form a group with their covariates, and attention stays within a group."""
 
     min_context = min_room = 1
     batch_points = BATCH_POINTS
@@ -203,6 +205,8 @@ class ChronosTwo:
         native_quantiles=True,
         missing_values=True,
         covariate_gaps=True,
+        multivariate=True,
+        cross_learning=True,
     )
 
     def __init__(self, net: Chronos2, device: str, path: str) -> None:
@@ -215,19 +219,34 @@ class ChronosTwo:
         return self.max_context
 
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
-        group = 1 + sum(batch[0].schema)
-        context = _padded([_known_past(series) for series in batch])
+        return [made for (made,) in self.forecast_joint([Group((series,)) for series in batch], horizon, levels)]
+
+    def forecast_joint(self, batch: Sequence[Group], horizon: int, levels: Sequence[float]) -> list[list[Forecast]]:
+        group, targets = batch[0].rows, _targets(batch[0])
+        members = [member for one in batch for member in one.members]
+        context = _padded([_known_past(series) for series in members])
         future = torch.full((len(context), horizon), torch.nan)
-        for row, series in enumerate(batch, start=1):
+        stop = 0
+        for series in members:
+            stop += 1 + sum(series.schema)
             for last, covariate in enumerate(series.future_covariates[::-1], start=1):
-                future[row * group - last] = torch.from_numpy(covariate[len(series) :].astype(np.float32))
+                future[stop - last] = torch.from_numpy(covariate[len(series) :].astype(np.float32))
         paths = len(UNROLLED) if horizon > self._net.longest else 1
         rows = group * _at_once(paths * group * (context.shape[1] + horizon))
         answers = [
-            self._net.forecast(past.to(self._device), ahead.to(self._device), group, horizon)[::group]
+            torch.unflatten(
+                self._net.forecast(past.to(self._device), ahead.to(self._device), group, horizon), 0, (-1, group)
+            )
             for past, ahead in zip(_parts(context, rows), _parts(future, rows), strict=True)
         ]
-        return _forecasts(self._net.sizes.quantiles, answers, levels)
+        made = _forecasts(self._net.sizes.quantiles, [answer[:, targets].flatten(0, 1) for answer in answers], levels)
+        return [made[at : at + len(targets)] for at in range(0, len(made), len(targets))]
+
+
+def _targets(group: Group) -> list[int]:
+    """The numbers of the rows of a group that are targets."""
+    counts = [1 + sum(member.schema) for member in group.members]
+    return [sum(counts[:at]) for at in range(len(counts))]
 
 
 def _known_past(series: Series) -> FloatArray:

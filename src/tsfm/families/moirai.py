@@ -11,17 +11,20 @@ many times slower; docs/decisions/0007-moirai-frozen-scale.md has the difference
 the random numbers: the same request gets the same answer in any batch, up to rounding, which is 6e-3 of the
 spread in bfloat16 (docs/numerics.md).
 
-Context, covariates and horizon share the 512 patches of 16 points that the model was trained on. The oldest points
-of the context are cut so that the rest fits; a request that leaves less than 128 points of context is refused.
+The variates of a target are forecast together: a token attends to those of all variates. Variates, context,
+covariates and horizon share the 512 patches of 16 points that the model was trained on. The oldest points of the
+context are cut so that the rest fits; a request that leaves less than 128 points of context is refused.
 
-A gap of the target is filled with the mean of the points before it, a gap of a covariate with the mean of its past;
-neither counts in a scale. Moirai-2 has an input that marks gaps; Moirai-MoE has none.
+A gap of the target is filled with the mean of the points before it, a gap of a covariate or of one of several
+variates with the mean of its past; neither counts in a scale. Moirai-2 has an input that marks gaps; Moirai-MoE has
+none.
 """
 
 from __future__ import annotations
 
 import os
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,9 +36,9 @@ from tsfm.errors import ConfigError
 from tsfm.nets.moirai import Moirai2, MoiraiMoE
 from tsfm.nets.moirai_encoder import HEAD, THETA, Sizes
 from tsfm.nets.moirai_mixture import narrow_scale
-from tsfm.nets.moirai_patches import PATCH, patches
-from tsfm.numerics.quantiles import at_levels
-from tsfm.series import Capabilities, Family, FloatArray, Forecast, Runtime, Series
+from tsfm.nets.moirai_patches import PATCH, group_patches
+from tsfm.numerics import quantiles
+from tsfm.series import Capabilities, Family, FloatArray, Forecast, Group, Runtime, Series
 from tsfm.weights.configuration import Config
 from tsfm.weights.reader import arithmetic, read_weights
 
@@ -57,7 +60,13 @@ CARD = {
             "marks": {"d_ff": "*", "distr_output": "*"},
             "shape": {"d_model": 384},
             "files": ["config.json", "model.safetensors"],
-            "capabilities": ["past_covariates", "future_covariates", "native_quantiles", "missing_values"],
+            "capabilities": [
+                "past_covariates",
+                "future_covariates",
+                "multivariate",
+                "native_quantiles",
+                "missing_values",
+            ],
         },
         {
             "name": "Salesforce/moirai-moe-1.0-R-base",
@@ -66,7 +75,13 @@ CARD = {
             "marks": {"d_ff": "*", "distr_output": "*"},
             "shape": {"d_model": 768},
             "files": ["config.json", "model.safetensors"],
-            "capabilities": ["past_covariates", "future_covariates", "native_quantiles", "missing_values"],
+            "capabilities": [
+                "past_covariates",
+                "future_covariates",
+                "multivariate",
+                "native_quantiles",
+                "missing_values",
+            ],
         },
         {
             "name": "Salesforce/moirai-2.0-R-small",
@@ -83,6 +98,7 @@ CARD = {
             "capabilities": [
                 "past_covariates",
                 "future_covariates",
+                "multivariate",
                 "native_quantiles",
                 "missing_values",
                 "covariate_gaps",
@@ -126,14 +142,14 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
     return family
 
 
-class _Patched:
+class _Patched(ABC):
     """Base of both: limits of context, horizon and covariates."""
 
     min_context = 1
     min_room = LEAST_CONTEXT
     batch_points = 8 * MAX_CONTEXT
     capabilities = Capabilities(
-        past_covariates=True, future_covariates=True, native_quantiles=True, missing_values=True
+        past_covariates=True, future_covariates=True, multivariate=True, native_quantiles=True, missing_values=True
     )
 
     def __init__(self, longest: int, path: str) -> None:
@@ -145,6 +161,13 @@ class _Patched:
         (past, known), steps = schema, -(-horizon // PATCH)
         return min(MAX_CONTEXT, (self._longest - (1 + known) * steps) // (1 + past + known) * PATCH)
 
+    def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
+        return [made for (made,) in self.forecast_joint([Group((series,)) for series in batch], horizon, levels)]
+
+    @abstractmethod
+    def forecast_joint(self, batch: Sequence[Group], horizon: int, levels: Sequence[float]) -> list[list[Forecast]]:
+        """As ``JointFamily`` has it."""
+
 
 class Sampled(_Patched):
     """A loaded Moirai-MoE: quantiles of samples."""
@@ -154,12 +177,12 @@ class Sampled(_Patched):
         self.net, self._exact = net, exact
 
     @torch.inference_mode()
-    def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
+    def forecast_joint(self, batch: Sequence[Group], horizon: int, levels: Sequence[float]) -> list[list[Forecast]]:
         steps = -(-horizon // PATCH)
-        seeds = [_seed(one.target) for one in batch]
-        tokens = patches(batch, horizon, self.net.device)
+        seeds = [[_seed(one.target) for one in group.members] for group in batch]
+        tokens = group_patches(batch, horizon, self.net.device)
         draws = self.net.sample(tokens, steps, seeds, self._exact)[..., :horizon].cpu().numpy()
-        return [_of_draws(rows, levels) for rows in draws]
+        return [[_of_draws(rows, levels) for rows in group] for group in draws]
 
 
 class Quantiled(_Patched):
@@ -172,12 +195,11 @@ class Quantiled(_Patched):
         self.net = net
 
     @torch.inference_mode()
-    def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
+    def forecast_joint(self, batch: Sequence[Group], horizon: int, levels: Sequence[float]) -> list[list[Forecast]]:
         steps = -(-horizon // PATCH)
-        tokens = patches(batch, horizon, self.net.device)
-        values = self.net.quantiles(tokens, steps)[..., :horizon].cpu().numpy()
-        trained = self.net.levels
-        return [Forecast(at_levels(trained, v, [0.5])[0], at_levels(trained, v, levels)) for v in values]
+        tokens = group_patches(batch, horizon, self.net.device)
+        values = self.net.quantiles(tokens, steps)[..., :horizon].transpose(1, 2).cpu().numpy()
+        return [quantiles.forecasts(self.net.levels, rows, levels) for rows in values]
 
 
 def _seed(target: FloatArray) -> int:

@@ -22,6 +22,7 @@ DRAWS = 10  # draws from the distribution of each path; the first draw extends t
 BYTES = 256 * 2**20  # for the memory that grows with the number of paths in progress
 
 Affine = tuple[Tensor, Tensor]
+Seeds = Sequence[Sequence[int]]
 
 
 class MoiraiMoE:
@@ -34,11 +35,11 @@ class MoiraiMoE:
         self.encoder = Encoder(state, sizes, dtype, device)
         self.head = Head(state, d, narrow, device)
 
-    def sample(self, patches: Patches, steps: int, seeds: Sequence[int], exact: bool = False) -> Tensor:
-        """Draw the target in the input's unit, (B, PATHS * DRAWS, steps * 16).
+    def sample(self, patches: Patches, steps: int, seeds: Seeds, exact: bool = False) -> Tensor:
+        """Draw the targets in the input's unit, (B, targets, PATHS * DRAWS, steps * 16).
 
         Args:
-            seeds: one for each series; the same seed always gives the same draws.
+            seeds: for each group one for each target; the same seeds always give the same draws.
             exact: compute the scale again at every step and include the path's own draws. The forecast of
                 uni2ts does this, its training does not. If False, the context's scale is kept.
         """
@@ -49,65 +50,67 @@ class MoiraiMoE:
         for a in range(0, len(seeds), at_once):
             some, chosen = patches[a : a + at_once], seeds[a : a + at_once]
             spans = [slice(b, min(PATHS, b + rows)) for b in range(0, PATHS, rows)]
-            done.append(torch.cat([method(some, steps, chosen, span) for span in spans], 1).flatten(1, 2))
+            drawn = torch.cat([method(some, steps, chosen, span) for span in spans], 1)
+            done.append(drawn.transpose(1, 2).flatten(2, 3))
         return torch.cat(done)
 
     def given(self, patches: Patches, paths: Tensor) -> tuple[Mixture, Tensor, Tensor]:
-        """The mixture after ``paths`` (B, S, points), and the loc and scale (B, S), which include the paths."""
+        """The mixture after ``paths`` (B, S, targets, points), and the loc and scale, which include the paths."""
         loc, scale = patches.rescale(paths)
         out = _encode(self.encoder, self._embed(patches.behind(paths, loc, scale)), patches, paths)
         return self.head(out), loc, scale
 
     def follow(self, patches: Patches, steps: int, paths: int) -> Generator[Mixture, Tensor, None]:
-        """Yield the mixture after the context, (B, 1, 16), then the mixture after each patch (B, paths, 16) sent in.
+        """Yield the mixture after the context, (B, 1, targets, 16), then the one after each patch that is sent in.
 
-        All values are in units of the context's scale, which does not change.
+        A patch has the shape (B, paths, targets, 16). All values are in units of the context's scale, which does not
+        change.
         """
-        ids, known, newest = patches.ids(), patches.future.shape[1], patches.valid.shape[1] - 1
+        ids, ahead = patches.ids(), patches.ahead
         tokens = self._embed(patches.scaled().flatten(1, 2))
-        out, kept = self.encoder.context(tokens, ids, newest, paths, (1 + known) * (steps - 1))
+        out, kept = self.encoder.context(tokens, ids, patches.newest(), paths, ahead * (steps - 1))
         drawn = yield self.head(out[:, None])
-        variates = torch.arange(1 + known, device=self.device)
+        variates = torch.arange(ahead, device=self.device)
         future = self._embed(patches.scaled_future())
         for step in range(1, steps):
             beside = future[:, None, :, step - 1].expand(-1, paths, -1, -1)
-            block = torch.cat([self._embed(drawn)[:, :, None], beside], 2)
+            block = torch.cat([self._embed(drawn), beside], 2)
             times = patches.times[:, -1] + step
-            drawn = yield self.head(self.encoder.extend(block, times, variates, ids, kept)[:, :, 0])
+            drawn = yield self.head(self.encoder.extend(block, times, variates, ids, kept)[:, :, : patches.targets])
 
     def _embed(self, scaled: Tensor) -> Tensor:
         """(..., 16) to (..., d)."""
         into, further, beside = self._into
         return F.linear(F.silu(F.linear(scaled, *into)), *further) + F.linear(scaled, *beside)
 
-    def _frozen(self, patches: Patches, steps: int, seeds: Sequence[int], span: slice) -> Tensor:
-        """Draw (B, paths, DRAWS, steps * 16); the context is encoded once."""
+    def _frozen(self, patches: Patches, steps: int, seeds: Seeds, span: slice) -> Tensor:
+        """Draw (B, paths, targets, DRAWS, steps * 16); the context is encoded once."""
         following = self.follow(patches, steps, span.stop - span.start)
         drawn = [self._draw(next(following), seeds, 0, span)]
         for step in range(1, steps):
-            mixture = following.send(drawn[-1][:, :, 0])
+            mixture = following.send(drawn[-1][..., 0, :])
             drawn.append(self._draw(mixture, seeds, step, span))
-        scale, loc = (t[:, 0, None, None, None] for t in (patches.scale, patches.loc))
+        scale, loc = (t[:, None, : patches.targets, None, None] for t in (patches.scale, patches.loc))
         return torch.cat(drawn, -1) * scale + loc
 
-    def _rescaled(self, patches: Patches, steps: int, seeds: Sequence[int], span: slice) -> Tensor:
+    def _rescaled(self, patches: Patches, steps: int, seeds: Seeds, span: slice) -> Tensor:
         """Draw the same shape as ``_frozen``; every path is encoded as a whole at every step."""
-        own = patches.values.new_empty(len(seeds), span.stop - span.start, 0)
+        own = patches.values.new_empty(len(seeds), span.stop - span.start, patches.targets, 0)
         drawn = []
         for step in range(steps):
             mixture, loc, scale = self.given(patches, own)
             new = self._draw(mixture, seeds, step, span) * scale[..., None, None] + loc[..., None, None]
-            own = torch.cat([own, new[:, :, 0]], -1)
+            own = torch.cat([own, new[..., 0, :]], -1)
             drawn.append(new)
         return torch.cat(drawn, -1)
 
-    def _draw(self, mixture: Mixture, seeds: Sequence[int], step: int, span: slice) -> Tensor:
-        """Scaled draws (B, paths, DRAWS, 16); their noise depends only on seed and step."""
-        noise = torch.stack([_noise(seed, step)[:, span] for seed in seeds], 1).to(self.device)
-        return self.head.draw(mixture.each(), noise)
+    def _draw(self, mixture: Mixture, seeds: Seeds, step: int, span: slice) -> Tensor:
+        """Scaled draws (B, paths, targets, DRAWS, 16); their noise depends only on seed and step."""
+        noise = [torch.stack([_noise(seed, step)[:, span] for seed in group], 2) for group in seeds]
+        return self.head.draw(mixture.each(), torch.stack(noise, 1).to(self.device))
 
     def _path_bytes(self, patches: Patches, steps: int, exact: bool) -> float:
-        behind, sizes = (1 + patches.future.shape[1]) * steps, self.encoder.sizes
+        behind, sizes = patches.ahead * steps, self.encoder.sizes
         if exact:
             return _row_bytes(sizes, patches.valid.shape[1] * patches.values.shape[1] + behind)
         return 4 * 2 * sizes.layers * behind * sizes.width
@@ -125,24 +128,23 @@ class Moirai2:
         self.encoder = Encoder(state, sizes, dtype, device)
 
     def quantiles(self, patches: Patches, steps: int) -> Tensor:
-        """Quantiles (B, levels, steps * 16) in the input's unit, by the rule of ``Moirai2Forecast.forward``.
+        """Quantiles (B, levels, targets, steps * 16) in the input's unit, by the rule of ``Moirai2Forecast.forward``.
 
         Every step pools the 9 * 9 quantiles of all paths and takes the quantiles of this pool. The scale is
         computed again at every step and includes each path.
         """
-        own = self._next(patches, patches.values.new_empty(len(patches.values), 1, 0))[:, 0]
-        own = own.transpose(1, 2).flatten(2)
+        own = self._next(patches, patches.values.new_empty(len(patches.values), 1, patches.targets, 0))[:, 0]
+        own = own.permute(0, 3, 1, 2, 4).flatten(3)
         at = own.new_tensor(self.levels)
         while own.shape[-1] < steps * PATCH:
-            crowd = self._next(patches, own).permute(0, 2, 4, 1, 3).flatten(3)
-            new = torch.quantile(crowd, at, dim=-1)  # (levels, B, ahead, 16)
-            own = torch.cat([own, new.permute(1, 0, 2, 3).flatten(2)], -1)
+            crowd = self._next(patches, own).permute(0, 2, 3, 5, 1, 4).flatten(4)
+            new = torch.quantile(crowd, at, dim=-1)  # (levels, B, targets, ahead, 16)
+            own = torch.cat([own, new.transpose(0, 1).flatten(3)], -1)
         return own[..., : steps * PATCH]
 
     def _next(self, patches: Patches, paths: Tensor) -> Tensor:
-        """The forecast after each of ``paths`` (B, S, points): (B, S, ahead, levels, 16)."""
-        known, variates = 1 + patches.future.shape[1], patches.values.shape[1]
-        tokens = variates * patches.valid.shape[1] + known * paths.shape[-1] // PATCH
+        """The forecast after each of ``paths`` (B, S, targets, points): (B, S, targets, ahead, levels, 16)."""
+        tokens = patches.values.shape[1] * patches.valid.shape[1] + patches.ahead * paths.shape[-1] // PATCH
         at_once = max(1, int(BYTES / _row_bytes(self.encoder.sizes, tokens)) // paths.shape[1])
         spans = [slice(a, a + at_once) for a in range(0, len(paths), at_once)]
         return torch.cat([self._follow(patches[span], paths[span]) for span in spans])
@@ -152,7 +154,7 @@ class Moirai2:
         scaled = patches.behind(paths, loc, scale)
         seen = patches.observed_behind(paths.shape[1], paths.shape[-1] // PATCH)
         out = _encode(self.encoder, self._into(torch.cat([scaled, seen], -1)), patches, paths)
-        ahead = self._out(out).view(*paths.shape[:2], self._ahead, len(self.levels), PATCH)
+        ahead = self._out(out).view(*paths.shape[:3], self._ahead, len(self.levels), PATCH)
         return ahead * scale[..., None, None, None] + loc[..., None, None, None]
 
 
@@ -177,12 +179,10 @@ def _affine(state: State, name: str, shape: tuple[int, ...], device: str) -> Aff
 
 
 def _encode(encoder: Encoder, tokens: Tensor, patches: Patches, paths: Tensor) -> Tensor:
-    """Encode whole rows (B, S, N, d) and return the output of each row's newest target token, (B, S, d)."""
-    batch, samples, more = *paths.shape[:2], paths.shape[-1] // PATCH
-    context = patches.values.shape[1] * patches.valid.shape[1]
-    newest = context + more - 1 if more else patches.valid.shape[1] - 1
-    out, _ = encoder.context(tokens.flatten(0, 1), patches.ids(more, samples), newest)
-    return out.view(batch, samples, -1)
+    """Encode whole rows (B, S, N, d) and return the output of the newest token of each target, (B, S, targets, d)."""
+    more = paths.shape[-1] // PATCH
+    out, _ = encoder.context(tokens.flatten(0, 1), patches.ids(more, paths.shape[1]), patches.newest(more))
+    return torch.unflatten(out, 0, paths.shape[:2])
 
 
 def _row_bytes(sizes: Sizes, tokens: int) -> float:

@@ -9,6 +9,7 @@ would move tokens to other experts and change the answer (docs/decisions/0006-mi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -40,7 +41,7 @@ class Ids:
 
     Attributes:
         times: (R, N) number of the patch; tokens with equal numbers attend to each other.
-        variates: (N,) number of the variate; 0 is the target.
+        variates: (N,) number of the variate; targets come first.
         valid: (R, N) False for padding; no token attends to padding.
     """
 
@@ -137,15 +138,17 @@ class Encoder:
             layer.centroids = None if centroids is None else centroids[number]
         self.norm = state.take("encoder.norm.weight", (sizes.width,)).float().clone().to(device)
 
-    def context(self, x: Tensor, ids: Ids, newest: int, samples: int = 0, room: int = 0) -> tuple[Tensor, list[Paths]]:
-        """Encode whole rows, (R, N, d) float32, and return the output of one token of each row.
+    def context(
+        self, x: Tensor, ids: Ids, newest: Sequence[int], samples: int = 0, room: int = 0
+    ) -> tuple[Tensor, list[Paths]]:
+        """Encode whole rows, (R, N, d) float32, and return the output of some tokens of each row.
 
         Args:
-            newest: the token whose output is returned.
+            newest: the t tokens whose output is returned.
             samples: number of paths for which keys and values are kept; each path has room for ``room`` tokens.
 
         Returns:
-            The output (R, d) and, for each layer, the keys and values that ``extend`` needs.
+            The output (R, t, d) and, for each layer, the keys and values that ``extend`` needs.
         """
         mask, turn = ids.mask(), _angles(ids.times[:, None])
         same = (ids.variates[:, None] == ids.variates).float()
@@ -160,15 +163,15 @@ class Encoder:
                 look = bias.masked_fill(~mask, float("-inf"))
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=look, is_causal=look is None)
             if layer is self.layers[-1]:  # the last layer's output of the other tokens is not used
-                x, attended = x[:, newest, None], attended[:, :, newest, None]
+                x, attended = x[:, newest], attended[:, :, newest]
             x = layer.mix(x, attended)
-        return _rms(x[:, 0], self.norm), kept
+        return _rms(x, self.norm), kept
 
     def extend(self, x: Tensor, times: Tensor, variates: Tensor, ids: Ids, kept: list[Paths]) -> Tensor:
         """Encode one more patch of each path.
 
         Args:
-            x: (B, S, n, d), the n tokens of the new patch: target first, then known covariates.
+            x: (B, S, n, d), the n tokens of the new patch: targets first, then known covariates.
             times: (B,) number of the new patch.
             variates: (n,) numbers of the tokens' variates.
             ids: the ids of the context.
@@ -179,20 +182,25 @@ class Encoder:
         """
         batch, samples, n, width = x.shape
         turn = _angles(times[:, None, None].expand(batch, 1, samples * n))
-        hidden = ids.valid[:, None, None, None, :].logical_not()
+        hidden = None if bool(ids.valid.all()) else ids.valid[:, None, None, None, :].logical_not()
+        several = bool((ids.variates != 0).any())
+        same = (variates[:, None] == ids.variates).float()
         x = x.reshape(batch, samples * n, width)
         for layer, paths in zip(self.layers, kept, strict=True):
             q, k, v = layer.project(x, turn)
             split = (batch, -1, samples, n, HEAD)
             keys, values = paths.grow(k.reshape(split), v.reshape(split))
-            near = torch.matmul(q.reshape(split), keys.transpose(-1, -2)) / HEAD**0.5
-            far = torch.matmul(q, paths.context[0].transpose(-1, -2)) / HEAD**0.5
+            q = q / HEAD**0.5  # a power of two, so that this rounds nothing
+            near = torch.matmul(q.reshape(split), keys.transpose(-1, -2))
+            far = torch.matmul(q, paths.context[0].transpose(-1, -2))
             far = far.view(batch, -1, samples, n, far.shape[-1])
-            if len(ids.variates) and bool((ids.variates != 0).any()):
+            if several:
                 own = variates.repeat(keys.shape[3] // n)
-                near = near + layer.same_variate[:, None, None, None] * (variates[:, None] == own)
-                far = far + layer.same_variate[:, None, None, None] * (variates[:, None] == ids.variates)
-            weights = torch.cat([far.masked_fill(hidden, float("-inf")), near], -1).softmax(-1)
+                near.add_(layer.same_variate[:, None, None, None] * (variates[:, None] == own))
+                far.add_(layer.same_variate[:, None, None, None] * same)
+            if hidden is not None:
+                far.masked_fill_(hidden, float("-inf"))
+            weights = torch.cat([far, near], -1).softmax(-1)
             far, near = weights[..., : far.shape[-1]], weights[..., far.shape[-1] :]
             attended = torch.matmul(far.reshape(batch, -1, samples * n, far.shape[-1]), paths.context[1])
             x = layer.mix(x, attended + torch.matmul(near, values).view_as(attended))

@@ -2,15 +2,15 @@
 
 Follows uni2ts 2.0.0 (``MoiraiMoEForecast._convert``, ``PackedStdScaler``, ``CausalMeanValueImputation``):
 - The newest point ends a patch.
-- Gaps count as unobserved. In the target a gap takes the mean of all points before it. In a covariate it takes 0
-  (``AddObservedValuesIndicator``), which is the mean of the covariate's past as it arrives here.
+- Gaps count as unobserved. In a single target a gap takes the mean of all points before it. In one of several targets
+  and in a covariate it takes 0 (``AddObservedValuesIndicator``), which is the mean of the past as it arrives here.
 - A known covariate also has tokens after the context. A past covariate has none there, so no value is invented.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tsfm.nets.moirai_encoder import Ids
-from tsfm.series import FloatArray, Series
+from tsfm.series import FloatArray, Group, Series
 
 PATCH = 16
 LEAST_SCALE = 1e-5  # added to the variance, as uni2ts does
@@ -26,9 +26,10 @@ LEAST_SCALE = 1e-5  # added to the variance, as uni2ts does
 
 @dataclass(frozen=True)
 class Patches:
-    """B series of V variates (target, known covariates, past covariates) as T patches, with P patches to forecast.
+    """B groups of V variates (targets, known covariates, past covariates) as T patches, with P patches to forecast.
 
     Attributes:
+        targets: number of targets.
         values: (B, V, T, 16) in the input's unit, 0 in the padding.
         observed: (B, V, T, 16), True at observed points.
         future: (B, known, P, 16) the known covariates after the context.
@@ -38,6 +39,7 @@ class Patches:
         loc, scale: (B, V), computed over the context and, for known covariates, also over the horizon.
     """
 
+    targets: int
     values: Tensor
     observed: Tensor
     future: Tensor
@@ -48,8 +50,19 @@ class Patches:
     scale: Tensor
 
     def __getitem__(self, rows: slice) -> Patches:
-        """A slice of the series."""
-        return Patches(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        """A slice of the groups."""
+        return replace(self, **{f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "targets"})
+
+    @property
+    def ahead(self) -> int:
+        """Number of variates that have tokens after the context: targets and known covariates."""
+        return self.targets + self.future.shape[1]
+
+    def newest(self, more: int = 0) -> list[int]:
+        """The number of the newest token of each target, with ``more`` patches after the context."""
+        count = self.valid.shape[1]
+        start, length = (self.values.shape[1] * count, more) if more else (0, count)
+        return [start + length * (target + 1) - 1 for target in range(self.targets)]
 
     def scaled(self) -> Tensor:
         """Scaled ``values``, (B, V, T, 16)."""
@@ -57,12 +70,12 @@ class Patches:
 
     def scaled_future(self) -> Tensor:
         """Scaled ``future``, (B, known, P, 16)."""
-        known = slice(1, 1 + self.future.shape[1])
+        known = slice(self.targets, self.ahead)
         return (self.future - self.loc[:, known, None, None]) / self.scale[:, known, None, None]
 
     def ids(self, more: int = 0, samples: int = 1) -> Ids:
         """Ids of (B * samples) rows: the context's tokens, variate by variate, then the tokens that ``behind`` adds."""
-        variates, known = self.values.shape[1], 1 + self.future.shape[1]
+        variates, known = self.values.shape[1], self.ahead
         device = self.times.device
         ahead = self.times[:, -1:] + 1 + torch.arange(more, device=device)
         numbers = torch.arange(variates, device=device).repeat_interleave(self.times.shape[1])
@@ -77,16 +90,16 @@ class Patches:
         """Scaled tokens of the context and the paths, (B, S, N, 16).
 
         Args:
-            paths: (B, S, points), whole patches of the target in the input's unit.
-            loc, scale: (B, S) loc and scale of the target, one for each path.
+            paths: (B, S, targets, points), whole patches of the targets in the input's unit.
+            loc, scale: (B, S, targets) loc and scale of each target, one for each path.
         """
         shape = (*paths.shape[:2], -1, PATCH)
         more = paths.shape[-1] // PATCH
-        context = self.values[:, 0].flatten(1)[:, None].expand(-1, paths.shape[1], -1)
-        target = [(t - loc[..., None]) / scale[..., None] for t in (context, paths)]
-        fixed = [self.scaled()[:, 1:], self.scaled_future()[:, :, :more]]
+        context = self.values[:, : self.targets].flatten(2)[:, None].expand(-1, paths.shape[1], -1, -1)
+        targets = [((t - loc[..., None]) / scale[..., None]).reshape(shape) for t in (context, paths)]
+        fixed = [self.scaled()[:, self.targets :], self.scaled_future()[:, :, :more]]
         others = [t.flatten(1, 2)[:, None].expand(-1, paths.shape[1], -1, -1) for t in fixed]
-        return torch.cat([target[0].reshape(shape), others[0], target[1].reshape(shape), others[1]], 2)
+        return torch.cat([targets[0], others[0], targets[1], others[1]], 2)
 
     def observed_behind(self, paths: int, more: int) -> Tensor:
         """Which points of the tokens from ``behind`` are observed, known or forecast, (B, paths, N, 16), 1 or 0.
@@ -95,47 +108,61 @@ class Patches:
             paths: number of paths.
             more: number of patches after the context.
         """
-        target = self.observed.new_ones(len(self.observed), more, PATCH)
+        target = self.observed.new_ones(len(self.observed), self.targets * more, PATCH)
         known = self.future_observed[:, :, :more].flatten(1, 2)
         observed = torch.cat([self.observed.flatten(1, 2), target, known], 1)
         return observed[:, None].expand(-1, paths, -1, -1).float()
 
     def rescale(self, paths: Tensor) -> tuple[Tensor, Tensor]:
-        """The target's loc and scale, each (B, S); the points of ``paths`` (B, S, points) count as observed."""
-        past = self.values[:, 0].flatten(1).double()
-        seen = self.observed[:, 0].flatten(1)
-        count = seen.sum(1, keepdim=True) + paths.shape[-1]
+        """Loc and scale of the targets, each (B, S, targets), where the points of ``paths`` count as observed.
+
+        Args:
+            paths: (B, S, targets, points).
+        """
+        past = self.values[:, : self.targets].flatten(2).double()
+        seen = self.observed[:, : self.targets].flatten(2)
+        count = seen.sum(-1)[:, None] + paths.shape[-1]
         more = paths.double()
-        loc = ((past * seen).sum(1, keepdim=True) + more.sum(-1)) / count
+        loc = ((past * seen).sum(-1)[:, None] + more.sum(-1)) / count
         squares = ((past[:, None] - loc[..., None]) ** 2 * seen[:, None]).sum(-1)
         squares = squares + ((more - loc[..., None]) ** 2).sum(-1)
         return loc.float(), (squares / (count - 1).clamp_min(1) + LEAST_SCALE).sqrt().float()
 
 
 def patches(batch: Sequence[Series], horizon: int, device: str) -> Patches:
-    """Convert series of one schema. Shorter series are padded on the left, and no token attends to the padding."""
-    count, more = -(-max(map(len, batch)) // PATCH), -(-horizon // PATCH)
-    past, known = batch[0].schema
-    values = np.zeros((len(batch), 1 + past + known, count * PATCH), np.float32)
+    """Convert series of one schema, each with a single target."""
+    return group_patches([Group((series,)) for series in batch], horizon, device)
+
+
+def group_patches(batch: Sequence[Group], horizon: int, device: str) -> Patches:
+    """Convert groups of one schema, whose first member has the covariates.
+
+    Shorter ones are padded on the left, and no token attends to the padding.
+    """
+    firsts, targets = [group.members[0] for group in batch], len(batch[0].members)
+    count, more = -(-max(map(len, firsts)) // PATCH), -(-horizon // PATCH)
+    past, known = firsts[0].schema
+    values = np.zeros((len(batch), targets + past + known, count * PATCH), np.float32)
     observed = np.zeros(values.shape, bool)
     future = np.zeros((len(batch), known, more * PATCH), np.float32)
     future_observed = np.zeros(future.shape, bool)
-    moments = np.zeros((2, len(batch), 1 + past + known))
-    for i, series in enumerate(batch):
-        n = len(series)
-        rows = [series.target, *series.future_covariates, *series.past_covariates]
+    moments = np.zeros((2, *values.shape[:2]))
+    for i, (group, first) in enumerate(zip(batch, firsts, strict=True)):
+        n = len(first)
+        rows = [*(member.target for member in group.members), *first.future_covariates, *first.past_covariates]
         for j, row in enumerate(np.asarray(row, np.float64) for row in rows):
             seen = ~np.isnan(row)
-            whole = np.nan_to_num(row) if j else _causal_mean(row, seen)
+            whole = _causal_mean(row, seen) if targets == 1 and not j else np.nan_to_num(row)
             values[i, j, -n:], observed[i, j, -n:] = whole[:n], seen[:n]
-            if 1 <= j <= known:
-                future[i, j - 1, :horizon], future_observed[i, j - 1, :horizon] = whole[n:], seen[n:]
+            if 0 <= (at := j - targets) < known:
+                future[i, at, :horizon], future_observed[i, at, :horizon] = whole[n:], seen[n:]
             moments[:, i, j] = _moments(row[seen])
     shape = (*values.shape[:2], count, PATCH)
-    numbers, valid = _numbers(batch, observed[:, 0].reshape(len(batch), count, PATCH))
+    numbers, valid = _numbers(firsts, observed[:, :targets].any(1).reshape(len(batch), count, PATCH))
     behind = (len(batch), known, more, PATCH)
     arrays = (values.reshape(shape), observed.reshape(shape), future.reshape(behind), future_observed.reshape(behind))
     return Patches(
+        targets,
         *(torch.from_numpy(a).to(device) for a in (*arrays, numbers, valid)),
         *torch.from_numpy(moments.astype(np.float32)).to(device),
     )

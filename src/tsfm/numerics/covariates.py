@@ -1,7 +1,8 @@
 """Covariates that hold categories, as numbers that a model can take.
 
-The encoding is that of Chronos-2 for one target (chronos-forecasting 2.3.2, ``chronos2/preprocess.py``): each category
-becomes the mean of the target where it holds, drawn towards the mean of all points by one point's weight.
+The encodings are those of Chronos-2 (chronos-forecasting 2.3.2, ``chronos2/preprocess.py``). For one target each
+category becomes the mean of the target where it holds, drawn towards the mean of all points by one point's weight. For
+several targets it becomes a number.
 """
 
 from __future__ import annotations
@@ -37,3 +38,13 @@ def target_encoded(
     means = (SMOOTH * mean + sums) / (SMOOTH + counts)
     ahead = np.array([codes.get(category, unseen) for category in future], np.intp)
     return means[at], means[ahead]
+
+
+def numbered(past: Sequence[str | None], future: Sequence[str | None]) -> tuple[FloatArray, FloatArray]:
+    """Past and future of a covariate as places of the categories in the order of their texts, float64.
+
+    A missing value is the last category. A category that the past does not have is missing (NaN).
+    """
+    order: list[str | None] = [*sorted({category for category in past if category is not None}), None]
+    codes = {category: float(code) for code, category in enumerate(order)}
+    return np.array([codes[one] for one in past]), np.array([codes.get(one, np.nan) for one in future])

@@ -14,8 +14,9 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from tsfm.numerics import quantiles
 from tsfm.official._adapter import Quantiled, loading_folder
-from tsfm.series import Capabilities, FloatArray, Runtime, Series
+from tsfm.series import Capabilities, FloatArray, Forecast, Group, Runtime, Series
 
 PIN = "chronos-forecasting==2.3.2"
 
@@ -26,7 +27,9 @@ class Pipeline(Protocol):
     quantiles: list[float]
     model_context_length: int
 
-    def predict(self, inputs: Sequence[object], prediction_length: int) -> Sequence[torch.Tensor]: ...
+    def predict(
+        self, inputs: Sequence[object], prediction_length: int, **options: object
+    ) -> Sequence[torch.Tensor]: ...
 
 
 def load(folder: Path | None, runtime: Runtime) -> Chronos:
@@ -56,15 +59,42 @@ class Chronos(Quantiled):
             native_quantiles=True,
             missing_values=True,
             covariate_gaps=second,
+            multivariate=second,
+            cross_learning=second,
         )
 
     def quantiles(self, batch: Sequence[Series], horizon: int) -> FloatArray:
         answers = self._pipeline.predict([self._input(series) for series in batch], prediction_length=horizon)
         return np.stack([np.asarray(answer.cpu()).reshape(-1, horizon) for answer in answers])
 
+    def forecast_joint(self, batch: Sequence[Group], horizon: int, levels: Sequence[float]) -> list[list[Forecast]]:
+        return [quantiles.forecasts(self.levels, self._together(group, horizon), levels) for group in batch]
+
+    def _together(self, group: Group, horizon: int) -> FloatArray:
+        """Quantiles of the members, shape (members, q, horizon)."""
+        rows = [_rows(series, horizon) for series in group.members]
+        answers = self._pipeline.predict(rows, horizon, cross_learning=True, batch_size=group.rows)
+        return np.concatenate([np.asarray(answer.cpu()) for answer in answers])
+
 
 def _target(series: Series) -> object:
     return torch.tensor(series.target, dtype=torch.float32)
+
+
+def _rows(series: Series, horizon: int) -> dict[str, object]:
+    """The package's own form of one task, in which tasks of several schemas may stand together."""
+    (past, future), points = series.schema, len(series)
+    known = [row[:points] for row in series.future_covariates]
+    ahead = np.full((1 + past + future, horizon), np.nan, np.float32)
+    for at, row in enumerate(series.future_covariates, start=1 + past):
+        ahead[at] = row[points:]
+    return {
+        "context": torch.tensor(np.stack([series.target, *series.past_covariates, *known]), dtype=torch.float32),
+        "future_covariates": torch.from_numpy(ahead),
+        "n_targets": 1,
+        "n_covariates": past + future,
+        "n_future_covariates": future,
+    }
 
 
 def _described(series: Series) -> object:

@@ -1,8 +1,8 @@
 """Moirai-MoE and Moirai-2 through uni2ts 2.0.0 (``MoiraiMoEForecast`` and ``Moirai2Forecast``).
 
-uni2ts fills gaps of the target with the mean of what was before them, and puts 0 into gaps of a covariate in its raw
-unit. It pads a length that is no multiple of 16 with raw zeros, so the unit of a series matters. Moirai-MoE draws
-samples from torch's global generator: no two answers are equal.
+uni2ts fills gaps of a single target with the mean of what was before them, and puts 0 into gaps of several targets and
+of a covariate in their raw unit. It pads a length that is no multiple of 16 with raw zeros, so the unit of a series
+matters. Moirai-MoE draws samples from torch's global generator: no two answers are equal.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tsfm.numerics import quantiles
 from tsfm.official._adapter import BATCH_POINTS, Quantiled, by_shape, loading_folder, path
-from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
+from tsfm.series import Capabilities, FloatArray, Forecast, Group, Runtime, Series
 from tsfm.weights.configuration import Config
 
 PIN = "uni2ts==2.0.0"
 PATCH = 16
 SAMPLES = 100  # uni2ts's own default
-COVARIATES = Capabilities(past_covariates=True, future_covariates=True, native_quantiles=True, missing_values=True)
+JOINT = Capabilities(
+    past_covariates=True, future_covariates=True, multivariate=True, native_quantiles=True, missing_values=True
+)
 
 
 class Published(Protocol):
@@ -46,6 +49,8 @@ class Forecaster(Protocol):
 
     def get_default_transform(self) -> Callable[..., Iterable[Mapping[str, NDArray[np.generic]]]]: ...
 
+    def context_token_length(self, patch_size: int) -> int: ...
+
     def _convert(self, patch_size: int, **inputs: Tensor) -> Sequence[Tensor]: ...
 
 
@@ -58,6 +63,7 @@ class Classes(NamedTuple):
 
 def classes() -> Classes:
     """Import the package without jax, which jaxtyping's ``PyTree`` needs and only annotations use."""
+    import einops
     import jaxtyping
 
     class PyTree:
@@ -66,8 +72,12 @@ def classes() -> Classes:
 
     jaxtyping.PyTree = PyTree
     from uni2ts.model.moirai2 import Moirai2Forecast, Moirai2Module
+    from uni2ts.model.moirai2 import forecast as second
     from uni2ts.model.moirai_moe import MoiraiMoEForecast, MoiraiMoEModule
 
+    rearrange = einops.rearrange
+    # Beyond the horizon of one pass it states the number of tokens of one target, which is wrong for several.
+    second.rearrange = lambda tensor, pattern, predict_token=None, **sizes: rearrange(tensor, pattern, **sizes)
     return Classes(MoiraiMoEModule, MoiraiMoEForecast, Moirai2Module, Moirai2Forecast)
 
 
@@ -97,35 +107,45 @@ class Network:
         (past, known), steps = schema, -(-horizon // PATCH)
         return (self._tokens - (1 + known) * steps) // (1 + past + known) * PATCH
 
-    def prepare(self, batch: Sequence[Series], horizon: int, **options: int) -> tuple[Forecaster, dict[str, Tensor]]:
-        """A forecaster for series of one length and schema, and what its forward pass takes."""
-        past, known = batch[0].schema
+    def prepare(self, batch: Sequence[Group], horizon: int, **options: int) -> tuple[Forecaster, dict[str, Tensor]]:
+        """A forecaster for groups of one length and schema, and what its forward pass takes."""
+        first = batch[0].members[0]
+        past, known = first.schema
         forecaster = self._forecast(
             module=self.module,
             prediction_length=horizon,
-            context_length=len(batch[0]),
-            target_dim=1,
+            context_length=len(first),
+            target_dim=len(batch[0].members),
             feat_dynamic_real_dim=known,
             past_feat_dynamic_real_dim=past,
             **options,
         ).eval()
         return forecaster, self._inputs(forecaster.get_default_transform(), batch)
 
+    @torch.no_grad()
+    def outputs(self, batch: Sequence[Group], horizon: int, **options: int) -> FloatArray:
+        """The package's forecast of groups of one length and schema, shape (b, members, ..., horizon)."""
+        forecaster, inputs = self.prepare(batch, horizon, **options)
+        made = forecaster(**inputs).cpu().numpy()
+        return np.moveaxis(made.reshape(*made.shape[:3], -1), 3, 1)
+
     def _inputs(
-        self, transform: Callable[..., Iterable[Mapping[str, NDArray[np.generic]]]], batch: Sequence[Series]
+        self, transform: Callable[..., Iterable[Mapping[str, NDArray[np.generic]]]], groups: Sequence[Group]
     ) -> dict[str, Tensor]:
         """The package's own transformation: gaps filled, and marked as not observed."""
+        firsts = [group.members[0] for group in groups]
+        stacks = [np.stack([member.target for member in group.members]) for group in groups]
         entries = [
             {
-                "target": series.target.copy(),
+                "target": targets[0] if len(targets) == 1 else targets,
                 "feat_dynamic_real": series.future_covariates.copy(),
                 "past_feat_dynamic_real": series.past_covariates.copy(),
             }
-            for series in batch
+            for series, targets in zip(firsts, stacks, strict=True)
         ]
         with np.errstate(invalid="ignore"):  # the mean of nothing, before the first observed point
             made = list(transform(entries, is_train=False))
-        past, known = batch[0].schema
+        past, known = firsts[0].schema
         names = {"target": "past_target", "observed_target": "past_observed_target"}
         if known:
             names |= {name: name for name in ("feat_dynamic_real", "observed_feat_dynamic_real")}
@@ -140,7 +160,7 @@ class Network:
 
 
 class Moirai2(Quantiled):
-    capabilities = replace(COVARIATES, covariate_gaps=True)
+    capabilities = replace(JOINT, covariate_gaps=True)
 
     def __init__(self, network: Network) -> None:
         super().__init__(PIN, cast("Sequence[float]", network.module.quantile_levels), network.context_for(1, (0, 0)))
@@ -149,19 +169,21 @@ class Moirai2(Quantiled):
     def context_for(self, horizon: int, schema: tuple[int, int]) -> int:
         return self._network.context_for(horizon, schema)
 
-    @torch.no_grad()
     def quantiles(self, batch: Sequence[Series], horizon: int) -> FloatArray:
-        def answer(group: list[Series]) -> FloatArray:
-            forecaster, inputs = self._network.prepare(group, horizon)
-            return forecaster(**inputs).cpu().numpy()
+        return by_shape(batch, lambda alike: self.joint_quantiles(_each(alike), horizon)[:, 0])
 
-        return by_shape(batch, answer)
+    def forecast_joint(self, batch: Sequence[Group], horizon: int, levels: Sequence[float]) -> list[list[Forecast]]:
+        return [quantiles.forecasts(self.levels, self.joint_quantiles([group], horizon)[0], levels) for group in batch]
+
+    def joint_quantiles(self, batch: Sequence[Group], horizon: int) -> FloatArray:
+        """Of groups of one length and schema, shape (b, members, q, horizon)."""
+        return self._network.outputs(batch, horizon)
 
 
 class MoiraiMoE:
     min_context = min_room = 1
     batch_points = BATCH_POINTS
-    capabilities = COVARIATES
+    capabilities = JOINT
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -176,40 +198,52 @@ class MoiraiMoE:
         rows = np.quantile(self.samples(batch, horizon), [0.5, *levels], axis=1)
         return [Forecast(rows[0, index], rows[1:, index]) for index in range(len(batch))]
 
-    @torch.no_grad()
+    def forecast_joint(self, batch: Sequence[Group], horizon: int, levels: Sequence[float]) -> list[list[Forecast]]:
+        """Quantiles of samples."""
+        made = [np.quantile(self.joint_samples([group], horizon)[0], [0.5, *levels], axis=1) for group in batch]
+        return [[Forecast(rows[0, at], rows[1:, at]) for at in range(rows.shape[1])] for rows in made]
+
     def samples(self, batch: Sequence[Series], horizon: int, count: int = SAMPLES) -> FloatArray:
         """Shape (b, count, horizon)."""
+        return by_shape(batch, lambda alike: self.joint_samples(_each(alike), horizon, count)[:, 0])
 
-        def answer(group: list[Series]) -> FloatArray:
-            forecaster, inputs = self._network.prepare(group, horizon, patch_size=PATCH, num_samples=count)
-            return forecaster(**inputs).cpu().numpy()
-
-        return by_shape(batch, answer)
+    def joint_samples(self, batch: Sequence[Group], horizon: int, count: int = SAMPLES) -> FloatArray:
+        """Of groups of one length and schema, shape (b, members, count, horizon)."""
+        return self._network.outputs(batch, horizon, patch_size=PATCH, num_samples=count)
 
     @torch.no_grad()
     def mixture(
-        self, batch: Sequence[Series], horizon: int, *, future: Tensor | None = None, step: int = 0, observed: int = 0
+        self, batch: Sequence[Group], horizon: int, *, future: Tensor | None = None, step: int = 0, observed: int = 0
     ) -> list[Tensor]:
-        """The distribution of patch number ``step`` of the horizon, for series of one length and schema.
+        """The distribution of patch number ``step`` of the horizon, for groups of one length and schema.
 
         Args:
-            future: shape (b, 16 * patches of the horizon), what they hold; None: what uni2ts puts there.
+            future: shape (b, members, 16 * patches of the horizon), what they hold; None: what uni2ts puts there.
             observed: patches of the future that count as observed, and so in the scale, as they do in its forecast.
 
         Returns:
-            each shape (b, 16), as the module has it before it is scaled back: four shares; freedom, place and width of
-            Student's t; place and width of the narrow normal; count and logits of the negative binomial; place and
-            width of the log-normal.
+            each shape (b, members, 16), as the module has it before it is scaled back: four shares; freedom, place and
+            width of Student's t; place and width of the narrow normal; count and logits of the negative binomial;
+            place and width of the log-normal.
         """
         forecaster, inputs = self._network.prepare(batch, horizon, patch_size=PATCH)
         target, seen, *ids, predicted = forecaster._convert(PATCH, **inputs)
-        first, steps = -(-len(batch[0]) // PATCH), -(-horizon // PATCH)
+        members = len(batch[0].members)
+        context, steps = forecaster.context_token_length(PATCH), -(-horizon // PATCH)
+        begins = [members * context + steps * member for member in range(members)]
         if future is not None:
-            target[:, first : first + steps] = future.view(len(batch), steps, PATCH)
-        predicted[:, first : first + observed] = False
+            target[:, begins[0] : begins[0] + members * steps] = future.view(len(batch), -1, PATCH)
+        for begin in begins:
+            predicted[:, begin : begin + observed] = False
+        newest = [context * member + context - 1 for member in range(members)]
+        asked = [begin + step - 1 for begin in begins] if step else newest
         sizes = torch.full(target.shape[:2], PATCH, device=target.device)
         mixture = forecaster.module(target, seen, *ids, predicted, sizes).base_dist
         t, narrow, counts, log = mixture.components
         parts = [*mixture.weights.probs.unbind(-1), t.df, t.loc, t.scale, narrow.loc, narrow.scale]
         parts += [counts.total_count, counts.logits, log.loc, log.scale]
-        return [torch.as_tensor(part).expand(t.df.shape)[:, first - 1 + step] for part in parts]
+        return [torch.as_tensor(part).expand(t.df.shape)[:, asked] for part in parts]
+
+
+def _each(batch: Sequence[Series]) -> list[Group]:
+    return [Group((series,)) for series in batch]

@@ -169,6 +169,10 @@ def test_defaults_are_those_of_chronos_2s_endpoint():
         ({"freq": 5}, "freq: expected text such as h, D or PT15M, got 5"),
         ({"context_length": 0}, "context_length: expected a whole number from 1 to 50, got 0"),
         ({"cross_learning": 1}, "cross_learning: expected true or false, got 1"),
+        (
+            {"cross_learning": True, "batch_size": 257},
+            "batch_size: expected a whole number from 1 to 256, got 257",
+        ),
     ],
 )
 def test_a_wrong_parameter_refuses_the_request(asked, sentence):
@@ -178,14 +182,21 @@ def test_a_wrong_parameter_refuses_the_request(asked, sentence):
 
 
 def test_what_is_not_done_is_said():
-    assert parameters(cross_learning=True).warnings == (
-        "parameters.cross_learning: not available; each series was forecast by itself",
-    )
     asked = {"inputs": [{"target": TARGET, "start": "2024-01-05"}]}
     (told,) = forecast.read(asked, LIMITS).warnings
     assert told == "inputs[].start: the answer has no times, since parameters.freq is missing"
     (told,) = forecast.read(asked | {"parameters": {"freq": "ME"}}, LIMITS).warnings
     assert told == "inputs[].start: not a time of freq ME: times begin at the next one"
+
+
+def test_what_is_forecast_together_is_asked_for_by_either_name():
+    (told,) = parameters(batch_size=9).warnings
+    assert told.startswith("parameters.batch_size: not understood and ignored")
+    assert parameters(predict_batches_jointly=False).parameters.together is None
+    for name in ("cross_learning", "predict_batches_jointly"):
+        assert parameters(**{name: True}).parameters.together == 256
+        asked = parameters(**{name: True, "batch_size": 9})
+        assert (asked.parameters.together, asked.warnings) == (9, ())
 
 
 def test_an_answer_of_too_many_numbers_is_refused():

@@ -23,7 +23,7 @@ TIMES: Json = {
 NUMBER: Json = {"type": ["number", "null"]}
 WAYS: Json = {
     "covariates_how": {"enum": ["native", "regression"], "description": "only where a series has covariates"},
-    "multivariate_how": {"enum": ["each"], "description": "only where a target has several variates"},
+    "multivariate_how": {"enum": ["joint", "each"], "description": "only where a target has several variates"},
 }
 # Where the model forecasts: the median as "mean", and a row for each level under the level's text.
 QUANTILES: Json = {"^[0-9]": ROW}
@@ -75,7 +75,8 @@ def how(entries: Sequence[Entry | Refused], predictions: Sequence[Fields], outco
     if ways := {way for outcome in outcomes if (way := getattr(outcome, "how", None))}:
         fields["covariates_how"] = max(ways)
     if any(not entry.flat for entry in answered):
-        fields["multivariate_how"] = "each"
+        joint = any(getattr(outcome, "joint", False) for outcome in outcomes)
+        fields["multivariate_how"] = "joint" if joint else "each"
     return fields
 
 

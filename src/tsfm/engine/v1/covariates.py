@@ -8,7 +8,7 @@ import numpy as np
 
 from tsfm.engine.fields import exact, given, shown
 from tsfm.errors import BadRequest, TooLarge
-from tsfm.numerics.covariates import target_encoded
+from tsfm.numerics.covariates import numbered, target_encoded
 from tsfm.series import FloatArray
 from tsfm.settings import Settings
 
@@ -34,18 +34,22 @@ class Covariate:
         """It is known ahead of the target."""
         return self.future is not None
 
-    def row(self, target: FloatArray, start: int, stop: int | None, ahead: int) -> FloatArray:
+    def row(self, target: FloatArray | None, start: int, stop: int | None, ahead: int) -> FloatArray:
         """Its values beside the points ``start`` to ``stop`` of the target, and behind them where known in advance.
 
         Args:
+            target: by which categories become numbers; None: there are several, and categories are counted.
             ahead: as in ``Entry.series``.
         """
-        stop = len(target) if stop is None else stop
+        stop = len(self.past) if stop is None else stop
         past, future = self.past[start:stop], self.past[stop : stop + ahead] if ahead else self.future
         if self.future is None or future is None:
             future = []
         if isinstance(past, list):
-            known, later = target_encoded(past, future if isinstance(future, list) else [], target[start:stop])
+            coming = future if isinstance(future, list) else []
+            known, later = (
+                numbered(past, coming) if target is None else target_encoded(past, coming, target[start:stop])
+            )
             if isinstance(future, np.ndarray):  # known in advance, and all of it missing
                 later = future
         else:

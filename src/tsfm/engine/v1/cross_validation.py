@@ -12,14 +12,14 @@ from tsfm.engine.gather import Outcome
 from tsfm.engine.schemas import Json, structure
 from tsfm.engine.tasks import Fields
 from tsfm.engine.v1 import answers, inputs, parameters
-from tsfm.engine.v1.forecast import FIELDS, check_numbers, items, quantile_rows
+from tsfm.engine.v1.forecast import FIELDS, Cut, check_numbers, items, quantile_rows
 from tsfm.engine.v1.inputs import Entry, Refused
 from tsfm.engine.v1.parameters import Parameters
 from tsfm.engine.work import Many
 from tsfm.errors import BadRequest
 from tsfm.numerics import backtest
 from tsfm.numerics.backtest import Score
-from tsfm.series import Family, Forecast, Series
+from tsfm.series import Family, Forecast
 from tsfm.settings import Settings
 
 PARAMETERS = ("n_windows", "step_size", "season_length")
@@ -78,24 +78,25 @@ def read(fields: Fields, limits: Settings) -> CrossValidation:
         windows,
         step,
         None if season is None else whole("season_length", season, 1, limits.max_rows),
-        (*unknown(fields, FIELDS), *shared.warnings, *warnings, *answers.unused_times(entries, shared.freq)),
+        (
+            *unknown(fields, FIELDS),
+            *shared.warnings,
+            *([parameters.NOT_TOGETHER] if shared.together else []),
+            *warnings,
+            *answers.unused_times(entries, shared.freq),
+        ),
     )
     return CrossValidation(**vars(found) | {"entries": [_checked(entry, found) for entry in entries]})
 
 
 def work(request: CrossValidation, model: Family, family: str) -> Many:
-    """What the loaded model has to compute: an item for each window of each variate of each series."""
-    horizon = request.parameters.horizon
+    """What the loaded model has to compute: for each series, window by window, each variate."""
 
-    def series(entry: Entry) -> list[Series]:
-        return [
-            entry.series(variate, 0, cutoff, horizon)
-            for variate in range(len(entry.targets))
-            for cutoff in request.cutoffs(entry)
-        ]
+    def cuts(entry: Entry) -> list[Cut]:
+        return [(0, cutoff, request.parameters.horizon) for cutoff in request.cutoffs(entry)]
 
     count = inputs.count(request.entries, request.windows)
-    parts = items(request.entries, series, request.parameters, model, family)
+    parts = items(request.entries, cuts, request.parameters, model, family)
     return Many(parts, count, count * request.parameters.numbers)
 
 
@@ -159,8 +160,8 @@ def _checked(entry: Entry | Refused, request: CrossValidation) -> Entry | Refuse
 def _scores(request: CrossValidation, entry: Entry, outputs: Sequence[Output], seasons: Sequence[int]) -> Scores:
     horizon, levels = request.parameters.horizon, request.parameters.levels
     scores = Scores([], [])
-    made = iter(outputs)
-    for row, season in zip(entry.targets, seasons, strict=True):
+    for at, (row, season) in enumerate(zip(entry.targets, seasons, strict=True)):
+        made = iter(outputs[at :: len(entry.targets)])  # outputs are ordered by window and then by variate
         cuts = [(row[:cutoff], row[cutoff : cutoff + horizon]) for cutoff in request.cutoffs(entry)]
         scores.ours.append([backtest.score(*cut, next(made).forecast, levels, season) for cut in cuts])
         beside: list[Forecast] = [backtest.seasonal_naive(cut[0], horizon, levels, season) for cut in cuts]
@@ -181,8 +182,8 @@ def _prediction(
             except ValueError as error:
                 return answers.refused(entry, BadRequest(f"start: {error}, got later ones"))
             window |= {"start": times[0], "timestamps": times}
-        # Outputs are ordered by variate and then by window.
-        windows.append(window | dict(quantile_rows(entry, levels, outputs[at :: request.windows])))
+        variates = len(entry.targets)
+        windows.append(window | dict(quantile_rows(entry, levels, outputs[at * variates : (at + 1) * variates])))
     season = {"season_length": seasons[0] if entry.flat else list(seasons)}
     warnings = list(dict.fromkeys(warning for output in outputs for warning in output.warnings))
     found = {"windows": windows} | _metrics(scores.ours, scores.naive, levels)

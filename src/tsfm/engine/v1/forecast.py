@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from tsfm.card import Card
+from tsfm.engine import joint
 from tsfm.engine.fields import unknown
-from tsfm.engine.forecast import Output, Words, item
+from tsfm.engine.forecast import Output, item
 from tsfm.engine.gather import Outcome
+from tsfm.engine.joint import Prepared, Refusals
+from tsfm.engine.room import Words
 from tsfm.engine.schemas import Json
 from tsfm.engine.tasks import Fields
 from tsfm.engine.v1 import answers, inputs, parameters
@@ -17,11 +21,14 @@ from tsfm.engine.v1.parameters import Parameters
 from tsfm.engine.work import Many, Part
 from tsfm.errors import BadRequest, RequestError, TooLarge
 from tsfm.numerics.exact import offset_added
-from tsfm.series import Family, FloatArray, Series
+from tsfm.series import Family, FloatArray, JointFamily, Series
 from tsfm.settings import Settings
 
 WORDS = Words("target", "prediction_length", "past_covariates", "future_covariates")
 FIELDS = ("inputs", "parameters")
+WHOLE = (0, None, 0)
+Cut = tuple[int, int | None, int]
+"""The arguments of ``Entry.series`` behind the variate."""
 MOST_NUMBERS = 8_000_000  # in one answer, so that its size is bounded; about 150 MB of JSON
 
 
@@ -57,29 +64,39 @@ def check_numbers(numbers: int) -> None:
 
 
 def work(request: ManyForecasts, model: Family, family: str) -> Many:
-    """What the loaded model has to compute: an item for each variate of each series."""
-    parts = items(request.entries, lambda entry: entry.variates(), request.parameters, model, family)
+    """What the loaded model has to compute, in the order of the series and their variates."""
+    asked = request.parameters
+    if asked.together and model.capabilities.cross_learning:
+        parts = _together(request.entries, asked, asked.together, cast(JointFamily, model), family)
+    else:
+        parts = items(request.entries, lambda _: [WHOLE], asked, model, family)
     count = inputs.count(request.entries)
-    return Many(parts, count, count * request.parameters.numbers)
+    return Many(parts, count, count * asked.numbers)
 
 
 def items(
     entries: Sequence[Entry | Refused],
-    series: Callable[[Entry], Sequence[Series]],
+    cuts: Callable[[Entry], Sequence[Cut]],
     asked: Parameters,
     model: Family,
     family: str,
 ) -> Iterator[Part]:
-    """An item, or an error, for each series of each entry, and one error for each refused entry.
+    """What has to be computed for each cut of each entry, variate by variate, and one error for each refused entry.
 
     Args:
-        series: those of one entry.
+        cuts: those of one entry.
     """
     for entry in entries:
         if isinstance(entry, Refused):
             yield entry.error
             continue
-        yield from (_item(row, asked, model, family) for row in series(entry))
+        for cut in cuts(entry):
+            if model.capabilities.multivariate and not entry.flat:
+                both = cast(JointFamily, model)
+                yield from joint.part([_target(entry, cut, asked, both, family)], asked.horizon, asked.levels, both)
+            else:
+                for variate in range(len(entry.targets)):
+                    yield _item(entry.series(variate, *cut), asked, model, family)
 
 
 def finish(request: ManyForecasts, outcomes: Sequence[Outcome]) -> Fields:
@@ -88,11 +105,11 @@ def finish(request: ManyForecasts, outcomes: Sequence[Outcome]) -> Fields:
         answers.refused(entry, error) if error else _prediction(entry, request.parameters, outputs)
         for entry, error, outputs in answers.by_entry(request.entries, outcomes)
     ]
-    return (
-        {"predictions": predictions}
-        | answers.how(request.entries, predictions, outcomes)
-        | answers.warned(request.warnings)
-    )
+    warnings = list(request.warnings)
+    outputs = [outcome for outcome in outcomes if isinstance(outcome, Output)]
+    if request.parameters.together and outputs and not any(output.crossed for output in outputs):
+        warnings.append(parameters.NOT_TOGETHER)
+    return {"predictions": predictions} | answers.how(request.entries, predictions, outcomes) | answers.warned(warnings)
 
 
 def schema(card: Card, limits: Settings) -> tuple[Json, Json]:
@@ -110,6 +127,30 @@ def example(points: int, limits: Settings) -> Fields:
             "freq": "h",
         }
     }
+
+
+def _together(
+    entries: Sequence[Entry | Refused], asked: Parameters, rows: int, model: JointFamily, family: str
+) -> Iterator[Part]:
+    """Groups of the entries that follow one another, each of as many rows or of a few more, as Chronos-2's pipeline."""
+    waiting: list[Prepared | Refusals] = []
+    count = 0
+    for entry in entries:
+        target = [entry.error] if isinstance(entry, Refused) else _target(entry, WHOLE, asked, model, family)
+        waiting.append(target)
+        count += target.group.rows if isinstance(target, Prepared) else 0
+        if count >= rows:
+            yield from joint.part(waiting, asked.horizon, asked.levels, model, crossed=True)
+            waiting, count = [], 0
+    yield from joint.part(waiting, asked.horizon, asked.levels, model, crossed=True)
+
+
+def _target(entry: Entry, cut: Cut, asked: Parameters, model: JointFamily, family: str) -> Prepared | Refusals:
+    group = entry.group(*cut)
+    try:
+        return Prepared.of(group.newest(asked.context) if asked.context else group, asked.horizon, model, family, WORDS)
+    except RequestError as error:
+        return [error for _ in group.members]
 
 
 def _item(series: Series, asked: Parameters, model: Family, family: str) -> Part:

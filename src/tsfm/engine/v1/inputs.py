@@ -17,7 +17,7 @@ from tsfm.engine.fields import check_most, exact, is_whole, shown, unknown
 from tsfm.engine.v1.covariates import Covariate, covariates
 from tsfm.errors import BadRequest, RequestError, TooLarge
 from tsfm.numerics.frequency import Start
-from tsfm.series import FloatArray, Series
+from tsfm.series import FloatArray, Group, Series
 from tsfm.settings import Settings
 
 FIELDS = ("item_id", "start", "target", "past_covariates", "future_covariates")
@@ -44,9 +44,11 @@ class Entry:
     flat: bool
     known: tuple[Covariate, ...] = ()
 
-    def variates(self) -> list[Series]:
-        """All variates to their ends."""
-        return [self.series(at) for at in range(len(self.targets))]
+    def group(self, start: int = 0, stop: int | None = None, ahead: int = 0) -> Group:
+        """All variates, to be forecast together; the arguments are those of ``series``."""
+        by = self.targets[0] if len(self.targets) == 1 else None
+        others = [Series(target[start:stop]) for target in self.targets[1:]]
+        return Group((self._series(self.targets[0], by, start, stop, ahead), *others))
 
     def series(self, variate: int, start: int = 0, stop: int | None = None, ahead: int = 0) -> Series:
         """One variate as the model takes it, with the covariates of the entry.
@@ -56,11 +58,13 @@ class Entry:
             ahead: further points, behind ``stop``, at which covariates known in advance are taken from the history;
                 0: those that the request gives ahead.
         """
-        target = self.targets[variate][start:stop]
-        rows = [covariate.row(self.targets[variate], start, stop, ahead) for covariate in self.known]
+        return self._series(self.targets[variate], self.targets[variate], start, stop, ahead)
+
+    def _series(self, target: FloatArray, by: FloatArray | None, start: int, stop: int | None, ahead: int) -> Series:
+        rows = [covariate.row(by, start, stop, ahead) for covariate in self.known]
         past = [row for row, one in zip(rows, self.known, strict=True) if not one.in_advance]
         future = [row for row, one in zip(rows, self.known, strict=True) if one.in_advance]
-        return Series(target, _stack(past), _stack(future))
+        return Series(target[start:stop], _stack(past), _stack(future))
 
 
 @dataclass(frozen=True)

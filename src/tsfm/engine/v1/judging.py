@@ -13,8 +13,9 @@ from typing import Any, cast
 import numpy as np
 
 from tsfm.engine import imputation
-from tsfm.engine.forecast import Output, Words, item
+from tsfm.engine.forecast import Output, item
 from tsfm.engine.gather import Outcome
+from tsfm.engine.room import Words
 from tsfm.engine.work import Known, Part, WorkItem
 from tsfm.errors import BadRequest, RequestError
 from tsfm.numerics import anomaly, scaling, shapes

@@ -17,7 +17,12 @@ DEFAULT_HORIZON = 1
 DEFAULT_LEVELS = (0.1, 0.5, 0.9)
 MOST_LEVELS = 99
 NARROWEST = 1e-6  # in float32 the level opposite to a smaller one would be 1
-FORECASTING = ("prediction_length", "quantile_levels", "freq", "context_length", "cross_learning")
+# Of Chronos-2's endpoint; without cross_learning it concerns nothing but speed there, and means nothing here.
+BATCH = "batch_size"
+NOT_TOGETHER = "parameters.cross_learning: not available; each series was forecast by itself"
+MOST_TOGETHER = 256  # rows of one group, the default of chronos-forecasting
+TOGETHER = ("cross_learning", "predict_batches_jointly")  # the second is the older name
+FORECASTING = ("prediction_length", "quantile_levels", "freq", "context_length", *TOGETHER)
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Parameters:
         levels: quantile levels, in the request's order.
         freq: the step from one time to the next; None: answers have no times.
         context: the newest points of each series that are used; None: as many as the model takes.
+        together: rows (targets and covariates) of the series that are forecast together; None: each series by itself.
         warnings: sentences about what was not used.
     """
 
@@ -37,6 +43,7 @@ class Parameters:
     freq: Frequency | None
     context: int | None
     warnings: tuple[str, ...]
+    together: int | None = None
 
     @property
     def numbers(self) -> int:
@@ -63,15 +70,18 @@ def read(fields: dict[str, object], limits: Settings, also: tuple[str, ...] = ()
     """
     asked = of(fields)
     context = asked.get("context_length")
+    together = None
+    if any([_switch(name, asked.get(name)) for name in TOGETHER]):
+        together = whole(BATCH, given(asked, BATCH, MOST_TOGETHER), 1, MOST_TOGETHER)
+        also = (*also, BATCH)
     warnings = [f"parameters.{warning}" for warning in unknown(asked, (*FORECASTING, *also))]
-    if _switch("cross_learning", asked.get("cross_learning")):
-        warnings.append("parameters.cross_learning: not available; each series was forecast by itself")
     return Parameters(
         whole("prediction_length", given(asked, "prediction_length", DEFAULT_HORIZON), 1, limits.max_horizon),
         levels(asked.get("quantile_levels")),
         frequency(asked.get("freq")),
         None if context is None else whole("context_length", context, 1, limits.max_rows),
         tuple(warnings),
+        together,
     )
 
 
@@ -137,7 +147,8 @@ def schema(limits: Settings) -> Json:
         },
         "cross_learning": {
             "type": ["boolean", "null"],
-            "description": "of Chronos-2's endpoint; each series is forecast by itself, and true gives a warning",
+            "description": "forecast the series of the request together, in groups of batch_size rows (targets and "
+            f"covariates, at most {MOST_TOGETHER}); a checkpoint that cannot gives a warning",
         },
     }
 
