@@ -204,12 +204,12 @@ def test_series_of_different_lengths_learn_from_each_other_as_in_the_official_co
 
 
 def test_groups_stay_whole_where_a_batch_is_computed_in_parts(ours, monkeypatch):
-    batch = [Group(tuple(map(Series, variates(3, 64)))) for _ in range(5)]
+    batch = [Group(tuple(map(Series, variates(3, length)))) for length in (64, 40, 64, 50, 31)]
     whole = ours["tiny2"].forecast_joint(batch, 100, [0.5])
     monkeypatch.setattr("tsfm.families.chronos.POINTS_AT_ONCE", 1000)
     for one, other in zip(whole, ours["tiny2"].forecast_joint(batch, 100, [0.5]), strict=True):
         for a, b in zip(one, other, strict=True):
-            np.testing.assert_allclose(a.median, b.median, atol=1e-5)
+            np.testing.assert_allclose(a.median, b.median, atol=1e-4)
 
 
 def test_covariates_change_the_answer_of_chronos_2(ours):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tsfm.card import Card
+from tsfm.engine import abilities
 from tsfm.engine.gather import Outcome
 from tsfm.engine.schemas import FLOATS, NUMBERS, TEXT, WARNINGS, Json, structure, wave
 from tsfm.engine.tasks import Fields
@@ -23,7 +24,10 @@ TIMES: Json = {
 NUMBER: Json = {"type": ["number", "null"]}
 WAYS: Json = {
     "covariates_how": {"enum": ["native", "regression"], "description": "only where a series has covariates"},
-    "multivariate_how": {"enum": ["joint", "each"], "description": "only where a target has several variates"},
+    "multivariate_how": {
+        "enum": [abilities.JOINT, abilities.EACH],
+        "description": "only where a target has several variates",
+    },
 }
 # Where the model forecasts: the median as "mean", and a row for each level under the level's text.
 QUANTILES: Json = {"^[0-9]": ROW}
@@ -76,7 +80,7 @@ def how(entries: Sequence[Entry | Refused], predictions: Sequence[Fields], outco
         fields["covariates_how"] = max(ways)
     if any(not entry.flat for entry in answered):
         joint = any(getattr(outcome, "joint", False) for outcome in outcomes)
-        fields["multivariate_how"] = "joint" if joint else "each"
+        fields["multivariate_how"] = abilities.JOINT if joint else abilities.EACH
     return fields
 
 
