@@ -48,7 +48,8 @@ def _option(action: argparse.Action) -> Option:
     if action.choices:
         words = tuple(map(str, action.choices))
     elif action.dest == "family":
-        words = tuple(card.names(packaged_only=True))
+        every = ["all"] if str(action.metavar).endswith("|all") else []
+        words = (*card.names(packaged_only=True), *every)
     elif action.nargs == 0:
         words = None
     return Option(action.option_strings, words, " ".join((action.help or "").split()))

@@ -1,4 +1,4 @@
-"""The options that `tsfm forecast` and `tsfm backtest` share: where series come from, and where results go."""
+"""The options that `tsfm forecast`, `backtest` and `detect` share: where series come from, where results go."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:  # pandas is in the command line's environment, not in the sys
     from tsfm.cli.source.series import Series
 
 MOST_STEPS = 1024
+MOST_ROWS = 10_000_000  # the largest max_rows of tsfm.ini
 MOST_NOTES = 5
+SUFFIXES = (".csv", ".json", ".parquet", ".png", ".html")  # of --output
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +46,10 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         metavar="C",
         help="column of values, by name, or by number from 1; default: the last one with numbers that change",
     )
+    _add_form(parser)
+
+
+def add_covariates(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--covariate",
         metavar="past:C|future:C",
@@ -52,7 +58,6 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="column of a covariate; future: its rows go on after the last value; may be repeated",
     )
-    _add_form(parser)
 
 
 def _add_form(parser: argparse.ArgumentParser) -> None:
@@ -77,9 +82,11 @@ def _add_form(parser: argparse.ArgumentParser) -> None:
 
 def add_horizon(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--horizon", type=steps, default=24, metavar="N", help="steps to forecast, default 24")
-    parser.add_argument(
-        "--level", type=_level, default=0.8, metavar="P", help="probability of the interval, default 0.8"
-    )
+    add_level(parser, 0.8, "probability of the interval")
+
+
+def add_level(parser: argparse.ArgumentParser, default: float, what: str) -> None:
+    parser.add_argument("--level", type=_level, default=default, metavar="P", help=f"{what}, default {default}")
 
 
 def forecaster(name: str) -> Card:
@@ -100,7 +107,9 @@ def forecasters() -> list[str]:
     return [name for name in cards.names(packaged_only=True) if cards.read(name).task == "forecast"]
 
 
-def read_series(args: argparse.Namespace, horizon: int) -> list[Series | Failure]:
+def read_series(
+    args: argparse.Namespace, horizon: int, covariates: Sequence[tuple[str, str]] = ()
+) -> list[Series | Failure]:
     """The series of the source; what a person should know about them goes to stderr.
 
     Raises:
@@ -120,7 +129,7 @@ def read_series(args: argparse.Namespace, horizon: int) -> list[Series | Failure
         header=args.header,
     )
     source = load.query(args.sql, options) if args.sql else load.file(args.source, options, args.sheet)
-    found = series.read(source, series.Choice(args.id, args.covariate, horizon, args.time))
+    found = series.read(source, series.Choice(args.id, covariates, horizon, args.time))
     _print_notes(source.name, [one for one in found if isinstance(one, series.Series)], len(found))
     return found
 
@@ -148,29 +157,37 @@ def enter_environment(words: Sequence[str]) -> None:
     raise ConfigError(f"pandas, which reads tables, is missing in {paths.COMMAND_LINE}: install taos-tsfm-runtime")
 
 
-def add_output(parser: argparse.ArgumentParser, suffixes: Sequence[str], what: str, *names: str) -> None:
+def add_output(parser: argparse.ArgumentParser, what: str, *names: str) -> None:
     """The option --output, which may be repeated.
 
     Args:
-        suffixes: of the names that it takes; they tell the format.
         what: its help.
         names: further names of the option.
     """
 
     def read(text: str) -> Path:
         path = Path(text)
-        if path.suffix.lower() not in suffixes:
-            raise argparse.ArgumentTypeError(f"expected a name that ends with one of {', '.join(suffixes)}, got {text}")
+        if path.suffix.lower() not in SUFFIXES:
+            raise argparse.ArgumentTypeError(f"expected a name that ends with one of {', '.join(SUFFIXES)}, got {text}")
         return path
 
-    words = f"{what}; by its suffix: {', '.join(suffixes)}"
+    words = f"{what}; by its suffix: {', '.join(SUFFIXES)}"
     parser.add_argument("--output", *names, type=read, action="append", default=[], metavar="FILE", help=words)
 
 
 def steps(text: str) -> int:
     """A number of steps on the command line."""
-    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MOST_STEPS:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {MOST_STEPS}, got {text}")
+    return _whole(text, MOST_STEPS)
+
+
+def rows(text: str) -> int:
+    """A number of rows on the command line."""
+    return _whole(text, MOST_ROWS)
+
+
+def _whole(text: str, most: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {most}, got {text}")
     return int(text)
 
 
@@ -196,9 +213,9 @@ def _covariate(text: str) -> tuple[str, str]:
 
 
 def _separator(text: str) -> str:
-    from tsfm.table import rows
+    from tsfm.table import rows as lines
 
     try:
-        return rows.separator(text)
+        return lines.separator(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None

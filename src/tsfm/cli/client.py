@@ -145,7 +145,7 @@ def ask(service: Target, path: str, body: bytes, timeout_s: float) -> dict[str, 
         print(f"{service.base}: {sentence(reply)}; asking again", file=sys.stderr)
         time.sleep(_retry_after(reply))
     if reply.status != 200:
-        raise Refused(sentence(reply))
+        raise Refused(reply)
     return _fields(reply)
 
 
@@ -171,6 +171,10 @@ def texts(value: object) -> list[str]:
 
 class Refused(TsfmError):
     """The service's own sentence, which names fields of the HTTP request."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(sentence(reply))
+        self.is_too_much = reply.status in (413, 504, 507)  # a part of the request may do
 
 
 def sentence(reply: Reply) -> str:

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tsfm import card as cards
 from tsfm import paths, settings
@@ -128,10 +129,20 @@ def _pid(port: int) -> int | None:
     return int(found[1]) if found else None
 
 
-def _memory_mib(pid: int) -> int | None:
+def peak_mib(service: client.Target) -> int | None:
+    """The most memory that a service of this host has had since its start; None: its process is not shown to us."""
+    pid = _pid(urlsplit(service.base).port or 0)
+    if pid is None:  # the process of another user; systemd names it to everybody
+        name = families.unit_name(service.card.name)
+        unit = (units.show([name]) or {}).get(name)
+        pid = unit.pid if unit else None
+    return _memory_mib(pid, "VmHWM") if pid else None
+
+
+def _memory_mib(pid: int, what: str = "VmRSS") -> int | None:
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return None  # it has ended, or /proc does not show it to this user
-    found = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
+    found = re.search(rf"^{what}:\s+(\d+) kB", status, re.MULTILINE)
     return int(found[1]) // 1024 if found else None

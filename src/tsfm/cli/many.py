@@ -18,12 +18,12 @@ from tsfm.errors import TsfmError, UsageError
 if TYPE_CHECKING:  # pandas is in the command line's environment, not in the system's
     from tsfm.cli.source.series import Series
 
-FIRST = 16  # series in the first request
+FIRST = 16  # series in the first request, if the operation does not say otherwise
 FASTER = 4  # a request has at most so many times the series of the one before
 AIM_S = 5.0  # what a request should take: far less than deadline_s, which holds for a request as a whole
 SPARE_BYTES = 65_536  # of a body, for parameters
 OPTIONS = {"prediction_length": "--horizon", "quantile_levels": "--level", "n_windows": "--windows"}
-OPTIONS |= {"step_size": "--step", "season_length": "--season"}
+OPTIONS |= {"step_size": "--step", "season_length": "--season", "level": "--level", "window": "--window"}
 Result = TypeVar("Result")
 
 
@@ -59,13 +59,18 @@ class Limits:
 
 @dataclass(frozen=True)
 class Operation:
-    """What is asked of a service: the path, and the parameters for all series; deadline_s is that of a request."""
+    """What is asked of a service: the path, and the parameters for all series; deadline_s is that of a request.
+
+    Attributes:
+        first: series in the first request; the time that it takes tells how many the next one has.
+    """
 
     service: client.Target
     path: str
     parameters: Mapping[str, object]
     limits: Limits
     deadline_s: float
+    first: int = FIRST
 
 
 def send(
@@ -113,11 +118,15 @@ def _answers(
     found: list[Result | Failure] = []
     warnings: dict[str, None] = {}
     bodies = [json.dumps(_input(one)).encode() for one in series]
-    count = FIRST
+    count, most = operation.first, len(series)
     while len(found) < len(series):
-        part = slice(len(found), len(found) + _fitting(bodies[len(found) :], count, operation.limits))
+        part = slice(len(found), len(found) + _fitting(bodies[len(found) :], min(count, most), operation.limits))
         began = time.monotonic()
-        results, remarks = _answer(operation, series[part], bodies[part], read)
+        try:
+            results, remarks = _answer(operation, series[part], bodies[part], read)
+        except client.Refused:
+            most = (part.stop - part.start) // 2
+            continue
         count = max(int(len(results) * min(AIM_S / (time.monotonic() - began), FASTER)), 1)
         found += results
         warnings |= dict.fromkeys(remarks)
@@ -133,12 +142,18 @@ def _answer(
     bodies: Sequence[bytes],
     read: Callable[[Series, Mapping[str, object]], Result],
 ) -> tuple[list[Result | Failure], list[str]]:
-    """One request: its results, and the warnings of the answer."""
+    """One request: its results, and the warnings of the answer.
+
+    Raises:
+        Refused: several series are too much for one request.
+    """
     parameters = json.dumps(operation.parameters).encode()
     body = b'{"inputs":[%s],"parameters":%s}' % (b",".join(bodies), parameters)
     try:
         answer = client.ask(operation.service, operation.path, body, operation.deadline_s)
     except client.Refused as error:
+        if error.is_too_much and len(sent) > 1:
+            raise
         return [Failure(one.item_id, _in_words(str(error), one)) for one in sent], []
     results: list[Result | Failure] = []
     for one, entry in zip(sent, client.entries(operation.service, answer, "predictions", len(sent)), strict=True):

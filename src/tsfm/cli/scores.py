@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -62,14 +63,29 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Run:
-    """The backtest of one family; ``scores`` and ``naive`` are over all series together."""
+class Tried:
+    """What a family answered, how long it took, and the most memory that its service has had; None: not known."""
 
     family: str
     results: list[Scored | Failure]
+    seconds: float
+    memory_mib: int | None
+
+
+@dataclass(frozen=True)
+class Run(Tried):
+    """The backtest of one family; ``scores`` and ``naive`` are over the series that all families have scores of."""
+
     scores: Scores
     naive: Scores
-    seconds: float
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A family without scores, and the reason."""
+
+    family: str
+    reason: str
 
 
 def read(series: Series, entry: Mapping[str, object], levels: Sequence[float]) -> Scored:
@@ -87,13 +103,26 @@ def read(series: Series, entry: Mapping[str, object], levels: Sequence[float]) -
     return Scored(series, season, Scores.of(ours, levels), Scores.of(naive, levels), windows)
 
 
-def run(family: str, results: list[Scored | Failure], levels: Sequence[float], horizon: int, seconds: float) -> Run:
-    """All series together. An answer has such metrics for its own series only, and there may be several requests."""
+def rank(tried: Sequence[Tried], levels: Sequence[float], horizon: int) -> list[Run]:
+    """The families with their scores over all series together, the lowest MASE first.
+
+    Every family is scored over the same series: those that all have scores of. An answer has such metrics for its own
+    series only, and there may be several requests.
+    """
+    common = set.intersection(
+        *({one.series.item_id for one in each.results if isinstance(one, Scored)} for each in tried)
+    )
+    runs = [_run(one, common, levels, horizon) for one in tried]
+    return sorted(runs, key=lambda run: math.inf if run.scores.mase is None else run.scores.mase)
+
+
+def _run(tried: Tried, common: set[str], levels: Sequence[float], horizon: int) -> Run:
     from tsfm.numerics import backtest
 
-    found = [_windows(one, levels, horizon) for one in results if isinstance(one, Scored)]
-    ours, naive = (backtest.metrics([each[at] for each in found], levels) for at in (0, 1))
-    return Run(family, results, Scores.of(ours, levels), Scores.of(naive, levels), seconds)
+    scored = [one for one in tried.results if isinstance(one, Scored) and one.series.item_id in common]
+    found = [_windows(one, levels, horizon) for one in scored]
+    ours, naive = (Scores.of(backtest.metrics([each[at] for each in found], levels), levels) for at in (0, 1))
+    return Run(tried.family, tried.results, tried.seconds, tried.memory_mib, ours, naive)
 
 
 def _windows(one: Scored, levels: Sequence[float], horizon: int) -> tuple[list[Score], list[Score]]:

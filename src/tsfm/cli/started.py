@@ -1,4 +1,4 @@
-"""Starts a service for one forecast; it ends together with the command that started it."""
+"""Starts a service for one command; it ends together with the command that started it."""
 
 from __future__ import annotations
 
@@ -10,32 +10,47 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
+from tsfm import paths
 from tsfm.card import Card
 from tsfm.cli import client
 from tsfm.errors import TsfmError
 from tsfm.settings import Settings
 from tsfm.system.loopback import Unreachable
+from tsfm.weights import checkpoints
 
 PR_SET_PDEATHSIG = 1
 DRAIN_S = 10
+Running = tuple[client.Target, dict[str, object]]
+"""A service and its facts."""
+
+
+class NotStarted(TsfmError):
+    """The family has no service here, and none can be started now."""
 
 
 @contextlib.contextmanager
-def running(card: Card, settings: Settings) -> Iterator[tuple[client.Target, dict[str, object]]]:
+def running(card: Card, settings: Settings, first_check: bool = False) -> Iterator[Running]:
     """The family's service and its facts. If nothing listens at its address, start a service and stop it at the end.
 
     A service that is loading is waited for: a second copy of its model would need the same memory again.
 
+    Args:
+        first_check: start none that ``check`` refuses.
+
     Raises:
+        NotStarted: ``check`` refuses it.
         TsfmError: it does not become ready, or another server uses its port.
     """
     service = client.target(card, settings)
     try:
         facts = client.wait(service)
     except Unreachable:
-        print(f"no {card.name} answers at {service.base}: starting one for this forecast", file=sys.stderr)
+        if first_check:
+            check(card, settings)
+        print(f"no {card.name} answers at {service.base}: starting one for this command", file=sys.stderr)
     else:
         yield service, facts
         return
@@ -43,6 +58,30 @@ def running(card: Card, settings: Settings) -> Iterator[tuple[client.Target, dic
     own = client.Target(card, f"http://127.0.0.1:{port}", service.token)
     with _child(card, settings, port) as process:
         yield own, _until_ready(own, process)
+
+
+def check(card: Card, settings: Settings) -> None:
+    """Whether a service of the family can be started beside what runs on this host.
+
+    Raises:
+        NotStarted: it is not installed, its weights are incomplete, or it needs more memory than is left.
+    """
+    from tsfm.engine import memory  # it imports numpy, which the command line's environment has
+
+    if not is_installed(card):
+        raise NotStarted(f"not installed: install taos-tsfm-{card.name}")
+    try:
+        checkpoints.resolve(card, settings.model_folder, settings.checkpoint)
+    except TsfmError as error:
+        raise NotStarted(str(error)) from None
+    left = memory.available() >> 20
+    if card.memory_mib > left:
+        raise NotStarted(f"needs about {card.memory_mib} MiB of memory, {left} MiB are left")
+
+
+def is_installed(card: Card) -> bool:
+    """Whether the family has an environment here; that of a checkout serves all families."""
+    return paths.venv_python(card.name) is not None or not Path(__file__).is_relative_to(paths.LIB)
 
 
 @contextlib.contextmanager

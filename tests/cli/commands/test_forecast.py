@@ -357,7 +357,7 @@ def test_neighbours_differ_in_what_is_shown(base, step):
     assert len({format(value, form) for value in values}) == len(set(values))
     assert all(abs(float(format(value, form)) - value) <= step / 10 for value in values)
     assert max(len(format(value, form)) for value in values) <= 24
-    drawn = chart.draw(values, values[-3:], values[-3:], values[-3:]).splitlines()
+    drawn = chart.forecast(values, values[-3:], values[-3:], values[-3:]).splitlines()
     labels = [line.partition("|")[0].strip() for line in drawn]
     assert len({label for label in labels if label}) == (4 if step else 1)
     assert len({len(line.partition("|")[0]) for line in drawn}) == 1
@@ -405,7 +405,8 @@ def test_without_that_environment_the_package_is_named_and_it_is_entered_once(se
 def test_other_commands_import_nothing_that_reads_tables(tmp_path):
     program = (
         "import sys; from tsfm.cli.main import main\n"
-        "for words in (['list'], ['doctor'], ['serve', 'nope'], ['forecast', '--help']):\n"
+        "asked = [[name, '--help'] for name in ('forecast', 'backtest', 'detect')]\n"
+        "for words in (['list'], ['doctor'], ['serve', 'nope'], *asked):\n"
         "    try: main(words)\n"
         "    except SystemExit: pass\n"
         "print(sorted({'pandas', 'numpy', 'torch'} & set(sys.modules)))"

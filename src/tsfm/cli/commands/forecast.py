@@ -7,9 +7,7 @@ import json
 
 from tsfm import settings
 from tsfm.cli import arguments, many, prediction, started
-from tsfm.cli.prediction import Prediction
 
-FILES = (".csv", ".json", ".parquet", ".png", ".html")
 PATH = "/v1/forecast"
 
 _EPILOG = "Exit status: 0 done; 1 failed, or some series have no forecast: stderr names them with the reason."
@@ -18,17 +16,18 @@ _EPILOG = "Exit status: 0 done; 1 failed, or some series have no forecast: stder
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     arguments.add_source(parser)
+    arguments.add_covariates(parser)
     parser.add_argument("--family", default="fracast", metavar="F", help="default: fracast, which needs no download")
     arguments.add_horizon(parser)
     # --plot: its name when it wrote PNG alone
-    arguments.add_output(parser, FILES, "also write the forecast into a file; may be repeated", "--plot")
+    arguments.add_output(parser, "also write the forecast into a file; may be repeated", "--plot")
     parser.add_argument("--json", action="store_true", help="print the predictions as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     card = arguments.forecaster(args.family)
     chosen = settings.read(card.name, {})
-    series = arguments.read_series(args, args.horizon)
+    series = arguments.read_series(args, args.horizon, args.covariate)
     levels = prediction.quantile_levels(args.level)
     parameters = {"prediction_length": args.horizon, "quantile_levels": levels}
     with started.running(card, chosen) as (service, facts):
@@ -41,12 +40,14 @@ def run(args: argparse.Namespace) -> int:
         )
     # Imported here: it needs the command line's environment, in which this process runs by now.
     from tsfm.cli.output import files, terminal
+    from tsfm.cli.output.forecasts import Forecasts
 
-    predictions = [one for one in results if isinstance(one, Prediction)]
+    document = Forecasts(card.name, results)
+    predictions = document.found
     for path in args.output:
-        files.write(path, results)
+        files.write(path, document)
     if args.json:
-        print(json.dumps(files.fields(results), indent=2, ensure_ascii=False))
+        print(json.dumps(document.fields(), indent=2, ensure_ascii=False))
     elif len(results) == 1:
         print(terminal.one(predictions[0], args.level))
     else:

@@ -1,25 +1,57 @@
-"""A forecast drawn in plain text, for a terminal or a log."""
+"""A forecast, or a series with its anomalies, drawn in plain text, for a terminal or a log."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tsfm.cli.output import digits
 
 HEIGHT, WIDTH, LABEL_EVERY = 12, 72, 4
-HISTORY, MEDIAN, INTERVAL = "*", "o", ":"
+HISTORY, MEDIAN, INTERVAL, ANOMALY = "*", "o", ":", "X"
 
 
-def draw(history: Sequence[float], median: Sequence[float], lower: Sequence[float], upper: Sequence[float]) -> str:
+Column = list[tuple[str, float, float]]
+"""What is drawn at one place: marks, each from a value to another; a later one covers an earlier one."""
+
+
+def forecast(history: Sequence[float], median: Sequence[float], lower: Sequence[float], upper: Sequence[float]) -> str:
     """The newest history and the forecast with its interval, one column for each step, NaN left out."""
     shown = list(history)[-max(8, WIDTH - len(median)) :]
     steps = min(len(median), WIDTH - len(shown)) if len(shown) < WIDTH else 0
-    columns: list[list[tuple[str, float, float]]] = [[(HISTORY, v, v)] for v in shown]
-    columns += [
+    drawn: list[Column] = [[(HISTORY, v, v)] for v in shown]
+    drawn += [
         [(INTERVAL, lo, hi), (MEDIAN, mid, mid)]
         for mid, lo, hi in zip(median[:steps], lower[:steps], upper[:steps], strict=True)
     ]
+    return _draw(drawn)
+
+
+def tested(values: Sequence[float | None], forecasts: Mapping[int, tuple[float, float, float]]) -> str:
+    """The newest values over what was forecast of them: (median, lower, upper) by row."""
+    first = max(len(values) - WIDTH, 0)
+    drawn: list[Column] = []
+    for row, value in enumerate(values[first:], first):
+        median, lower, upper = forecasts.get(row, (math.nan,) * 3)
+        drawn.append([(INTERVAL, lower, upper), (MEDIAN, median, median)])
+        drawn[-1] += [] if value is None else [(HISTORY, value, value)]
+    return _draw(drawn)
+
+
+def judged(values: Sequence[float | None], flagged: Sequence[int]) -> str:
+    """All values, several in one column where there are many, and over them those that stand out."""
+    each = -(-len(values) // WIDTH)
+    drawn: list[Column] = []
+    for first in range(0, len(values), each):
+        known = [value for value in values[first : first + each] if value is not None]
+        drawn.append([(HISTORY, min(known), max(known))] if known else [])
+    for at in flagged:
+        if (value := values[at]) is not None:
+            drawn[at // each].append((ANOMALY, value, value))
+    return _draw(drawn)
+
+
+def _draw(columns: Sequence[Column]) -> str:
     values = [v for column in columns for _, *ends in column for v in ends if math.isfinite(v)]
     low, high = min(values), max(values)
     grid = [[" "] * len(columns) for _ in range(HEIGHT)]

@@ -1,4 +1,4 @@
-"""Draws forecasts into a PNG, one below the other, with Pillow."""
+"""Draws plots into a PNG, one below the other, with Pillow."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tsfm.cli.output import figure
-from tsfm.cli.output.figure import HEIGHT, WIDTH, Area, Label, Line
-from tsfm.cli.prediction import Prediction
+from tsfm.cli.output.figure import HEIGHT, WIDTH, Area, Dot, Label, Line
+from tsfm.cli.output.plot import Plot
 from tsfm.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
 MOST = 20
+RADIUS = 3.5  # of a point that stands out
+COLOURS = 256  # with fewer, those of small shapes get lost
 SCALE = 3  # drawn larger and reduced: Pillow draws lines without smooth edges
 # The font inside Pillow is Latin; these are common ones with Chinese, found by name in the system's folders.
 CHINESE = ("NotoSansCJK-Regular.ttc", "wqy-zenhei.ttc", "wqy-microhei.ttc", "DroidSansFallbackFull.ttf")
 _ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}
 
 
-def png(found: Sequence[Prediction]) -> bytes:
+def png(found: Sequence[Plot]) -> bytes:
     """The picture, 900 pixels wide.
 
     Raises:
@@ -43,7 +45,7 @@ def png(found: Sequence[Prediction]) -> bytes:
             _draw(draw, shape)
         whole.paste(panel.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS), (0, HEIGHT * number))
     written = io.BytesIO()
-    whole.quantize(64).save(written, "PNG", optimize=True)
+    whole.quantize(COLOURS).save(written, "PNG", optimize=True)
     return written.getvalue()
 
 
@@ -52,6 +54,9 @@ def _draw(draw: ImageDraw, shape: figure.Shape) -> None:
         text, font = _font(shape.text, shape.size * SCALE)
         position = (shape.x * SCALE, shape.y * SCALE)
         draw.text(position, text, shape.colour, font, _ANCHORS[shape.anchor])
+        return
+    if isinstance(shape, Dot):
+        draw.circle((shape.x * SCALE, shape.y * SCALE), RADIUS * SCALE, shape.colour)
         return
     points = [(x * SCALE, y * SCALE) for x, y in shape.points]
     if isinstance(shape, Area) and len(points) > 2:

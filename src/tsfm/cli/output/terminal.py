@@ -13,7 +13,7 @@ from tsfm.cli.prediction import Prediction
 def one(found: Prediction, level: float) -> str:
     """The steps with their interval, a summary of the history, and a chart."""
     history = history_of(found)
-    drawn = chart.draw(history, found.median, found.lower, found.upper)
+    drawn = chart.forecast(history, found.median, found.lower, found.upper)
     return "\n".join((_steps(found, history, level), found.series.column.summary(), drawn))
 
 

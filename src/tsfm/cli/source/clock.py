@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 
 import numpy as np
@@ -44,6 +45,16 @@ def ahead(column: Column, count: int) -> list[str]:
     return [_text(moment, last, zone) for moment in following]
 
 
+def past(column: Column) -> list[str]:
+    """The column's own times in the form of ``ahead``; as they are where they cannot be read, empty if it has none."""
+    if not column.times or column.instants is None or column.times[-1].strip().isdecimal():
+        return list(column.times)
+    last = column.times[-1].strip()
+    zone = _zone(last)
+    local = pd.DatetimeIndex(column.instants.astype("datetime64[ns]")) + zone
+    return [_text(moment, last, zone) for moment in local]
+
+
 def _counted(numbers: Sequence[int], count: int) -> list[str]:
     """Epochs and numbers of rows go on in their own unit."""
     steps = np.diff(np.array(numbers, dtype=np.float64))
@@ -54,13 +65,24 @@ def _counted(numbers: Sequence[int], count: int) -> list[str]:
 
 
 def moments(texts: Sequence[str]) -> Sequence[object]:
-    """Times of ``ahead`` as values for pyarrow: numbers stay numbers, others are times, in UTC if zones differ."""
+    """Times of ``ahead`` or ``past`` as values for pyarrow.
+
+    Numbers stay numbers, others are times, in UTC if zones differ. Texts that are no times stay as they are.
+    """
     if all(text.isdecimal() for text in texts):
         return [int(text) for text in texts]
-    try:
-        return pd.to_datetime(list(texts), format="ISO8601")  # type: ignore[no-any-return]
-    except ValueError:
-        return pd.to_datetime(list(texts), format="ISO8601", utc=True)  # type: ignore[no-any-return]
+    for utc in (False, True):
+        with suppress(ValueError):
+            return pd.to_datetime(list(texts), format="ISO8601", utc=utc)  # type: ignore[no-any-return]
+    return texts
+
+
+def seconds(texts: Sequence[str]) -> list[float]:
+    """Times of ``ahead`` in seconds since 1970, as UTC where they have no zone; none for numbers."""
+    if not texts or all(text.isdecimal() for text in texts):
+        return []
+    moments_ = pd.to_datetime(list(texts), format="ISO8601", utc=True)
+    return [moment.timestamp() for moment in moments_]
 
 
 def _is_even(steps: Sequence[float] | np.ndarray[tuple[int], np.dtype[np.float64]], step: float) -> bool:
