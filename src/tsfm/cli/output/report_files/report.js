@@ -23,7 +23,7 @@ function draw(card, { name, xs, timed, values, layers, marks, shown }) {
     points: layer.xs.map((x, k) => ({ x, median: layer.median[k], lower: layer.lower[k], upper: layer.upper[k] })),
   }));
   const points = marks.map(([x, value]) => ({ x, value }));
-  const all = points.length ? [...lines, { name: say("anomalies"), color: COLORS[4], marks: true, points }] : lines;
+  const all = points.length ? [...lines, { name: say("marked"), color: COLORS[4], marks: true, points }] : lines;
   const chart = new Chart(card.querySelector(".chart"));
   chart.show({ name, xs, timed, values }, all);
   if (shown) chart.see(xs.at(-Math.min(shown, xs.length)), chart.full[1]);
