@@ -105,3 +105,13 @@ def test_every_command_and_option_is_in_each_file(completion: ModuleType, folder
                 assert f"{name}[" in texts["_tsfm"], (command, name)
                 assert f" -{'l' if name.startswith('--') else 's'} {name.lstrip('-')} " in texts["tsfm.fish"]
     assert set(completion.commands()) == set(main.commands())
+    words = {
+        name: next(one.takes for one in options if "--family" in one.names)
+        for name, (_, options) in completion.commands().items()
+        if name in ("backtest", "detect", "forecast")
+    }
+    assert {name: "all" in found for name, found in words.items()} == {
+        "backtest": True,
+        "detect": False,
+        "forecast": False,
+    }

@@ -112,9 +112,15 @@ def test_forecast_reads_a_table_with_what_the_packages_bring(host: Host) -> None
     host.write("/srv/x.csv", "Zeit;Wert\n" + "".join(f"{1 + i:02}.03.2026;{i % 5},5\n" for i in range(28)))
     said = host.out("cd /srv && tsfm forecast x.csv --horizon 3 --output x.png --output x.html 2>&1")
     assert host.out("head -c 4 /srv/x.png | tail -c 3") == "PNG"
-    assert "<svg" in host.out("cat /srv/x.html")
+    assert "new uPlot(" in host.out("cat /srv/x.html")
     assert "column Wert, 28 rows, from 01.03.2026 to 28.03.2026" in said
     assert "starting one" not in said
+    scores = host.out("cd /srv && tsfm backtest x.csv --horizon 3 --windows 2 --family all 2>&1")
+    assert re.search(r"^fracast .* \d+ MiB$", scores, re.MULTILINE), scores
+    assert "best by MASE: " in scores
+    anomalies = host.out("cd /srv && tsfm detect x.csv --level 0.9 --output y.html 2>&1")
+    assert "judged points; 16 points are not judged, 0 have no value" in anomalies
+    assert "Anomalies found by fracast" in host.out("cat /srv/y.html")
     started = host.out(
         "printf '[fracast]\\nport = 7\\n' >/srv/x.ini; TSFM_INI=/srv/x.ini tsfm forecast /srv/x.csv 2>&1"
     )

@@ -104,7 +104,7 @@ def read(series: Series, entry: Mapping[str, object], levels: Sequence[float]) -
 
 
 def rank(tried: Sequence[Tried], levels: Sequence[float], horizon: int) -> list[Run]:
-    """The families with their scores over all series together, the lowest MASE first.
+    """The families with their scores over all series together, the lowest MASE first, or WQL where there is none.
 
     Every family is scored over the same series: those that all have scores of. An answer has such metrics for its own
     series only, and there may be several requests.
@@ -113,7 +113,7 @@ def rank(tried: Sequence[Tried], levels: Sequence[float], horizon: int) -> list[
         *({one.series.item_id for one in each.results if isinstance(one, Scored)} for each in tried)
     )
     runs = [_run(one, common, levels, horizon) for one in tried]
-    return sorted(runs, key=lambda run: math.inf if run.scores.mase is None else run.scores.mase)
+    return sorted(runs, key=lambda run: [math.inf if one is None else one for one in (run.scores.mase, run.scores.wql)])
 
 
 def _run(tried: Tried, common: set[str], levels: Sequence[float], horizon: int) -> Run:

@@ -195,6 +195,17 @@ def test_every_family_is_scored_over_the_series_that_all_have_scores_of() -> Non
     assert first.naive == second.naive
 
 
+def test_where_mase_has_nothing_to_divide_by_wql_decides() -> None:
+    from tsfm.cli.output.comparison import Comparison
+    from tsfm.cli.scores import Run, Scores
+
+    naive = Scores(None, None, 0.4, 0.8)
+    runs = [Run(name, [], 1.0, None, Scores(None, None, wql, 0.8), naive) for name, wql in (("a", 0.2), ("b", 0.25))]
+    *_, counts, best = Comparison(runs, [], 0.8, 4).text().splitlines()
+    assert best == "best by WQL: a, 20.0 % below b, 50.0 % below seasonal naive"
+    assert counts == "no series has scores of every family"
+
+
 def test_a_family_that_needs_more_memory_than_is_left_is_not_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,15 +105,18 @@ class Comparison:
         return f"{len(found)} series, {sum(len(one.windows) for one in found)} forecasts, {shown}"
 
     def _best(self) -> str:
-        """``best by MASE: fracast, 4.1 % below chronos, 22.3 % below seasonal naive``."""
-        known = [(run.scores.mase, run.family) for run in self.runs if run.scores.mase is not None]
-        if (naive := self.runs[0].naive.mase) is not None:
-            known.append((naive, NAIVE))
-        if len(known) < 2:
-            return "no MASE to compare"
-        (best, name), *others = sorted(known)
-        behind = [f"{100 * (1 - best / mase if mase else 0):.1f} % below {other}" for mase, other in others]
-        return f"best by MASE: {', '.join([name, *behind])}"
+        """``best by MASE: fracast, 4.1 % below chronos, 22.3 % below seasonal naive``.
+
+        By WQL where there is no season to compare with, as in a series that stands still.
+        """
+        every = {NAIVE: self.runs[0].naive} | {run.family: run.scores for run in self.runs}
+        by = "mase" if all(scores.mase is not None for scores in every.values()) else "wql"
+        known = sorted((value, name) for name, one in every.items() if (value := getattr(one, by)) is not None)
+        if not known:
+            return "there is no error to compare"
+        (best, name), *others = known
+        behind = [f"{100 * (1 - best / value if value else 0):.1f} % below {other}" for value, other in others]
+        return f"best by {by.upper()}: {', '.join([name, *behind])}"
 
     def _plot(self, found: Sequence[tuple[str, Scored]]) -> Plot:
         """The history of one series, with what each family forecast of it."""
