@@ -149,7 +149,7 @@ def test_a_judgement_is_one_row_for_each_point_and_the_anomaly_stands_out(tmp_pa
     head, line, counts = found.text().splitlines()
     assert head.split() == ["SERIES", "TIME", "VALUE", "EXPECTED", "LOWER", "UPPER", "SCORE"]
     assert line.split() == ["A", "2026-03-01", "04:00:00", "90.00", "6.25", "6.25", "6.25", "0.999000"]
-    assert counts == "1 anomaly among 4 judged points; 1 points are not judged, 1 have no value"
+    assert counts == "1 anomaly among 4 judged points; not judged: 1, without a value: 1"
     files.write(tmp_path / "o.png", found)
     with Image.open(tmp_path / "o.png") as image:
         red = sum(

@@ -119,7 +119,7 @@ def test_forecast_reads_a_table_with_what_the_packages_bring(host: Host) -> None
     assert re.search(r"^fracast .* \d+ MiB$", scores, re.MULTILINE), scores
     assert "best by MASE: " in scores
     anomalies = host.out("cd /srv && tsfm detect x.csv --level 0.9 --output y.html 2>&1")
-    assert "judged points; 16 points are not judged, 0 have no value" in anomalies
+    assert "judged points; not judged: 16, without a value: 0" in anomalies
     assert "Anomalies found by fracast" in host.out("cat /srv/y.html")
     started = host.out(
         "printf '[fracast]\\nport = 7\\n' >/srv/x.ini; TSFM_INI=/srv/x.ini tsfm forecast /srv/x.csv 2>&1"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from conftest import HERE
 from page.browser import NARROW, SHOTS, WIDE, Host, Watched, table
 from playwright.sync_api import Browser, Page
@@ -30,7 +31,7 @@ INK = """canvas => {
 
 @pytest.fixture
 def open_file(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Open a file; at the end nothing but it was asked for, and no error was logged."""
+    """Open a file; at the end nothing but it was asked for, no error was logged, and axe finds nothing serious."""
     opened: list[Watched] = []
 
     def open_(file: Path, language: str = "en-US", size: dict[str, int] = WIDE) -> Page:
@@ -48,6 +49,9 @@ def open_file(browser: Browser) -> Iterator[Callable[..., Page]]:
     for watched in opened:
         assert [url for url in watched.asked if not url.startswith("blob:")] == [watched.origin]
         assert not watched.complaints, watched.complaints
+        found = Axe().run(watched.page, options={"resultTypes": ["violations"]}).response["violations"]
+        serious = [one for one in found if one["impact"] in ("serious", "critical", "moderate")]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in serious] == []
         watched.page.context.close()
 
 

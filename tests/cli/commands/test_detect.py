@@ -90,7 +90,7 @@ def test_the_judgements_of_many_series_are_the_services(live: Live, source: Path
     assert shown == [[name, f"2026-03-{1 + at // 24:02}", f"{at % 24:02}:00:00"] for name, at in expected]
     judged = sum(one is not None for theirs in said for one in theirs["anomaly"]) - 3
     counts = f"{len(expected)} anomal{'y' if len(expected) == 1 else 'ies'} among {judged} judged points of 3 series"
-    assert done.stdout.splitlines()[-1] == f"{counts}; {3 * (ROWS - 1) - judged} points are not judged, 3 have no value"
+    assert done.stdout.splitlines()[-1] == f"{counts}; not judged: {3 * (ROWS - 1) - judged}, without a value: 3"
     with files[0].open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 * ROWS
@@ -103,7 +103,7 @@ def test_one_series_has_a_chart_and_a_window_judges_the_newest_rows(live: Live, 
     source.write_text("\n".join(line for line in lines if line.startswith(("meter", "m1,"))) + "\n")
     done = detect(live, tmp_path, source, "--window", 60)
     assert done.returncode == 0, done.stderr
-    assert f"among 60 judged points; {ROWS - 61} points are not judged, 1 have no value" in done.stdout
+    assert f"among 60 judged points; not judged: {ROWS - 61}, without a value: 1" in done.stdout
     assert re.search(r"^ +\d+\.\d+ \|.*X", done.stdout, re.MULTILINE)
     text = detect(live, tmp_path, source, "--window", 60, "--json")
     (one,) = json.loads(text.stdout)["predictions"]

@@ -64,12 +64,12 @@ class Judgements:
 
 
 def _counts(found: Sequence[Judgement]) -> str:
-    """``3 anomalies among 716 judged points; 16 points are not judged, 2 have no value``."""
+    """``3 anomalies among 716 judged points; not judged: 16, without a value: 2``."""
     flagged, judged = sum(len(one.flagged) for one in found), sum(one.judged for one in found)
     unjudged, missing = sum(one.unjudged for one in found), sum(one.missing for one in found)
     anomalies = f"{flagged} anomal{'y' if flagged == 1 else 'ies'} among {judged} judged points"
     series = f" of {len(found)} series" if len(found) > 1 else ""
-    return f"{anomalies}{series}; {unjudged} points are not judged, {missing} have no value"
+    return f"{anomalies}{series}; not judged: {unjudged}, without a value: {missing}"
 
 
 def _entry(result: Judgement | Failure) -> dict[str, object]:
