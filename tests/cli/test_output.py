@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from tsfm.cli.output.judgements import Judgements
 from tsfm.cli.prediction import Failure, Prediction
 from tsfm.cli.scores import Scored, Scores
 from tsfm.cli.source.series import Series
-from tsfm.errors import UsageError
+from tsfm.errors import ConfigError, UsageError
 from tsfm.table.column import Column
 from tsfm.table.rows import Rows
 
@@ -123,6 +124,17 @@ def test_too_many_series_for_a_picture_and_a_folder_that_is_missing_are_named(tm
         written(tmp_path / "o.png", *[A] * 21)
     with pytest.raises(UsageError, match=r"--output: .*o\.csv cannot be written: No such file"):
         written(tmp_path / "no/o.csv", A)
+
+
+def test_what_would_keep_a_file_from_being_written_is_found_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.check([tmp_path / "o.parquet", tmp_path / "o.png", Path("o.html")])
+    with pytest.raises(UsageError, match=r"--output: .*no/o\.csv cannot be written: there is no such folder"):
+        files.check([tmp_path / "no/o.csv"])
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # what Python does where a package is not installed
+    with pytest.raises(ConfigError, match=r"o\.parquet: pyarrow, .* is missing: install taos-tsfm-arrow"):
+        files.check([tmp_path / "o.parquet"])
 
 
 VALUES = [5.0, 6.0, None, 7.0, 90.0, 6.0]

@@ -113,14 +113,16 @@ def read_series(
     """The series of the source; what a person should know about them goes to stderr.
 
     Raises:
-        UsageError, ConfigError: there is no source, or it cannot be read.
+        UsageError, ConfigError: there is no source, or it cannot be read, or a file of --output cannot be written.
     """
     if (args.source is None) == (args.sql is None):
         raise UsageError("expected one source: SOURCE (a file, or - for standard input), or --sql SELECT")
     enter_environment(args.words)
+    from tsfm.cli.output import files
     from tsfm.cli.source import load, series
     from tsfm.table.column import Options
 
+    files.check(args.output)
     options = Options(
         column=args.column,
         separator=args.separator,

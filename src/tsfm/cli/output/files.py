@@ -31,6 +31,22 @@ class Document(Protocol):
         """The page."""
 
 
+def check(paths: Iterable[Path]) -> None:
+    """Find what would keep a file from being written, before a service works for minutes.
+
+    Raises:
+        UsageError: its folder does not exist.
+        ConfigError: the package for its format is not installed.
+    """
+    for path in paths:
+        if not path.absolute().parent.is_dir():
+            raise UsageError(f"--output: {path} cannot be written: there is no such folder")
+        if path.suffix.lower() == ".parquet":
+            parquet.library(str(path))
+        elif path.suffix.lower() == ".png":
+            picture.library()
+
+
 def write(path: Path, document: Document) -> None:
     """Raises:
     UsageError: it cannot be written.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -24,6 +25,14 @@ CHINESE = ("NotoSansCJK-Regular.ttc", "wqy-zenhei.ttc", "wqy-microhei.ttc", "Dro
 _ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}
 
 
+def library() -> None:
+    """Raises:
+    ConfigError: Pillow is not installed.
+    """
+    if not importlib.util.find_spec("PIL"):
+        raise ConfigError("--output: Pillow, which draws PNG, is missing: install taos-tsfm-runtime")
+
+
 def png(found: Sequence[Plot]) -> bytes:
     """The picture, 900 pixels wide.
 
@@ -31,10 +40,9 @@ def png(found: Sequence[Plot]) -> bytes:
         UsageError: there are none, or too many for a picture.
         ConfigError: Pillow is not installed.
     """
-    try:
-        from PIL import Image, ImageDraw
-    except ImportError:
-        raise ConfigError("--output: Pillow, which draws PNG, is missing: install taos-tsfm-runtime") from None
+    library()
+    from PIL import Image, ImageDraw
+
     if not 1 <= len(found) <= MOST:
         raise UsageError(f"--output: a PNG holds 1 to {MOST} series, got {len(found)}; an HTML file holds all")
     whole = Image.new("RGB", (WIDTH, HEIGHT * len(found)), "white")
