@@ -47,12 +47,12 @@ FAILED = Failure("C", "expected at least 10 rows, got 1")
 
 
 def written(path: Path, *results: Prediction | Failure) -> Path:
-    files.write(path, Forecasts("naive", results))
+    files.write(path, Forecasts("naive", 0.8, results))
     return path
 
 
 def drawn(one: Prediction) -> plot.Plot:
-    (found,) = Forecasts("naive", [one]).report().plots
+    (found,) = Forecasts("naive", 0.8, [one]).report().plots
     assert isinstance(found, plot.Plot)
     return found
 

@@ -39,17 +39,11 @@ def run(args: argparse.Namespace) -> int:
             lambda one, entry: prediction.read(one, entry, args.horizon, levels),
         )
     # Imported here: it needs the command line's environment, in which this process runs by now.
-    from tsfm.cli.output import files, terminal
+    from tsfm.cli.output import files
     from tsfm.cli.output.forecasts import Forecasts
 
-    document = Forecasts(card.name, results)
-    predictions = document.found
+    document = Forecasts(card.name, args.level, results)
     for path in args.output:
         files.write(path, document)
-    if args.json:
-        print(json.dumps(document.fields(), indent=2, ensure_ascii=False))
-    elif len(results) == 1:
-        print(terminal.one(predictions[0], args.level))
-    else:
-        print(terminal.many(predictions))
-    return 0 if len(predictions) == len(results) else 1
+    print(json.dumps(document.fields(), indent=2, ensure_ascii=False) if args.json else document.text())
+    return 0 if len(document.found) == len(results) else 1

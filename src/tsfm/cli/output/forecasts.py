@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tsfm.cli.output import digits, plot
+from tsfm.cli.output import digits, plot, terminal
 from tsfm.cli.output.files import TIME
 from tsfm.cli.output.plot import Layer, Plot, Table
 from tsfm.cli.output.report import Report
@@ -17,14 +17,19 @@ SHOWN_PER_STEP, LEAST_SHOWN = 8, 96  # points of history beside a horizon
 
 @dataclass(frozen=True)
 class Forecasts:
-    """What a family forecasts, in the order of the series."""
+    """What a family forecasts, in the order of the series; ``level`` is the probability of the interval."""
 
     family: str
+    level: float
     results: Sequence[Prediction | Failure]
 
     @property
     def found(self) -> list[Prediction]:
         return [one for one in self.results if isinstance(one, Prediction)]
+
+    def text(self) -> str:
+        """The steps of one series with a chart, or one line for each of many."""
+        return terminal.one(self.found[0], self.level) if len(self.results) == 1 else terminal.many(self.found)
 
     def fields(self) -> dict[str, object]:
         """The predictions as /v1/forecast gives them, with the times of the steps."""
@@ -43,7 +48,8 @@ class Forecasts:
                 yield [one.series.item_id, step, mean, *values]
 
     def report(self) -> Report:
-        plots = [one if isinstance(one, Failure) else _plot(one, self.family) for one in self.results]
+        name = f"{self.family}, {100 * self.level:.6g} %"
+        plots = [one if isinstance(one, Failure) else _plot(one, name) for one in self.results]
         return Report(f"Forecast by {self.family}", plots)
 
 
@@ -55,9 +61,8 @@ def _entry(result: Prediction | Failure) -> dict[str, object]:
     return {"item_id": result.series.item_id, **times, "mean": result.mean, **quantiles}
 
 
-def _plot(one: Prediction, family: str) -> Plot:
+def _plot(one: Prediction, name: str) -> Plot:
     axis = plot.axis(one.series, len(one.mean))
-    interval = f"{100 * (max(one.quantiles) - min(one.quantiles)):.6g} %"
     shown = min(max(SHOWN_PER_STEP * len(one.mean), LEAST_SHOWN), len(axis.xs))
     times = one.series.column.times
     return Plot(
@@ -67,7 +72,7 @@ def _plot(one: Prediction, family: str) -> Plot:
         timed=axis.timed,
         values=one.series.column.values,
         times=(times[-shown] if times else str(1 - shown), one.steps[-1]),
-        layers=[Layer(f"{family}, {interval}", axis.ahead, one.median, one.lower, one.upper)],
+        layers=[Layer(name, axis.ahead, one.median, one.lower, one.upper)],
         table=_table(one),
         shown=shown,
     )
