@@ -40,8 +40,8 @@ def chosen(text: str) -> list[Card]:
     Raises:
         UsageError: one of them does not forecast.
     """
-    names = arguments.forecasters() if text == ALL else list(dict.fromkeys(text.split(",")))
-    return [arguments.forecaster(name.strip()) for name in names]
+    names = arguments.forecasters() if text == ALL else [name.strip() for name in text.split(",")]
+    return [arguments.forecaster(name) for name in dict.fromkeys(names)]
 
 
 def each(text: str, backtest: Callable[[Service], Tried]) -> Outcome:
@@ -50,25 +50,21 @@ def each(text: str, backtest: Callable[[Service], Tried]) -> Outcome:
     Raises:
         TsfmError: the only family that is named fails.
     """
-    chosen_ones = chosen(text)
+    families = chosen(text)
     tried: list[Tried] = []
     absent: list[Absent] = []
     failed = False
-    for card in chosen_ones:
+    for card in families:
         try:
-            with _service(card, len(chosen_ones) > 1) as service:
+            with _service(card, len(families) > 1) as service:
                 tried.append(backtest(service))
-        except (NotStarted, ConfigError) as error:
-            if len(chosen_ones) == 1:
-                raise
-            if text != ALL or started.is_installed(card):
-                absent.append(Absent(card.name, str(error)))
-            failed = failed or text != ALL
         except TsfmError as error:
-            if len(chosen_ones) == 1:
+            if len(families) == 1:
                 raise
-            absent.append(Absent(card.name, str(error)))
-            failed = True
+            expected = text == ALL and isinstance(error, NotStarted | ConfigError)
+            failed = failed or not expected
+            if not expected or started.is_installed(card):
+                absent.append(Absent(card.name, str(error)))
     return Outcome(tried, absent, failed)
 
 
