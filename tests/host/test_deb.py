@@ -117,7 +117,8 @@ def test_forecast_reads_a_table_with_what_the_packages_bring(host: Host) -> None
     assert "starting one" not in said
     scores = host.out("cd /srv && tsfm backtest x.csv --horizon 3 --windows 2 --family all 2>&1")
     assert re.search(r"^fracast .* \d+ MiB$", scores, re.MULTILINE), scores
-    assert "best by MASE: " in scores
+    assert "best by " in scores
+    assert re.search(r"^timemoe .*; run: tsfm pull timemoe", scores, re.MULTILINE), scores
     anomalies = host.out("cd /srv && tsfm detect x.csv --level 0.9 --output y.html 2>&1")
     assert "judged points; not judged: 16, without a value: 0" in anomalies
     assert "Anomalies found by fracast" in host.out("cat /srv/y.html")
