@@ -6,12 +6,14 @@ decomposition. Constants were chosen on one half of the series; the keys are of 
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 import numpy as np
 
 from bench import common, injections, ranking, real
+from tsfm.numerics.anomaly import BLOCK
 
 LEVELS = (0.9, 0.99, 0.999)
 METHODS = ("ksigma", "iqr", "lof", "iforest", "decomposition")
@@ -22,25 +24,26 @@ Case = tuple[str, np.ndarray, np.ndarray]
 
 
 def run(cases: int | None = None, points: int = 10_000) -> dict[str, float]:
-    """Every ``anomaly_*`` key; ``cases``: at most so many of each kind."""
+    """Every ``anomaly_*`` key; ``cases``: at most so many labelled, injected and clean series."""
     ours = _Ours("fracast", "")
-    found = [_ranked(case, ours) for case in [*labelled(reporting=True)[:cases], *injected(reporting=True)[:cases]]]
+    chosen = [*labelled(reporting=True)[:cases], *injected(reporting=True)[:cases]]
+    found = [_ranked(case, ours) for case in chosen]
+    kinds = np.array([name.partition("/")[2] or "labelled" for name, _, _ in chosen])
     keys: dict[str, float] = {}
     for at, measure in enumerate(("auc_pr", "vus_pr")):
         table = {name: np.array([one[name][at] for one in found]) for name in ("fracast", *METHODS)}
         for name, values in table.items():
             keys[f"anomaly_{measure}_{name}"] = float(values.mean())
+            keys |= {f"anomaly_{measure}_{name}_{kind}": float(values[kinds == kind].mean()) for kind in set(kinds)}
         for name in METHODS:
+            better = table["fracast"] > table[name]
             keys[f"anomaly_{measure}_over_{name}"] = float(table["fracast"].mean() / table[name].mean())
-            keys[f"anomaly_{measure}_better_than_{name}"] = float(np.mean(table["fracast"] > table[name]))
+            keys[f"anomaly_{measure}_better_than_{name}"] = float(better.mean())
+            for kind in set(kinds):
+                keys[f"anomaly_{measure}_wins_over_{name}_{kind}"] = float(better[kinds == kind].mean())
     keys |= _false_alarms(ours, cases)
     for family, size in SPEED.items():
-        detector = ours if family == "fracast" else _Ours(family, size)
-        series = common.waves([points])[0]
-        detector.scores(series[:200])  # the first call prepares the weights
-        began = time.perf_counter()
-        detector.scores(series)
-        keys[f"anomaly_s_10k_{family}"] = (time.perf_counter() - began) * 10_000 / points
+        keys |= _speed(family, size, points)
     return keys
 
 
@@ -60,9 +63,45 @@ def labelled(reporting: bool) -> list[Case]:
 
 
 def injected(reporting: bool) -> list[Case]:
-    """Every second real series from the second on, or from the first on, with anomalies of two kinds each."""
-    cases = injections.cases(real.series())
-    return [case for at, case in enumerate(cases) if (at // 2) % 2 == reporting]
+    """Every second real series from the second on, or from the first on, with anomalies of each kind in turn."""
+    return injections.cases(injections.usable(real.series())[int(reporting) :: 2])
+
+
+def _speed(family: str, size: str, points: int) -> dict[str, float]:
+    """Seconds and CPU seconds of a service for 10,000 points, and for the newest block of a series as long."""
+    options = ("--model-folder", str(common.checkpoint(family, size))) if size else ()
+    process, port = common.serve(family, "--threads", str(common.THREADS), *options)
+    series = common.waves([points])[0].tolist()
+    try:
+        common.until_ready(process, port)
+        _seconds(port, series[:200])  # the first request prepares the weights
+        before = common.cpu_s(process.pid)
+        took, cpu = _seconds(port, series), common.cpu_s(process.pid) - before
+        newest = _seconds(port, series, window=BLOCK)
+    finally:
+        process.terminate()
+        process.wait()
+    scale = 10_000 / points
+    return {
+        f"anomaly_s_10k_{family}": took * scale,
+        f"anomaly_cpu_s_10k_{family}": cpu * scale,
+        f"anomaly_s_newest_{family}": newest,
+    }
+
+
+def _seconds(port: int, series: list[float], **parameters: int) -> float:
+    """Until the whole answer is there.
+
+    Raises:
+        RuntimeError: it is no answer.
+    """
+    body = json.dumps({"inputs": [{"target": series}], "parameters": parameters}).encode()
+    began = time.perf_counter()
+    reply = common.exchange(f"http://127.0.0.1:{port}/v1/anomaly_detection", body, timeout_s=300)
+    took = time.perf_counter() - began
+    if reply.status != 200 or b'"error"' in reply.body:
+        raise RuntimeError(f"{reply.status}: {reply.body[:200]!r}")
+    return took
 
 
 class _Ours:

@@ -70,6 +70,8 @@ def test_the_anomaly_part_compares_on_labelled_and_injected_series(monkeypatch):
             assert names <= with_goals(found)
             assert 0 < found[f"anomaly_{measure}_pr_{method}"] <= 1
     assert {f"anomaly_false_alarms_{level}" for level in anomaly.LEVELS} <= with_goals(found)
+    assert found["anomaly_cpu_s_10k_fracast"] > 0
+    assert found["anomaly_s_newest_fracast"] > 0
     assert found["anomaly_s_10k_fracast"] > 0
 
 

@@ -9,6 +9,9 @@ import pytest
 from checkpoints import moment as moment_maker
 from conftest import Live
 
+from tsfm.engine.v1.judging import Row
+from tsfm.numerics import anomaly
+
 pytestmark = pytest.mark.slow
 
 RNG = np.random.default_rng(12)
@@ -75,6 +78,18 @@ def test_the_newest_points_cost_their_own_forecasts_and_are_judged_alike(fracast
     assert newest["anomaly"][-5] is True
     assert len([one for one in newest["anomaly"] if one is not None]) == 40
     assert newest["expected"][-40] == pytest.approx(WAVE[-40], abs=3)
+    needed = anomaly.CONTEXT + anomaly.REFERENCE + 40
+    (alone,) = detect(fracast, {"target": odd[-needed:].tolist()}, window=40)
+    for name in ("score", "expected", "upper"):
+        assert alone[name][-40:] == pytest.approx(newest[name][-40:], rel=1e-3, abs=1e-3)
+
+
+def test_a_window_costs_as_much_in_a_long_series_as_in_a_short_one():
+    """Each part of the work is a forecast of one block, or a comparison of the points that are looked at."""
+    long, short = (Row.of(np.resize(WAVE, points), anomaly.BLOCK) for points in (20_000, 2_000))
+    assert long.count == short.count == 2 * (anomaly.REFERENCE // anomaly.BLOCK + 2) + 1
+    assert len(long.looked_at) == anomaly.REFERENCE + anomaly.BLOCK
+    assert long.count < Row.of(np.resize(WAVE, 20_000), None).count / 30
 
 
 def test_many_series_variates_and_refusals_stand_in_their_places(fracast):
@@ -119,7 +134,7 @@ def test_what_is_not_used_is_named_and_too_much_is_refused(fracast):
     assert [warning.split(":")[0] for warning in answer.json["warnings"]] == [
         "parameters.season", "inputs[].past_covariates",
     ]  # fmt: skip
-    many = fracast.post("/v1/anomaly_detection", {"inputs": [{"target": [1.0, 2.0] * 15_000}] * 3})
+    many = fracast.post("/v1/anomaly_detection", {"inputs": [{"target": [1.0, 2.0] * 15_000}] * 4})
     assert many.status == 413
     assert many.json["error"].startswith("inputs: expected points that need at most 4000 forecasts")
 

@@ -21,7 +21,7 @@ from tsfm.errors import BadRequest, RequestError
 from tsfm.numerics import anomaly, scaling, shapes
 from tsfm.numerics.anomaly import BLOCK, CONTEXT, LEVELS, Judged
 from tsfm.numerics.scaling import Scale
-from tsfm.numerics.shapes import Stretches
+from tsfm.numerics.shapes import Lags
 from tsfm.series import Family, FloatArray, Imputer, Series
 
 WORDS = Words("target", "steps", "past_covariates", "future_covariates")
@@ -31,10 +31,10 @@ WORDS = Words("target", "steps", "past_covariates", "future_covariates")
 class ShapesCall:
     """A comparison of stretches; it needs no model, but its time, so it waits for its turn like a call of the model."""
 
-    stretches: Stretches
+    lags: Lags
 
     def run(self, batch: Sequence[Series]) -> Sequence[FloatArray]:
-        return [self.stretches.nearest(series.target) for series in batch]
+        return [self.lags.nearest(series.target) for series in batch]
 
 
 @dataclass(frozen=True)
@@ -80,16 +80,19 @@ class Row:
         return [at for at in anomaly.origins(self.values[::-1]) if at < len(self.values) - self.cut]
 
     @cached_property
-    def stretches(self) -> list[list[tuple[FloatArray, Stretches]]]:
-        """What is compared, for each kind of stretch."""
-        looked_at = self.values[self.cut :]
-        kinds = shapes.kinds(len(looked_at), self.season)
-        return [shapes.chunks(looked_at, length, levelled) for length, levelled in kinds]
+    def looked_at(self) -> FloatArray:
+        """The points from the cut on, gaps interpolated; shape (n - cut,)."""
+        return scaling.fill(self.values[self.cut :])
+
+    @cached_property
+    def lags(self) -> list[Lags]:
+        """What is compared of the series' own shapes."""
+        return shapes.parts(len(self.looked_at), self.season)
 
     @property
     def count(self) -> int:
         """Number of parts."""
-        return len(self.before) + len(self.after) + sum(map(len, self.stretches))
+        return len(self.before) + len(self.after) + len(self.lags)
 
     def parts(self, model: Family | Imputer, family: str) -> list[Part]:
         """What has to be computed; the error of the model for each part where it can judge no point."""
@@ -104,7 +107,7 @@ class Row:
             return [refused[0]] * self.count
         # What the model cannot judge, such as a block behind a gap as long as its context, is not judged.
         parts: list[Part] = [Known(None) if isinstance(part, RequestError) else part for part in forecasts]
-        parts += [WorkItem(Series(points), ShapesCall(one)) for kind in self.stretches for points, one in kind]
+        parts += [WorkItem(Series(self.looked_at), ShapesCall(one)) for one in self.lags]
         return parts
 
     def judged(self, outcomes: Sequence[Outcome], level: float) -> Judged:
@@ -123,14 +126,11 @@ class Row:
 
     def _shapes(self, made: Sequence[Outcome]) -> list[FloatArray]:
         """The distances of each point that need no model."""
-        looked_at = self.values[self.cut :]
+        compared = cast(Sequence[FloatArray], made[len(self.before) + len(self.after) :])
         unknown = np.full(self.cut, np.nan)
-        found = [shapes.rest(looked_at, self.season)]
-        at = len(self.before) + len(self.after)
-        for kind in self.stretches:
-            distances: FloatArray = np.concatenate(cast(list[FloatArray], made[at : at + len(kind)]))
-            found.append(shapes.spread(len(looked_at), kind[0][1].length, distances))
-            at += len(kind)
+        own = self.values[self.cut :]
+        found = [shapes.rest(own, self.season), shapes.still(own)]
+        found += shapes.distances(self.looked_at, self.season, compared)
         return [np.concatenate((unknown, one)) for one in found]
 
     def _reconstruction(self, at: int, model: Imputer, family: str) -> Part:
