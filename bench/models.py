@@ -29,6 +29,7 @@ CASES: dict[str, tuple[str, str, tuple[int, ...], float]] = {
     "moment": ("moment", "small", (1,), 8),
     "chronos_base": ("chronos", "bolt-base", (1,), 10),
     "fracast": ("fracast", "", (32,), 15),
+    "flowstate": ("flowstate", "r1.1", (1, 8), 10),
 }
 LEAST_TURNS, MOST_TURNS = 2, 25
 LONG_S = 5.0

@@ -28,6 +28,7 @@ CASES = {
     "moirai": ("moe-small", 3),
     "timesfm": ("500m", 2),
     "moment": ("small", 3),
+    "flowstate": ("r1.1", 3),
 }
 IDLE_S = 10.0
 BUSY_CLIENTS, BUSY_S = 8, 6.0

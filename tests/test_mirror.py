@@ -83,6 +83,7 @@ ELSEWHERE = {
     "nets/bolt.py": "families/test_chronos.py",
     "nets/chronos2.py": "families/test_chronos.py",
     "nets/decoder.py": "families/test_timemoe.py",
+    "nets/flowstate.py": "families/test_flowstate.py",
     "nets/fracast.py": "families/test_fracast.py",
     "nets/fracast_features.py": "families/test_fracast.py",
     "nets/moirai.py": "families/test_moirai.py",

@@ -63,7 +63,10 @@ def test_a_percent_sign_is_only_a_percent_sign(ini):
         ("[naive]\n[naive]\n", "already exists"),
         ("[naive]\nport = 1\n\n[fracast]\n[naive]\n", "line 5: [naive] already exists, in line 1: keep one of them"),
         ("[naive]\nport = 1\nqueue = 2\nPort = 3", "line 4: [naive] port already exists, in line 2: keep one of them"),
-        ("[fracst]\nport = 1", "line 1: [fracst]: unknown section; known are [DEFAULT], [chronos], [fracast]"),
+        (
+            "[fracst]\nport = 1",
+            "line 1: [fracst]: unknown section; known are [DEFAULT], [chronos], [flowstate], [fracast]",
+        ),
         ("[fracst]\nport = 1", "; did you mean [fracast]?"),
         ("\n\n[Fracast]", "line 3: [Fracast]: unknown section"),
         ("[ naive ]", "line 1: [ naive ]: unknown section"),

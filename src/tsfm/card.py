@@ -27,7 +27,8 @@ class Checkpoint:
         files: required files in the folder, the weights last.
         capabilities: names of the fields of ``Capabilities`` that are true for it.
         pullable: False for weights that are not downloaded from the hub.
-        revision: the hub's commit to download; empty: no commit is known, and the newest is downloaded.
+        revision: the hub's commit to download; empty: none is known, and the newest of ``branch`` is downloaded.
+        branch: the hub's branch or tag to download, if no commit is known.
         sha256: hash of each file at that commit, by file name, as far as it is known.
         marks: values in config.json that all models of this kind have; "*": the key exists.
         shape: further values in config.json that identify this model's size.
@@ -41,6 +42,7 @@ class Checkpoint:
     capabilities: tuple[str, ...]
     pullable: bool = True
     revision: str = ""
+    branch: str = "main"
     sha256: Mapping[str, str] = field(default_factory=dict, hash=False)
     marks: Mapping[str, object] = field(default_factory=dict, hash=False)
     shape: Mapping[str, object] = field(default_factory=dict, hash=False)

@@ -27,12 +27,14 @@ class Series:
         past_covariates: shape (p, n); known for the context only.
         future_covariates: shape (f, n + horizon); known for the context and the horizon.
         filled: shape (n,), True where the value in ``target`` is interpolated and not observed; None: nowhere.
+        season: points of a season, as the request gives them or its frequency does; None: unknown.
     """
 
     target: FloatArray
     past_covariates: FloatArray = field(default_factory=no_covariates)
     future_covariates: FloatArray = field(default_factory=no_covariates)
     filled: NDArray[np.bool_] | None = None
+    season: float | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -72,7 +74,7 @@ class Series:
             return self
         filled = None if self.filled is None else self.filled[start:stop]
         past, future = self.past_covariates[:, start:stop], self.future_covariates[:, start:]
-        return Series(self.target[start:stop], past, future, filled)
+        return Series(self.target[start:stop], past, future, filled, self.season)
 
     def observed_span(self) -> tuple[int, int]:
         """Start and stop of the observed points of the target; both are ``len(self)`` if no point is observed."""

@@ -20,13 +20,14 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from checkpoints import chronos, moirai, moment, timemoe, timesfm
+from checkpoints import chronos, flowstate, moirai, moment, timemoe, timesfm
 
 from tsfm import families
 from tsfm.nets.moirai import MoiraiMoE as MoiraiNet
 from tsfm.nets.moirai_mixture import Mixture
 from tsfm.nets.moirai_patches import patches
 from tsfm.official import load as load_official
+from tsfm.official.flowstate import published as published_flowstate
 from tsfm.official.moirai import classes
 from tsfm.series import Group, Runtime, Series
 
@@ -72,13 +73,16 @@ class Quantiled:
     family: ClassVar[str]
     points: ClassVar[int] = 150
 
+    def series(self) -> Series:
+        return Series(wave(self.points))
+
     def theirs(self, folder: Path) -> np.ndarray:
         package = load_official(self.family, folder, FLOAT32)
-        return np.sort(package.quantiles([Series(wave(self.points))], 70)[0], axis=0)
+        return np.sort(package.quantiles([self.series()], 70)[0], axis=0)
 
     def ours(self, folder: Path) -> np.ndarray:
         loaded = families.load(self.family, folder, FLOAT32)
-        newest = Series(wave(self.points)).newest(loaded.max_context)
+        newest = self.series().newest(loaded.max_context)
         (answer,) = loaded.forecast([newest], 70, self.levels(loaded))
         return answer.quantiles
 
@@ -249,6 +253,29 @@ def mixture_parts(net: MoiraiNet, mixture: Mixture) -> list[torch.Tensor]:
     """In the order of the official adapter's ``mixture``."""
     narrow = [*mixture.narrow, torch.full_like(mixture.t[0], net.head.narrow)]
     return [*mixture.shares.unbind(-1), *mixture.t, *narrow, *mixture.counts, *mixture.log]
+
+
+class FlowState(Quantiled):
+    """Of series without a season, so that config.json says the scale."""
+
+    family = "flowstate"
+    config: ClassVar[Json] = flowstate.config("tiny")
+
+    def series(self) -> Series:
+        return Series(wave(self.points), season=1)
+
+    def model(self, config: Json) -> torch.nn.Module:
+        found = published_flowstate()
+        return found(found.config_class(**config))
+
+    def keys(self) -> dict[str, set[str]]:
+        own = published_flowstate().config_class
+        config = own()
+        config.check_and_init_preprocessing()
+        return {"": own_keys(own) | set(vars(config)) - transformers_keys() | {"use_freq"}}
+
+    def state(self, config: Json) -> State:
+        return filled(self.model(config).state_dict())
 
 
 class Fracast(Quantiled):

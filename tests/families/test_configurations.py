@@ -236,6 +236,31 @@ TABLES = {
         "distr_output": {"_target_": only("uni2ts.distribution.normal.NormalOutput"), "components": only([], 3)},
         "distr_output.components[1]": {"scale": read(0.1, 1, ABSENT, 0), "_target_": only("x.NormalOutput")},
     },
+    official.FlowState: {
+        "": TRANSFORMERS
+        | {
+            "model_type": only("t5"),
+            "context_length": read(64, 100, ABSENT),
+            "embedding_feature_dim": read(24),
+            "encoder_num_layers": read(1, 4),
+            "encoder_state_dim": read(24),
+            "decoder_patch_len": read(8, ABSENT),
+            "decoder_dim": read(5),
+            "decoder_type": read("hlegs", ABSENT, "nosuch"),
+            "mlp_type": read("gated", ABSENT, "nosuch"),
+            "out_gating": read(False, ABSENT),
+            "with_missing": only(False),
+            "quantiles": only([0.9, 0.5, 0.1], [0.1, 0.9], []),
+            "scale_factor": read(0.5, 2.0, ABSENT),
+            "encoder_num_hippo_blocks": nothing(4),
+            "batch_first": nothing(True),
+            "init_processing": nothing(False),
+            "min_context": nothing(5),
+            "prediction_length": nothing(12),
+            "prediction_type": nothing("median"),
+            "use_freq": nothing(False),
+        },
+    },
     official.Fracast: {
         "model": {
             "d_model": read(32),

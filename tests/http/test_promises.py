@@ -29,6 +29,7 @@ pytestmark = pytest.mark.slow
 KINDS = {
     "chronos": "tiny",
     "chronos-2": "tiny2",
+    "flowstate": "tiny",
     "fracast": "",
     "moirai": "tiny",
     "moirai-2": "tiny2",
@@ -37,7 +38,7 @@ KINDS = {
     "timesfm": "tiny",
 }
 SIZES = KINDS | {"moment": "tiny"}  # it fills gaps, and is asked by tests of its own only
-MASKS = {"chronos", "chronos-2", "fracast", "moirai", "moirai-2"}
+MASKS = {"chronos", "chronos-2", "flowstate", "fracast", "moirai", "moirai-2"}
 DRAW = np.random.default_rng(5)
 WAVE = (20 + 6 * np.sin(np.arange(300) / 4) + DRAW.normal(0, 0.5, 300)).round(3).tolist()
 WEIGHTS = {"chronos": "model.safetensors", "timesfm": "torch_model.ckpt", "moment": "model.safetensors"}
@@ -105,14 +106,14 @@ def test_a_gap_at_the_end_is_a_part_of_the_horizon_where_the_model_cannot_mask(s
 def test_a_gap_at_the_end_that_is_too_long_is_refused_in_words(served):
     kind, live = served
     (model,) = live.get("/v1/models").json["models"]
-    answer = live.post(card.read(model["family"]).paths[0], {"input": WAVE + [None] * 9000, "next_len": 30})
+    answer = live.post(card.read(model["family"]).paths[0], {"input": WAVE + [None] * 20_000, "next_len": 30})
     assert answer.status == 400
     said = answer.json["error"]
     assert said.startswith("input: ")
     if kind in MASKS:
         assert "observed points among the newest" in said
     else:
-        assert "next_len 30 after 9000 missing points at the end of input leave room for" in said
+        assert "next_len 30 after 20000 missing points at the end of input leave room for" in said
 
 
 def test_a_counter_beyond_two_to_the_53_is_forecast_to_its_last_digits(served):

@@ -76,3 +76,14 @@ def test_a_start_between_two_times_is_moved_to_the_next():
     monthly = Frequency.of("ME")
     assert monthly.moved(Start.of("2024-01-01"))
     assert not monthly.moved(Start.of("2024-01-31T05:00"))
+
+
+@pytest.mark.parametrize(
+    ("text", "points"),
+    [
+        *(("10s", 360), ("min", 1440), ("15min", 96), ("h", 24), ("PT6H", 4), ("D", 7), ("B", 5)),
+        *(("W-SUN", 365.25 / 7), ("2D", 365.25 / 2), ("ME", 12), ("QS", 4), ("P1M", 12), ("YE", 1)),
+    ],
+)
+def test_a_frequency_has_the_season_that_its_series_mostly_have(text, points):
+    assert Frequency.of(text).season == pytest.approx(points)

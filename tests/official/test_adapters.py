@@ -27,6 +27,7 @@ FLOAT32 = Runtime(dtype="float32", threads=1)
 WITHOUT_A_PACKAGE = {"tdtsfm"}
 IMPORTED = {
     "chronos": "chronos",
+    "flowstate": "tsfm_public",
     "fracast": "fracast",
     "moirai": "uni2ts",
     "moment": "momentfm",

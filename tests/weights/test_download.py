@@ -482,6 +482,15 @@ def test_where_nothing_is_pinned_the_newest_is_taken_and_the_commit_told(box: Bo
     assert hub.requests[0].path == f"/{MODEL}/resolve/main/config.json"
 
 
+def test_a_card_may_name_a_branch_where_no_commit_is_known(box: Box, hub: Hub) -> None:
+    name = "ibm-granite/granite-timeseries-flowstate-r1"
+    hub.models[name] = model()
+    done = box.tsfm("pull", "flowstate", "--folder", box.folder / "flowstate")
+    assert done.returncode == 0, done.stderr
+    assert f"{name}: no commit is pinned; this is commit {REVISION}" in done.stderr
+    assert hub.requests[0].path == f"/{name}/resolve/r1.1/config.json"
+
+
 def test_another_revision_replaces_what_is_there(box: Box, hub: Hub) -> None:
     assert box.tsfm("pull", "chronos").returncode == 0
     hub.models[MODEL] = model(seed=5)

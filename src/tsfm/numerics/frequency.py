@@ -105,6 +105,19 @@ class Frequency:
             raise ValueError(f"expected {KNOWN}")
         return found
 
+    @property
+    def season(self) -> float:
+        """Points of the season that series of this frequency mostly have.
+
+        The season is an hour for steps below a minute, a day for those below a day, a week for days, else a year.
+        """
+        if self.unit != "us":
+            return (12 if self.unit == "month" else 5) / self.count
+        day, minute = FIXED_US["D"], FIXED_US["min"]
+        if self.count < day:
+            return (day if self.count >= minute else 60 * minute) / self.count
+        return (7 if self.count == day else 365.25) * day / self.count
+
     def times(self, start: Start, first: int, count: int) -> list[str]:
         """The times of ``count`` points of a series, from the one at index ``first`` on, in ISO 8601.
 

@@ -62,7 +62,7 @@ def explain(series: Series, horizon: int) -> Explained:
     # The rest is formed in unit spread: the effect of a huge target would overflow.
     rest = scale.restore(unit - effect[:points]) if weights.any() else series.target
     ahead = effect[points:] * scale.spread
-    return Explained(Series(rest), ahead, weights)
+    return Explained(Series(rest, season=series.season), ahead, weights)
 
 
 def _columns(series: Series, horizon: int) -> FloatArray:

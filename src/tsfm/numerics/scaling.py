@@ -90,7 +90,7 @@ def standardise(series: Series, fill_gaps: bool, max_context: int | None = None)
         _stack([_beside(row, len(series)) for row in rows])
         for rows in (series.past_covariates, series.future_covariates)
     )
-    return Series(np.asarray(target, np.float32), past, future, filled), scale
+    return Series(np.asarray(target, np.float32), past, future, filled, series.season), scale
 
 
 def restore(forecast: Forecast, scale: Scale, levels: Sequence[float]) -> Forecast:

@@ -118,7 +118,7 @@ def _pull(card: Card, checkpoint: Checkpoint, near: Nearest, address: str, revis
         if complete and (revision is None or pins.commit(folder) == revision):
             return target  # the process that held the lock downloaded it
         try:
-            offered = hub.offer(address, checkpoint, revision or checkpoint.revision or hub.NEWEST)
+            offered = hub.offer(address, checkpoint, revision or checkpoint.revision or checkpoint.branch)
             if not (complete and pins.commit(folder) == offered.revision):
                 _download(card, offered, root)
         except Unreachable as error:

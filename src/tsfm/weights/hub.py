@@ -24,7 +24,6 @@ from tsfm.weights.http import Busy, Reply
 from tsfm.weights.manifest import Listing
 
 HUB = "https://huggingface.co"
-NEWEST = "main"  # the revision for a checkpoint without a pin
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tsfm.numerics.backtest import Score
 from tsfm.series import Family, Forecast
 from tsfm.settings import Settings
 
-PARAMETERS = ("n_windows", "step_size", "season_length")
+PARAMETERS = ("n_windows", "step_size")
 DEFAULT_WINDOWS = 1
 
 
@@ -33,14 +33,12 @@ class CrossValidation:
     Attributes:
         windows: forecasts of each series.
         step: points from one cutoff to the next.
-        season: points of a season; None: found for each series.
     """
 
     entries: Sequence[Entry | Refused]
     parameters: Parameters
     windows: int
     step: int
-    season: int | None
     warnings: tuple[str, ...] = ()
 
     def cutoffs(self, entry: Entry) -> list[int]:
@@ -67,7 +65,6 @@ def read(fields: Fields, limits: Settings) -> CrossValidation:
     asked = parameters.of(fields)
     windows = whole("n_windows", given(asked, "n_windows", DEFAULT_WINDOWS), 1, limits.max_series)
     step = whole("step_size", given(asked, "step_size", shared.horizon), 1, limits.max_rows)
-    season = asked.get("season_length")
     entries, warnings = inputs.read(fields, limits, None)
     series = inputs.count(entries, windows)
     inputs.check_count(series, limits)
@@ -77,7 +74,6 @@ def read(fields: Fields, limits: Settings) -> CrossValidation:
         shared,
         windows,
         step,
-        None if season is None else whole("season_length", season, 1, limits.max_rows),
         (
             *unknown(fields, FIELDS),
             *shared.warnings,
@@ -110,7 +106,8 @@ def finish(request: CrossValidation, outcomes: Sequence[Outcome]) -> Fields:
         if error:
             predictions.append(answers.refused(entry, error))
             continue
-        seasons = [request.season or backtest.season_of(row[: request.cutoffs(entry)[0]]) for row in entry.targets]
+        shared = request.parameters.season
+        seasons = [shared or backtest.season_of(row[: request.cutoffs(entry)[0]]) for row in entry.targets]
         scores = _scores(request, entry, outputs, seasons)
         ours += scores.ours
         naive += scores.naive
@@ -126,8 +123,6 @@ def schema(card: Card, limits: Settings) -> tuple[Json, Json]:
     wanted = parameters.schema(limits) | {
         "n_windows": whole_number | {"maximum": limits.max_series, "default": DEFAULT_WINDOWS},
         "step_size": whole_number | {"maximum": limits.max_rows, "description": "default: prediction_length"},
-        "season_length": whole_number
-        | {"maximum": limits.max_rows, "description": "default: found by autocorrelation"},
     }
     window = structure({"cutoff": {"type": "integer", "minimum": 1}, "mean": answers.ROW}, answers.TIMES)
     window |= {"patternProperties": answers.QUANTILES}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from tsfm.card import Card
@@ -154,8 +154,7 @@ def _target(entry: Entry, cut: Cut, asked: Parameters, model: JointFamily, famil
 
 
 def _item(series: Series, asked: Parameters, model: Family, family: str) -> Part:
-    if asked.context:
-        series = series.newest(asked.context)
+    series = replace(series if asked.context is None else series.newest(asked.context), season=asked.usual_season)
     try:
         return item(series, asked.horizon, asked.levels, model, family, WORDS)
     except RequestError as error:

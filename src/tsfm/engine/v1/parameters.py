@@ -22,7 +22,7 @@ BATCH = "batch_size"
 NOT_TOGETHER = "parameters.cross_learning: not available; each series was forecast by itself"
 MOST_TOGETHER = 256  # rows of one group, the default of chronos-forecasting
 TOGETHER = ("cross_learning", "predict_batches_jointly")  # the second is the older name
-FORECASTING = ("prediction_length", "quantile_levels", "freq", "context_length", *TOGETHER)
+FORECASTING = ("prediction_length", "quantile_levels", "freq", "season_length", "context_length", *TOGETHER)
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Parameters:
         horizon: steps to forecast.
         levels: quantile levels, in the request's order.
         freq: the step from one time to the next; None: answers have no times.
+        season: points of a season, as given; None: they are found, for each series, where they matter.
         context: the newest points of each series that are used; None: as many as the model takes.
         together: rows (targets and covariates) of the series that are forecast together; None: each series by itself.
         warnings: sentences about what was not used.
@@ -41,9 +42,15 @@ class Parameters:
     horizon: int
     levels: tuple[float, ...]
     freq: Frequency | None
+    season: int | None
     context: int | None
     warnings: tuple[str, ...]
     together: int | None = None
+
+    @property
+    def usual_season(self) -> float | None:
+        """Points of a season, as given or as the frequency says."""
+        return self.season or (self.freq.season if self.freq else None)
 
     @property
     def numbers(self) -> int:
@@ -69,7 +76,7 @@ def read(fields: dict[str, object], limits: Settings, also: tuple[str, ...] = ()
         BadRequest: one sentence that names the field, what was expected and what came.
     """
     asked = of(fields)
-    context = asked.get("context_length")
+    context, season = asked.get("context_length"), asked.get("season_length")
     together = None
     if any([_switch(name, asked.get(name)) for name in TOGETHER]):
         together = whole(BATCH, given(asked, BATCH, MOST_TOGETHER), 1, MOST_TOGETHER)
@@ -79,6 +86,7 @@ def read(fields: dict[str, object], limits: Settings, also: tuple[str, ...] = ()
         whole("prediction_length", given(asked, "prediction_length", DEFAULT_HORIZON), 1, limits.max_horizon),
         levels(asked.get("quantile_levels")),
         frequency(asked.get("freq")),
+        None if season is None else whole("season_length", season, 1, limits.max_rows),
         None if context is None else whole("context_length", context, 1, limits.max_rows),
         tuple(warnings),
         together,
@@ -139,6 +147,13 @@ def schema(limits: Settings) -> Json:
         },
         "quantile_levels": levels_schema | {"default": list(DEFAULT_LEVELS)},
         "freq": FREQ,
+        "season_length": {
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "maximum": limits.max_rows,
+            "description": "points of a season, for models and scores that use them; default: what freq says, to a "
+            "model that uses it, else found by autocorrelation",
+        },
         "context_length": {
             "type": ["integer", "null"],
             "minimum": 1,
