@@ -4,7 +4,7 @@ TSFM := .venv/bin/tsfm
 FAMILY ?= fracast
 export HF_HUB_OFFLINE := 1
 
-.PHONY: run test test-fast test-long serve check bench soak docs audit clean
+.PHONY: run test test-fast test-long serve check bench reference soak docs audit clean
 .DEFAULT_GOAL := test
 
 # Set up, forecast a real series with Fracast through HTTP, print the answer and a chart.
@@ -39,6 +39,13 @@ check: .venv
 
 bench: .venv
 	$(PYTHON) -m bench $(ONLY)
+
+# Numbers of a maker's package that cannot be in the development environment, for the tests: FAMILY=toto.
+REFERENCE := build/reference/$(FAMILY)
+reference: .venv
+	sh packaging/uv.sh pip install --quiet --no-deps --require-hashes --python $(PYTHON) --python-version 3.12 \
+	    --target $(REFERENCE) -r tests/reference/$(FAMILY).txt
+	PYTHONPATH=$(REFERENCE) $(PYTHON) -W ignore tests/reference/$(FAMILY).py
 
 # Valid and hostile traffic with faults, for MINUTES; exits 1 when an answer was lost or wrong.
 MINUTES ?= 10

@@ -29,6 +29,7 @@ CASES = {
     "timesfm": ("500m", 2),
     "moment": ("small", 3),
     "flowstate": ("r1.1", 3),
+    "toto": ("4m", 3),
 }
 IDLE_S = 10.0
 BUSY_CLIENTS, BUSY_S = 8, 6.0

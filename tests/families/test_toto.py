@@ -1,0 +1,160 @@
+"""Toto against toto-2, by numbers that the package gave: it needs another Python (``make reference FAMILY=toto``)."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import toto as maker
+from reference import toto as reference
+from safetensors.torch import load_file, save_file
+
+from tsfm import card, families
+from tsfm.errors import ConfigError
+from tsfm.numerics import scaling
+from tsfm.series import Runtime, Series
+
+pytestmark = pytest.mark.slow
+FLOAT32 = Runtime(dtype="float32", threads=1)
+NINE = [i / 10 for i in range(1, 10)]
+STORED = np.load(reference.HERE / "toto.npz")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toto")
+    maker.make(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return families.load("toto", folder, FLOAT32)
+
+
+def series(points, seed=0, gap=0):
+    noise = np.random.default_rng(seed).normal(size=points)
+    values = 2 * np.sin(np.arange(points) / 7) + 0.01 * np.arange(points) + noise
+    values[points // 3 : points // 3 + gap] = np.nan
+    return Series(((values - np.nanmean(values)) / np.nanstd(values)).astype(np.float32))
+
+
+def answers(model, case):
+    *gaps, horizon = case
+    made = model.forecast([Series(row) for row in reference.batch(*gaps)], horizon, NINE)
+    return np.stack([one.quantiles for one in made])
+
+
+def test_the_stored_numbers_are_of_these_weights_and_small(folder):
+    assert reference.digest(folder) == str(STORED["weights"]), "run make reference FAMILY=toto"
+    assert (reference.HERE / "toto.npz").stat().st_size < 200_000
+
+
+@pytest.mark.parametrize("at", range(len(reference.CASES)))
+def test_the_official_quantiles(model, at):
+    expected = STORED[f"case{at}"]
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(answers(model, reference.CASES[at]), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("at", range(len(reference.CHANGED)))
+def test_every_key_that_is_read_means_what_it_means_to_the_package(tmp_path, at):
+    maker.make(tmp_path, **reference.CHANGED[at])
+    made = answers(families.load("toto", tmp_path, FLOAT32), reference.CASES[3])
+    np.testing.assert_allclose(made, STORED[f"changed{at}"], atol=2e-5)
+    assert np.abs(made - STORED["case3"]).max() > 1e-3
+
+
+REFUSED = {
+    "num_output_patches": 2,
+    "num_variate_layers_per_group": 2,
+    "dropout_p": 0.1,
+    "norm_include_weight": True,
+    "qk_norm_include_weight": True,
+    "num_groups": 1,
+    "heads_per_group": 2,
+    "v_dim": 8,
+    "qk_norm": True,
+    "pre_norm": False,
+}
+# Sizes give the shapes of tensors; the taus are stored beside the weights; the package computes heads_per_group anew.
+SHAPES = {"patch_size", "d_model", "num_heads", "num_layers", "d_ff", "qk_dim"}
+NOTHING = {"residual_mult", "residual_attn_ratio"}
+
+
+@pytest.mark.parametrize("key", REFUSED)
+def test_what_the_network_lacks_is_refused_with_its_key(folder, tmp_path, key):
+    (tmp_path / "config.json").write_text(json.dumps(maker.config("tiny") | {key: REFUSED[key]}))
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    with pytest.raises(ConfigError, match=rf"config\.json: {key}: expected .*, found {REFUSED[key]}"):
+        families.load("toto", tmp_path, FLOAT32)
+
+
+def test_every_key_of_the_package_is_read_or_refused_or_changes_nothing():
+    read = {key for changed in reference.CHANGED for key in changed}
+    assert set(STORED["keys"].tolist()) == read | set(REFUSED) | SHAPES | NOTHING
+
+
+def test_a_batch_gives_the_same_numbers_as_one_by_one(model):
+    batch = [series(points, seed, gap) for seed, (points, gap) in enumerate([(10, 0), (31, 2), (64, 40), (700, 1)])]
+    for one, answer in zip(batch, model.forecast(batch, 100, NINE), strict=True):
+        (alone,) = model.forecast([one], 100, NINE)
+        np.testing.assert_allclose(answer.median, alone.median, atol=2e-5)
+        np.testing.assert_allclose(answer.quantiles, alone.quantiles, atol=2e-5)
+
+
+@pytest.mark.parametrize("horizon", [1, 31, 32, 33, 1024])
+def test_every_horizon_is_answered_in_full(model, horizon):
+    (answer,) = scaling.forecast(model, [series(5000, gap=50)], horizon, [0.1, 0.9])
+    assert answer.median.shape == (horizon,)
+    assert answer.quantiles.shape == (2, horizon)
+    assert np.isfinite(answer.quantiles).all()
+    assert (answer.quantiles[0] <= answer.quantiles[1]).all()
+
+
+def test_context_and_horizon_share_the_points_of_training(model):
+    assert model.context_for(32, (0, 0)) == 4096
+    assert model.context_for(33, (0, 0)) == 4064
+    assert model.context_for(10_000, (0, 0)) < model.min_room
+
+
+def test_bfloat16_drifts_by_less_than_two_percent_of_the_spread(folder, model):
+    fast = families.load("toto", folder, Runtime(dtype="bfloat16", threads=1))
+    assert fast.path.startswith("bfloat16")
+    batch = [series(512, seed) for seed in range(4)]
+    for exact, quick in zip(model.forecast(batch, 48, []), fast.forecast(batch, 48, []), strict=True):
+        assert np.abs(quick.median - exact.median).max() < 0.02
+
+
+@pytest.mark.parametrize(("at", "size"), [(0, "4m"), (1, "22m")])
+def test_the_card_tells_the_sizes_and_the_configurations_of_the_real_checkpoints(at, size):
+    real = card.read("toto").checkpoints[at]
+    config = maker.config(size)
+    text = json.dumps(config, indent=2, sort_keys=True)
+    assert hashlib.sha256(text.encode()).hexdigest() == real.sha256["config.json"]
+    taus = 2 * config["num_layers"]  # stored beside the weights, and no parameters
+    assert real.parameters == sum(int(np.prod(shape)) for shape in maker.shapes(size, config).values()) - taus
+    assert 0 < real.bytes - 4 * real.parameters < 10_000
+    assert real.shape.items() <= config.items()
+
+
+@pytest.mark.parametrize("wrong", ["shape", "more", "folder", "none"])
+def test_another_checkpoint_is_refused_in_one_sentence(folder, tmp_path, wrong):
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    tensors = load_file(folder / "model.safetensors")
+    name = "transformer.layers.1.ffn.fc2.weight"
+    save_file(
+        tensors | ({name: torch.zeros(3, 48)} if wrong == "shape" else {"lm_head": torch.zeros(2)}),
+        tmp_path / "model.safetensors",
+    )
+    if wrong == "folder":
+        (tmp_path / "config.json").unlink()
+    expected = {
+        "shape": r"layers\.1\.ffn\.fc2\.weight of shape \(32, 48\), found it with shape \(3, 48\)",
+        "more": "expected no more tensors, found 1 unknown ones, first lm_head",
+        "folder": r"config\.json: expected .* found no such file",
+        "none": "toto: expected a folder with a checkpoint, got none",
+    }[wrong]
+    with pytest.raises(ConfigError, match=expected):
+        families.load("toto", None if wrong == "none" else tmp_path, FLOAT32)
