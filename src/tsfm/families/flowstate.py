@@ -40,7 +40,7 @@ CARD = {
     "task": "forecast",
     "paths": ["/ds_predict"],
     "port": 6079,
-    "memory_mib": 500,
+    "memory_mib": 400,
     "checkpoints": [
         {
             "name": "ibm-granite/granite-timeseries-flowstate-r1",
