@@ -53,6 +53,7 @@ SCRIPT_FILES = {
     "core": "usr/lib/taos-tsfm/lib/tsfm/http/page/static/uplot.*",
     "doc": "usr/share/doc/taos-tsfm/html/assets/*",
 }
+BALANCER = "tsfm-balancer.service"  # the one unit that is not in the common part
 RPM_ONLY = ("posttrans",)  # maintainer scripts that dpkg does not support
 LICENCES = "https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/"
 
@@ -98,6 +99,7 @@ def packages() -> list[Package]:
             for name in families
         ),
         Package("taos-tsfm-arrow", "arrow", "Time-series foundation models for TDengine, Arrow and Parquet"),
+        Package("taos-tsfm-balancer", "balancer", "Time-series foundation models for TDengine, balancer of hosts"),
         Package("taos-tsfm", "meta", "Time-series foundation models for TDengine", families=small),
         Package("taos-tsfm-all", "meta", "Time-series foundation models for TDengine, all", families=tuple(families)),
         Package("taos-tsfm-doc", "doc", "Time-series foundation models for TDengine, documentation"),
@@ -220,7 +222,7 @@ def stage_core() -> None:
     final = f"{venvs.PAYLOAD}/lib"
     subprocess.run([*compiler, "-s", str(STAGE / "lib"), "-p", final, str(STAGE / "lib")], check=True)
     shutil.copytree(SOURCE / "share", STAGE / "share", ignore=ignored)
-    for folder in ("bin", "etc", "units"):
+    for folder in ("bin", "etc", "units", "balancer"):
         (STAGE / folder).mkdir()
     shutil.copy(venvs.HERE / "bin" / "tsfm", STAGE / "bin")
     shutil.copy(ROOT / "etc" / "tsfm.ini", STAGE / "etc")
@@ -228,7 +230,8 @@ def stage_core() -> None:
     completion.write(STAGE / "completion")
     shutil.copytree(venvs.HERE / "monitoring", STAGE / "monitoring")
     for unit in (venvs.HERE / "systemd").iterdir():
-        shutil.copy(unit, STAGE if unit.suffix in (".sysusers", ".tmpfiles") else STAGE / "units")
+        folder = STAGE / ("balancer" if unit.name == BALANCER else "units")
+        shutil.copy(unit, STAGE if unit.suffix in (".sysusers", ".tmpfiles") else folder)
 
 
 def stage_documents(package: Package) -> None:
@@ -305,6 +308,8 @@ def date(folder: Path) -> None:
 def installed_size(package: Package) -> int:
     if package.part == "doc":
         return venvs.size(STAGE / "html")
+    if package.part == "balancer":
+        return venvs.size(STAGE / "balancer")
     if package.part == "core":
         return sum(venvs.size(STAGE / name) for name in ("lib", "share", "units"))
     return sum(map(venvs.size, package.trees.values()))

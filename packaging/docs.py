@@ -12,6 +12,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from tsfm import card, settings  # noqa: E402  (the line above adds its path)
 from tsfm.engine import abilities  # noqa: E402
+from tsfm.fleet import balancer  # noqa: E402
 from tsfm.tdgpt import database  # noqa: E402
 
 
@@ -142,6 +143,11 @@ def access() -> str:
     return keys(database.KEYS)
 
 
+def balanced() -> str:
+    """The section [balancer]."""
+    return keys(balancer.KEYS)
+
+
 def manual(table: dict[str, settings.Key] = settings.KEYS) -> str:
     """One paragraph per setting, for tsfm.ini(5)."""
     return "\n".join(
@@ -152,6 +158,11 @@ def manual(table: dict[str, settings.Key] = settings.KEYS) -> str:
 def manual_access() -> str:
     """The section [tdengine], for tsfm.ini(5)."""
     return manual(database.KEYS)
+
+
+def manual_balanced() -> str:
+    """The section [balancer], for tsfm.ini(5)."""
+    return manual(balancer.KEYS)
 
 
 # (file, first mark, last mark, function that generates the text between them)
@@ -165,6 +176,8 @@ PLACES = [
     ("docs/measurements.md", "<!-- measured -->", "<!-- /measured -->", measured),
     ("docs/registration.md", "<!-- tdengine -->", "<!-- /tdengine -->", access),
     ("man/tsfm.ini.5", '.\\" settings', '.\\" /settings', manual),
+    ("docs/many-hosts.md", "<!-- balancer -->", "<!-- /balancer -->", balanced),
+    ("man/tsfm.ini.5", '.\\" balancer', '.\\" /balancer', manual_balanced),
     ("man/tsfm.ini.5", '.\\" tdengine', '.\\" /tdengine', manual_access),
 ]
 

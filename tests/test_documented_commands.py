@@ -63,6 +63,9 @@ HOST = {
     r"(sudo )?systemctl restart tsfm@\w+": "host/test_registration.py::test_a_changed_port_is_followed",
     r"TSFM_FAMILY=\w+ uvicorn --factory tsfm\.http\.asgi:create --host \S+ --port \d+": "http/test_asgi.py::"
     "test_both_servers_give_the_same_answer",
+    r"sudo apt install taos-tsfm-balancer": "host/test_balancer.py::test_apt_installs_it_and_starts_nothing",
+    r"sudo tsfm balancer apply": "host/test_balancer.py::test_it_runs_as_documented",
+    r"sudo systemctl enable --now tsfm-balancer": "host/test_balancer.py::test_it_runs_as_documented",
     r"taos -s SELECT .*FORECAST.*": "tdgpt/test_sql_to_service.py",
 }
 # Subcommands that need weights or a TDgpt: their words are parsed here, and these tests run them.

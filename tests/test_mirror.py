@@ -69,6 +69,8 @@ ELSEWHERE = {
     "engine/work.py": "engine/test_scheduler.py",
     "engine/worker.py": "engine/test_scheduler.py",
     "families/naive.py": "http/test_server.py",
+    "fleet/apply.py": "cli/commands/test_balancer.py",
+    "fleet/hosts.py": "cli/commands/test_balancer.py",
     "http/app.py": "http/test_server.py",
     "http/encoding.py": "http/test_v1.py",
     "http/lifecycle.py": "http/test_asgi.py",

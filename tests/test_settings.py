@@ -95,6 +95,12 @@ def test_a_percent_sign_is_only_a_percent_sign(ini):
         ("[naive]\nmodel_folder = ~/models", "[naive] model_folder: expected a path that begins with /"),
         ("[naive]\ntoken_file = token", "[naive] token_file: expected a path that begins with /, got 'token'"),
         ("[naive]\nmirror = https://", "[naive] mirror: expected an address such as https://hf-mirror.com"),
+        (
+            "[naive]\ndeadline_s = 120",
+            "[naive] deadline_s: expected less than stall_s = 120, so that the requests of a hung model get 504 before "
+            "the service is restarted, got 120; raise stall_s or lower deadline_s",
+        ),
+        ("[DEFAULT]\nstall_s = 59", "[naive] deadline_s: expected less than stall_s = 59"),
         ("[naive]\nlog_level = INFO", "[naive] log_level: expected one of debug, info, warning, error, got 'INFO'"),
     ],
 )

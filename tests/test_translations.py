@@ -13,6 +13,7 @@ import pytest
 from conftest import HERE
 
 from tsfm import card, settings
+from tsfm.fleet import balancer
 from tsfm.tdgpt import database
 
 ROOT = HERE.parent
@@ -22,7 +23,9 @@ try:
 finally:
     sys.path.pop(0)
 
-TRANSLATED = ("families", "http", "install", "numerics", "operations", "registration", "settings", "weights")
+TRANSLATED = (
+    *("families", "http", "install", "many-hosts", "numerics", "operations", "registration", "settings", "weights"),
+)
 PAGES = [pytest.param(page, id=str(page.relative_to(ROOT))) for page in translations.pages()]
 MANUAL = [page for page in PAGES if "docs" in page.id]
 
@@ -71,8 +74,8 @@ def test_links_of_a_chinese_page_lead_to_files(page: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "table"),
-    [("settings", settings.KEYS), ("registration", database.KEYS)],
-    ids=["settings", "registration"],
+    [("settings", settings.KEYS), ("registration", database.KEYS), ("many-hosts", balancer.KEYS)],
+    ids=["settings", "registration", "many-hosts"],
 )
 def test_the_chinese_tables_have_every_key_with_its_default(name: str, table: dict[str, settings.Key]) -> None:
     text = (ROOT / f"docs/zh/{name}.md").read_text(encoding="utf-8")

@@ -19,6 +19,9 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 DEFAULT_FILE = Path("/etc/taos/tsfm.ini")
 DATABASE = "tdengine"
 """The section with the address of the database; ``tsfm.tdgpt.database`` defines its keys."""
+BALANCER = "balancer"
+"""The section with the hosts that serve together; ``tsfm.fleet.balancer`` defines its keys."""
+_OF_OTHERS = (BALANCER, DATABASE)
 MODEL_ROOT = Path("/var/lib/taos/taosanode/model")
 MIRROR = "https://hf-mirror.com"
 
@@ -181,7 +184,7 @@ KEYS: dict[str, Key] = {
     "register": Key(
         one_of("auto", "yes", "no"),
         "auto",
-        "whether SQL lists the family: auto, yes or no; auto: while its unit is enabled",
+        "whether SQL lists the family: auto, yes or no; auto: while its unit is enabled or a balancer serves it",
     ),
     "allow": Key(
         networks, "", "networks of clients that may connect, such as 127.0.0.0/8 10.1.0.0/16; empty: all networks"
@@ -234,12 +237,32 @@ def read(family: str, given: Mapping[str, str | None], file: Path | None = None)
             # A relative path on the command line is relative to the working directory.
             texts[name] = os.path.abspath(option) if option and key.read is absolute else option
             sources[name] = f"--{name.replace('_', '-')}"
-    return Settings(**values(KEYS, texts, sources), sources=sources)
+    found = Settings(**values(KEYS, texts, sources), sources=sources)
+    if found.deadline_s >= found.stall_s:
+        # Otherwise who restarts a hung service, or takes its host out, gives its requests to others before their 504.
+        raise ConfigError(
+            f"{sources['deadline_s']}: expected less than stall_s = {found.stall_s}, so that the requests of a hung "
+            f"model get 504 before the service is restarted, got {found.deadline_s}; raise stall_s or lower deadline_s"
+        )
+    return found
 
 
 def authority(host: str, port: int) -> str:
     """Host and port in URL form; an IPv6 address is put in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def section(name: str, table: Mapping[str, Key], file: Path | None = None) -> dict[str, object]:
+    """The values of a section that is no family's; [DEFAULT] is for the services, and does not apply to it.
+
+    Raises:
+        ConfigError: the message names the file, section and key.
+    """
+    file = file or path()
+    there = sections_of(file).get(name, inifile.Section(0, {}))
+    check_keys(file, name, there, table)
+    texts = {key: there.keys[key].value if key in there.keys else known.default for key, known in table.items()}
+    return values(table, texts, {key: f"{file}: [{name}] {key}" for key in table})
 
 
 def values(table: Mapping[str, Key], texts: Mapping[str, str], sources: Mapping[str, str]) -> dict[str, object]:
@@ -265,15 +288,15 @@ def sections_of(file: Path) -> inifile.Sections:
         ConfigError: a section or key is unknown; the message has its line and the nearest known name.
     """
     sections = inifile.read(file)
-    known = [inifile.DEFAULT, *card.names(), DATABASE]
+    known = [inifile.DEFAULT, *card.names(), *_OF_OTHERS]
     for name, section in sections.items():
         if name not in known:
-            shown = [f"[{one}]" for one in known if one in (inifile.DEFAULT, DATABASE) or card.read(one).packaged]
+            shown = [f"[{one}]" for one in known if one in (inifile.DEFAULT, *_OF_OTHERS) or card.read(one).packaged]
             near = inifile.nearest(f"[{name.strip()}]", [f"[{one}]" for one in known])
             raise ConfigError(
                 f"{file}: line {section.line}: [{name}]: unknown section; known are {', '.join(shown)}{near}"
             )
-        if name != DATABASE:
+        if name not in _OF_OTHERS:
             check_keys(file, name, section, KEYS)
     return sections
 

@@ -196,7 +196,7 @@ def test_a_hung_model_is_restarted_by_the_watchdog(host: Host, settings: Callabl
     # The naive family hangs when told to; it needs no environment of its own.
     host.out("ln -s fracast /usr/lib/taos-tsfm/venvs/naive")
     host.write("/srv/naive/naive.json", '{"hang_above": 3}')
-    settings("[naive]\nmodel_folder = /srv/naive\nstall_s = 1\ndeadline_s = 2\n")
+    settings("[naive]\nmodel_folder = /srv/naive\nstall_s = 2\ndeadline_s = 1\n")
     # The same watchdog with less patience.
     host.write("/etc/systemd/system/tsfm@naive.service.d/quick.conf", "[Service]\nWatchdogSec=6\n")
     host.out("systemctl daemon-reload && systemctl start tsfm@naive")

@@ -23,13 +23,14 @@ SINCE = {
 # What the oldest one knows.
 WORDS = """
 After AmbientCapabilities Before CapabilityBoundingSet ConditionPathExists Description Documentation Environment
-ExecStart ExecStartPost ExecStartPre ExecStopPost FileDescriptorStoreMax Group IPAddressAllow IPAddressDeny
-LimitCORE LimitNOFILE LockPersonality MemoryDenyWriteExecute Nice NoNewPrivileges NotifyAccess OOMScoreAdjust PartOf
-PathChanged PrivateDevices PrivateMounts PrivateTmp PrivateUsers ProtectControlGroups ProtectHome
-ProtectKernelModules ProtectKernelTunables ProtectSystem ReadWritePaths RemoveIPC Restart RestartPreventExitStatus
-RestartSec RestrictAddressFamilies RestrictNamespaces RestrictRealtime StartLimitBurst StartLimitIntervalSec
-SuccessExitStatus SyslogIdentifier SystemCallArchitectures SystemCallErrorNumber SystemCallFilter TasksMax
-TimeoutStartSec TimeoutStopSec Type UMask User WantedBy Wants WatchdogSec
+ExecReload ExecStart ExecStartPost ExecStartPre ExecStopPost FileDescriptorStoreMax Group IPAddressAllow
+IPAddressDeny KillMode LimitCORE LimitNOFILE LockPersonality MemoryDenyWriteExecute Nice NoNewPrivileges
+NotifyAccess OOMScoreAdjust PartOf PathChanged PrivateDevices PrivateMounts PrivateTmp PrivateUsers
+ProtectControlGroups ProtectHome ProtectKernelModules ProtectKernelTunables ProtectSystem ReadWritePaths
+RemoveIPC Restart RestartPreventExitStatus RestartSec RestrictAddressFamilies RestrictNamespaces
+RestrictRealtime StartLimitBurst StartLimitIntervalSec SuccessExitStatus SyslogIdentifier
+SystemCallArchitectures SystemCallErrorNumber SystemCallFilter TasksMax TimeoutStartSec TimeoutStopSec Type
+UMask User WantedBy Wants WatchdogSec
 """
 KNOWN = frozenset(WORDS.split())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tsfm.card import Card
 from tsfm.errors import ConfigError, TsfmError
-from tsfm.settings import Settings
+from tsfm.settings import Settings, authority
 from tsfm.system.loopback import Broken, Reply, Unreachable, exchange
 
 LOOK_S = 10.0  # a service answers a GET at once, however busy its model is
@@ -39,15 +39,18 @@ class Target:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
 
-def target(card: Card, settings: Settings) -> Target:
+def target(card: Card, settings: Settings, host: str | None = None) -> Target:
     """The service of the family, from tsfm.ini.
+
+    Args:
+        host: another host that serves it; None: this one.
 
     Raises:
         ConfigError: the token's file cannot be read.
     """
-    host = ANY_HOST.get(settings.host, settings.host)
-    address = f"[{host}]" if ":" in host else host
-    return Target(card, f"http://{address}:{settings.port or card.port}", _token(card.name, settings.token_file))
+    host = host or ANY_HOST.get(settings.host, settings.host)
+    base = f"http://{authority(host, settings.port or card.port)}"
+    return Target(card, base, _token(card.name, settings.token_file))
 
 
 def _token(family: str, file: str | None) -> str:

@@ -1,4 +1,4 @@
-"""What runs on this host: each family's service, by its unit, its port and its metrics."""
+"""What runs here, and on the hosts behind the balancer: each family's service, by its unit, port and metrics."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tsfm.cli.metrics import Samples
 from tsfm.doctor import families, units
 from tsfm.doctor.units import Unit
 from tsfm.errors import TsfmError
+from tsfm.fleet import balancer
 from tsfm.system import ports
 from tsfm.system.loopback import Unreachable
 
@@ -30,6 +31,7 @@ class Instance:
     """One service; None where something is not known.
 
     Attributes:
+        host: behind the balancer; None: this host.
         state: ready, not ready, no answer, refused, or, if nothing listens, its unit's state (stopped, failed, ...).
         detail: why it is not ready.
         queue: requests that wait for the model.
@@ -49,10 +51,13 @@ class Instance:
     restarts: int | None = None
     requests_per_s: float | None = None
     p99_s: float | None = None
+    host: str | None = None
 
 
 def look() -> list[Instance]:
-    """Every family that is installed here or answers on its port; all ports are asked at the same time.
+    """Every family that is installed here or answers on its port, and each on every host behind the balancer.
+
+    All of them are asked at the same time.
 
     Raises:
         ConfigError: tsfm.ini is wrong.
@@ -61,11 +66,28 @@ def look() -> list[Instance]:
     chosen = {card.name: settings.read(card.name, {}) for card in known}
     states = units.show([families.unit_name(card.name) for card in known]) or {}
 
+    balanced = balancer.read()
+    others = [(cards.read(name), host) for name in balanced.families for host in balanced.hosts] if balanced else []
+    # A host that serves and balances is one of its own hosts.
+    others = [(card, host) for card, host in others if host != settings.read(card.name, {}).host]
+
     def one(card: Card) -> Instance | None:
         return _instance(card, chosen[card.name], states.get(families.unit_name(card.name)))
 
-    with ThreadPoolExecutor(len(known)) as pool:
-        return [found for found in pool.map(one, known) if found]
+    with ThreadPoolExecutor(len(known) + len(others)) as pool:
+        behind = [pool.submit(_behind, card, host) for card, host in others]
+        here = [found for found in pool.map(one, known) if found]
+        return here + [future.result() for future in behind]
+
+
+def _behind(card: Card, host: str) -> Instance:
+    """A family's service on another host."""
+    chosen = settings.read(card.name, {})
+    empty = Instance(card.name, "", chosen.port or card.port, host=host)
+    try:
+        return _asked(empty, client.target(card, chosen, host))
+    except TsfmError as error:
+        return replace(empty, state="no answer", detail=str(error))
 
 
 def _instance(card: Card, chosen: settings.Settings, unit: Unit | None) -> Instance | None:

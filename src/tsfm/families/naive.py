@@ -1,14 +1,16 @@
 """The naive forecast, which repeats the last value: no weights, no torch; the server's tests use it.
 
 A folder with ``naive.json`` makes it fail on purpose, for tests of the service around a model.
-``{"delay_s": 0.1, "hang_above": 5, "fail_above": 2, "exit_above": 7}``: it waits before each batch, and a
-standardised last value above the number makes it hang, raise or end its thread, as a broken model would.
+``{"delay_s": 0.1, "hang_above": 5, "fail_above": 2, "exit_above": 7, "kill_above": 9}``: it waits before each batch,
+and a standardised last value above the number makes it hang, raise, end its thread or crash, as a broken model would.
 ``{"exit_at_load": "no licence"}`` ends the thread that loads it.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -73,5 +75,7 @@ class Naive:
             idle.wait()
         if last > self._trouble.get("exit_above", np.inf):
             sys.exit("the naive model was told to end its thread")
+        if last > self._trouble.get("kill_above", np.inf):
+            os.kill(os.getpid(), signal.SIGKILL)
         if last > self._trouble.get("fail_above", np.inf):
             raise RuntimeError("the naive model was told to fail")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tsfm import settings
 from tsfm.errors import ConfigError
-from tsfm.inifile import Section
 from tsfm.settings import Key, absolute, host_name, text, whole
 from tsfm.system.subprocesses import Deadline, NotInTime, run
 from tsfm.tdgpt import rest, trust
@@ -35,12 +34,7 @@ def read(file: Path | None = None) -> Access:
     Raises:
         ConfigError: a key is wrong, or the password file is missing or open to others.
     """
-    path = file or settings.path()
-    # [DEFAULT] is for the services (its host is the address they listen on): it does not apply here.
-    section = settings.sections_of(path).get(SECTION, Section(0, {}))
-    settings.check_keys(path, SECTION, section, KEYS)
-    texts = {name: section.keys[name].value if name in section.keys else key.default for name, key in KEYS.items()}
-    values = settings.values(KEYS, texts, {name: f"{path}: [{SECTION}] {name}" for name in KEYS})
+    values = settings.section(SECTION, KEYS, file)
     password_file = values.pop("password_file")
     password = _password(Path(str(password_file))) if password_file else "taosdata"
     return Access(**values, password=password, is_default=not password_file)  # type: ignore[arg-type]

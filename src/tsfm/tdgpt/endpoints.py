@@ -1,15 +1,16 @@
-"""The URL under which each installed family is registered, and which existing URLs it may replace."""
+"""The URL under which each family is registered, and which existing URLs it may replace."""
 
 from __future__ import annotations
 
 import http.client
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from tsfm import card, paths, settings
 from tsfm.errors import ConfigError
+from tsfm.fleet import balancer
 
 KNOWN_KEYS = frozenset({"tdtsfm_1", "timemoe-fc", "chronos", "moirai", "timesfm", "moment"})
 """The keys that TDgpt's own adapters use."""
@@ -53,7 +54,7 @@ class Endpoint:
 
 
 def of(family: str) -> Endpoint:
-    """The family's endpoint, from its card and tsfm.ini.
+    """The family's service on this host, from its card and tsfm.ini.
 
     Raises:
         ConfigError: tsfm.ini is wrong.
@@ -75,6 +76,19 @@ def installed() -> list[Endpoint]:
     """
     known = set(card.names())
     return [of(family) for family in paths.installed_families() if family in known]
+
+
+def asked() -> list[Endpoint]:
+    """The endpoints for TDgpt: the balancer's for the families that it balances, installed here or not, and the others.
+
+    Raises:
+        ConfigError: tsfm.ini is wrong.
+    """
+    found = {endpoint.family: endpoint for endpoint in installed()}
+    if balanced := balancer.read():
+        host = _ANY.get(balanced.listen, balanced.listen)
+        found |= {family: replace(of(family), host=host) for family in balanced.families}
+    return [found[family] for family in sorted(found)]
 
 
 def may_replace(endpoint: Endpoint, url: str) -> bool:

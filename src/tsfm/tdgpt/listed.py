@@ -1,4 +1,4 @@
-"""Decides which installed families SQL lists: those whose unit is enabled, unless tsfm.ini sets ``register``."""
+"""Decides which families SQL lists: those that are enabled or balanced, unless tsfm.ini sets ``register``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 
 from tsfm import paths, settings
+from tsfm.fleet import balancer
 from tsfm.tdgpt.endpoints import Endpoint
 
 # Folders of the links that `systemctl enable`, `systemctl --runtime enable` or the maker of an image creates.
@@ -28,7 +29,17 @@ def is_listed(family: str) -> bool:
         ConfigError: tsfm.ini is wrong.
     """
     choice = settings.read(family, {}).register
-    return bool(choice == "yes" or (choice == "auto" and is_enabled(family)))
+    return bool(choice == "yes" or (choice == "auto" and (is_balanced(family) or is_enabled(family))))
+
+
+def is_balanced(family: str) -> bool:
+    """Whether the balancer of this host stands before the family's services.
+
+    Raises:
+        ConfigError: tsfm.ini is wrong.
+    """
+    balanced = balancer.read()
+    return balanced is not None and family in balanced.families
 
 
 def is_enabled(family: str) -> bool:

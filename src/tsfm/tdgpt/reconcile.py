@@ -49,7 +49,7 @@ class Outcome:
 def register(dry: bool = False, also: Collection[str] = ()) -> Outcome:
     """Write the scripts of the installed families, and the adapters and URLs of those that SQL lists.
 
-    Files and lines of families that are no longer installed are removed.
+    Files and lines of families that are neither installed nor balanced any more are removed.
 
     Args:
         also: installed families to register even if their units are not enabled.
@@ -57,12 +57,12 @@ def register(dry: bool = False, also: Collection[str] = ()) -> Outcome:
     Raises:
         ConfigError: tsfm.ini is wrong; nothing was changed.
     """
-    installed = endpoints.installed()
-    in_sql = listed(installed)
-    selected = [endpoint for endpoint in installed if endpoint in in_sql or endpoint.family in also]
+    asked = endpoints.asked()
+    in_sql = listed(asked)
+    selected = [endpoint for endpoint in asked if endpoint in in_sql or endpoint.family in also]
     outcome = Outcome(host.find(), dry)
     with _exclusive():
-        _place_scripts(outcome, [endpoint.family for endpoint in installed])
+        _place_scripts(outcome, [endpoint.family for endpoint in endpoints.installed()])
         if outcome.found is None:
             outcome.notes.append(
                 f"no TDgpt on this host ({install_paths.TDGPT} and {install_paths.ETC}/taosanode.* are missing): "

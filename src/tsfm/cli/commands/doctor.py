@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from tsfm import paths
-from tsfm.doctor import families, finding, host, link, units
+from tsfm.doctor import balancer, families, finding, host, link, units
 from tsfm.doctor.finding import Finding, Level
 from tsfm.errors import ConfigError
+from tsfm.fleet import balancer as fleet_balancer
 from tsfm.tdgpt import endpoints
 from tsfm.tdgpt import host as tdgpt_host
 from tsfm.tdgpt.listed import listed
@@ -32,15 +33,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _look() -> Iterator[Finding]:
     try:
-        installed = endpoints.installed()
+        installed, asked, balanced = endpoints.installed(), endpoints.asked(), fleet_balancer.read()
     except ConfigError as error:
         yield finding.broken("tsfm.ini", str(error), "correct the file")
         return
     torch = host.Torch()
     names = [families.unit_name(endpoint.family) for endpoint in installed]
-    states = units.show([*names, tdgpt_host.UNIT, link.PATH_UNIT])
-    yield from link.check(tdgpt_host.find(), listed(installed), states)
-    if not installed:
+    states = units.show([*names, tdgpt_host.UNIT, link.PATH_UNIT, fleet_balancer.UNIT])
+    yield from link.check(tdgpt_host.find(), listed(asked), states)
+    if balanced:
+        yield from balancer.check(balanced, states)
+    if not asked:
         yield finding.note("families", f"none in {paths.VENVS}", "install one: apt install taos-tsfm")
     yield from families.check(installed, states)
     yield from host.check(installed, states, torch)

@@ -1,4 +1,4 @@
-"""Show the services of this host: state, port, queue, memory, requests per second and time to answer."""
+"""Show the services of this host and of those behind its balancer: state, port, queue, memory and requests."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from dataclasses import asdict
 from tsfm.cli import instances
 from tsfm.cli.instances import Instance
 from tsfm.cli.output import columns
+from tsfm.settings import authority
 
 TITLES = ("FAMILY", "STATE", "PORT", "PID", "QUEUE", "MEMORY", "RESTARTS", "REQUESTS/S", "P99", "DETAIL")
 
 _EPILOG = """\
 The command watches for one second, for REQUESTS/S. P99 is the time within which 99 % of the requests since the start
-of the service were answered. Run it as root to see the processes of all users. Exit status: 0.
+of the service were answered. A service on another host has its address as PORT. Run it as root to see the processes of
+all users. Exit status: 0.
 """
 
 
@@ -38,7 +40,7 @@ def _row(one: Instance) -> tuple[str, ...]:
     return (
         one.family,
         one.state,
-        str(one.port),
+        authority(one.host, one.port) if one.host else str(one.port),
         _shown(one.pid),
         _shown(one.queue),
         _shown(one.memory_mib, " MiB"),

@@ -1,0 +1,1 @@
+if [ "$what" = remove ] && booted; then systemctl stop tsfm-balancer.service || :; fi

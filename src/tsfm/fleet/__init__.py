@@ -1,0 +1,1 @@
+"""More than one host: the balancer before hosts that serve, and batch jobs."""
