@@ -127,6 +127,33 @@ def measured() -> str:
     return "\n".join([*rows, "", f"`{facts['command']}`; the last two columns: {facts['load']}."])
 
 
+FAULTS = {
+    "service killed (kill -9)": "服务被杀死（kill -9）",
+    "service stopped (SIGTERM)": "服务停止（SIGTERM）",
+    "service frozen for 6 s (SIGSTOP)": "服务冻结 6 秒（SIGSTOP）",
+    "cable cut for 8 s": "网线断开 8 秒",
+    "balancer reloaded 3 times": "均衡器重新加载 3 次",
+}
+FAULT_HEADS = (
+    "| fault | requests | lost | crossed | median, ms | slowest, ms | GET | not 405 | above 100 ms |",
+    "| 故障 | 请求 | 丢失 | 串答 | 中位数，毫秒 | 最慢，毫秒 | GET | 非 405 | 超过 100 毫秒 |",
+)
+
+
+def faults(language: int = 0) -> str:
+    """One row per fault, from tests/host/test_fleet.py; 0 is English, 1 Chinese."""
+    seen = json.loads((ROOT / "docs/faults.json").read_text(encoding="utf-8"))
+    keys = ("requests", "lost", "crossed", "p50_ms", "slowest_ms", "gets", "gets_not_405", "gets_over_100ms")
+    rows = [FAULT_HEADS[language], "|---" * (len(keys) + 1) + "|"]
+    for name, one in seen.items():
+        rows.append(f"| {(name, FAULTS[name])[language]} | {' | '.join(f'{one[key]:,}' for key in keys)} |")
+    return "\n".join(rows)
+
+
+def faults_in_chinese() -> str:
+    return faults(1)
+
+
 def choose_in_chinese() -> str:
     return choose(1)
 
@@ -177,6 +204,8 @@ PLACES = [
     ("docs/registration.md", "<!-- tdengine -->", "<!-- /tdengine -->", access),
     ("man/tsfm.ini.5", '.\\" settings', '.\\" /settings', manual),
     ("docs/many-hosts.md", "<!-- balancer -->", "<!-- /balancer -->", balanced),
+    ("docs/many-hosts.md", "<!-- faults -->", "<!-- /faults -->", faults),
+    ("docs/zh/many-hosts.md", "<!-- faults -->", "<!-- /faults -->", faults_in_chinese),
     ("man/tsfm.ini.5", '.\\" balancer', '.\\" /balancer', manual_balanced),
     ("man/tsfm.ini.5", '.\\" tdengine', '.\\" /tdengine', manual_access),
 ]

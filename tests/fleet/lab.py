@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -16,10 +14,8 @@ from pathlib import Path
 
 import pytest
 from conftest import HERE, Live, free_port
+from tools.fleet.proxy import PROGRAM, Proxy
 
-from tsfm.fleet import balancer, haproxy
-
-PROGRAM = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
 needs_haproxy = pytest.mark.skipif(not PROGRAM, reason="haproxy is not installed: it is in Debian's haproxy")
 
 
@@ -68,37 +64,11 @@ class Lab:
         self.services = [self.serve(address) for address in self.addresses]
         for service in self.services:
             service.until_ready()
-        self.configuration = folder / "haproxy.cfg"
-        self.write()
-        self.notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.notices.bind(str(folder / "notify"))
-        self.notices.settimeout(60)
-        command = [PROGRAM, "-Ws", "-f", self.configuration]
-        environment = os.environ | {"NOTIFY_SOCKET": str(folder / "notify")}
-        with (folder / "haproxy.log").open("wb") as log:
-            self.process = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
-        self.until_loaded()
+        self.proxy = Proxy(folder, self.ini)
         until(lambda: self.get("/readyz")[0] == 200)
-
-    def reload(self) -> None:
-        """Have the balancer take up the settings as they are now, as its unit does."""
-        self.write()
-        self.process.send_signal(signal.SIGUSR2)
-        self.until_loaded()
-
-    def until_loaded(self) -> None:
-        """Wait until haproxy tells systemd that it is ready; before that it knows no signal."""
-        while b"READY=1" not in self.notices.recv(4096):
-            pass
 
     def serve(self, address: str) -> Service:
         return Service(address, self.port, self.ini, self.folder / f"{address}.log")
-
-    def write(self) -> None:
-        """Write haproxy's configuration from the settings as they are now."""
-        wanted = balancer.read(self.ini)
-        assert wanted
-        self.configuration.write_text(haproxy.configuration(wanted))
 
     def get(self, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
         return self.ask(method, path, b"", {})
@@ -123,9 +93,7 @@ class Lab:
         return int(first.split()[1]), {name.lower(): value for name, value in headers}, rest
 
     def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
-        self.notices.close()
+        self.proxy.stop()
         for service in self.services:
             with suppress(ProcessLookupError):
                 service.process.kill()

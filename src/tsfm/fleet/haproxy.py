@@ -35,7 +35,8 @@ global
     # After a reload, the old process ends its connections within this time.
     hard-stop-after ${stop_s}s
     # No level above error: an emergency is shown on every terminal.
-    log stderr format short daemon info err
+    log /dev/log daemon info err
+    log-tag tsfm-balancer
 defaults
     mode http
     # Hosts that come and go, and requests that failed or were asked twice; never a request's data.
