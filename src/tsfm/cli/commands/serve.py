@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     card = families.find(args.family)
     chosen = settings.read(card.name, {name: getattr(args, name) for name in OPTIONS})
-    _patiently(lambda: _enter_environment(card.name, args.words))
+    _patiently(lambda: enter_environment(card.name, args.words))
     if args.download == "no":
         _patiently(lambda: checkpoints.resolve(card, chosen.model_folder, chosen.checkpoint))
     # If the watchdog or a native library ends the process, the journal gets the stack of every thread.
@@ -112,7 +112,7 @@ def _patience_s() -> int:
     return PATIENCE_S if "NOTIFY_SOCKET" in os.environ else 0
 
 
-def _enter_environment(family: str, words: Sequence[str]) -> None:
+def enter_environment(family: str, words: Sequence[str]) -> None:
     """Continue in the family's own environment, if it is installed and this process runs in another one."""
     python = paths.venv_python(family)
     if python is None and paths.is_there(family):
