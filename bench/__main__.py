@@ -7,11 +7,25 @@ import json
 import sys
 import time
 
-from bench import anomaly, api, common, covariates, goals, interpreter, intervals, joint, models, server, skill, start
+from bench import (
+    anomaly,
+    api,
+    common,
+    covariates,
+    fleet,
+    goals,
+    interpreter,
+    intervals,
+    joint,
+    models,
+    server,
+    skill,
+    start,
+)
 
 PARTS = {
     part.__name__.rpartition(".")[2]: part.run
-    for part in (server, models, start, intervals, skill, interpreter, api, covariates, joint, anomaly)
+    for part in (server, models, start, intervals, skill, interpreter, api, covariates, joint, anomaly, fleet)
 }
 
 

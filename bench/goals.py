@@ -79,6 +79,10 @@ GOALS = [
     Goal(r"anomaly_false_alarms_[\d.]+", "share of clean points above a level, over what it promises", 0.5, 2.0),
     Goal("anomaly_s_10k_fracast", "10,000 points judged, s", most=10),
     Goal("anomaly_s_10k_chronos", "the same with Chronos-Bolt-tiny, s", most=3),
+    Goal("balancer_overhead_ms", "one request through the balancer minus one to the service itself, ms", most=0.4),
+    Goal("balancer_efficiency_c32", "series/s of 32 clients through the balancer over those without it", least=0.9),
+    Goal("balancer_memory_mib", "memory of the balancer's processes, MiB", most=64),
+    Goal("get_405_over_100ms", "GET through the busy balancer that took over 100 ms", most=0),
     Goal("mase_ratio_fracast", "error of Fracast over seasonal naive's (MASE)", most=1.0),
 ]
 

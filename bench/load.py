@@ -25,6 +25,7 @@ class Client:
     requests: Sequence[bytes]
     selector: selectors.BaseSelector
     every_s: float = 0.0
+    address: str = "127.0.0.1"
     latencies: list[float] = field(default_factory=list)
     socket: socket.socket | None = None
     sent: int = 0
@@ -34,7 +35,7 @@ class Client:
         self._answer, self._length = b"", 0
         self.began = time.perf_counter()
         if self.socket is None:
-            self.socket = socket.create_connection(("127.0.0.1", self.port))
+            self.socket = socket.create_connection((self.address, self.port))
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.selector.register(self.socket, selectors.EVENT_READ, self)
         self.waits = True
@@ -72,7 +73,13 @@ class Client:
 
 
 def run(
-    port: int, clients: int, seconds: float, requests: Sequence[bytes], probe_s: float, count: int | None
+    port: int,
+    clients: int,
+    seconds: float,
+    requests: Sequence[bytes],
+    probe_s: float,
+    count: int | None,
+    address: str = "127.0.0.1",
 ) -> dict[str, object]:
     """Keep the service busy and measure.
 
@@ -88,8 +95,8 @@ def run(
     selector = selectors.DefaultSelector()
     # Each client starts at another point of the list, so that no two send the same request at once.
     turns = [i * len(requests) // clients for i in range(clients)]
-    busy = [Client(port, [*requests[turn:], *requests[:turn]], selector) for turn in turns]
-    probers = [Client(port, [get("/ds_predict")], selector, probe_s)] if probe_s else []
+    busy = [Client(port, [*requests[turn:], *requests[:turn]], selector, address=address) for turn in turns]
+    probers = [Client(port, [get("/ds_predict")], selector, probe_s, address)] if probe_s else []
     began = time.perf_counter()
     for client in busy + probers:
         client.ask()
@@ -150,8 +157,9 @@ class Generator:
         requests: Sequence[bytes],
         probe_s: float = 0,
         count: int | None = None,
+        address: str = "127.0.0.1",
     ) -> dict:
-        self._ours.send((port, clients, seconds, list(requests), probe_s, count))
+        self._ours.send((port, clients, seconds, list(requests), probe_s, count, address))
         result = self._ours.recv()
         if isinstance(result, Exception):
             raise result

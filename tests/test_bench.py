@@ -5,7 +5,23 @@ import re
 
 import numpy as np
 import pytest
-from bench import anomaly, api, common, covariates, goals, intervals, joint, models, ranking, real, server, skill, start
+from bench import (
+    anomaly,
+    api,
+    common,
+    covariates,
+    fleet,
+    goals,
+    intervals,
+    joint,
+    models,
+    ranking,
+    real,
+    server,
+    skill,
+    start,
+)
+from fleet.lab import needs_haproxy
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +74,20 @@ def test_the_joint_part_measures_both_families(monkeypatch):
     found = joint.run(budget_s=0.1)
     assert with_goals(found) == {"joint_cost_8", "joint_cost_8_moirai"}
     assert all(value > 0 for value in found.values())
+
+
+@pytest.mark.long
+@needs_haproxy
+def test_the_fleet_part_measures_what_the_balancer_costs():
+    found = fleet.run(rounds=1, seconds=1, size="tiny")
+    assert with_goals(found) == {
+        "balancer_overhead_ms",
+        "balancer_efficiency_c32",
+        "balancer_memory_mib",
+        "get_405_over_100ms",
+    }
+    assert found["balancer_efficiency_c32"] > 0
+    assert found["balancer_memory_mib"] > 1
 
 
 @pytest.mark.long

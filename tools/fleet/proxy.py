@@ -47,6 +47,14 @@ class Proxy:
         self.process.send_signal(signal.SIGUSR2)
         self._wait_until_loaded()
 
+    def memory_mib(self) -> float:
+        """Memory of its processes, of which shared pages count in part."""
+        master = self.process.pid
+        workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in (master, *workers)]
+        lines = [line for text in texts for line in text.splitlines() if line.startswith("Pss:")]
+        return sum(int(line.split()[1]) for line in lines) / 1024
+
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(20)

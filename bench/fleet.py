@@ -1,0 +1,54 @@
+"""The balancer's cost: requests through haproxy, compared with the same requests to the service itself."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from tools.fleet.proxy import Proxy
+
+from bench import common, server
+from bench.host import Host
+from bench.load import Generator, post
+
+CLIENTS = 32
+ROUNDS, SECONDS = 7, 3.0
+BALANCER = "127.0.0.2"
+PROBE_S, SOON_S = 0.05, 0.1  # TDgpt's probe waits for SOON_S
+
+
+def run(rounds: int = ROUNDS, seconds: float = SECONDS, size: str = "bolt-tiny") -> dict[str, float]:
+    """Measure both ways in turns, so that other load on the machine affects both alike."""
+    host, load = Host("chronos", common.checkpoint("chronos", size)), Generator()
+    with tempfile.TemporaryDirectory() as name:
+        ini = Path(name) / "tsfm.ini"
+        ini.write_text(
+            f"[chronos]\nport = {host.port}\n[balancer]\nhosts = 127.0.0.1\nlisten = {BALANCER}\nfamilies = chronos\n"
+        )
+        proxy = Proxy(Path(name), ini)
+        try:
+            measured = [_round(host.port, load, seconds) for _ in range(rounds)]
+            memory_mib = proxy.memory_mib()
+        finally:
+            proxy.stop()
+            load.close()
+            host.stop()
+    found = {key: median(one[key] for one in measured) for key in measured[0]}
+    late = sum(one["get_405_over_100ms"] for one in measured)
+    return found | {"balancer_memory_mib": memory_mib, "get_405_over_100ms": late}
+
+
+def _round(port: int, load: Generator, seconds: float) -> dict[str, float]:
+    # A constant series needs no model: what it takes is the way there and back.
+    flat = [post("/ds_predict", {"input": [7.5] * common.CONTEXT, "next_len": common.HORIZON})]
+    waves = server.requests([common.CONTEXT] * 64)
+    ways = ("127.0.0.1", BALANCER)
+    alone = [median(load.run(port, 1, seconds / 3, flat, address=way)["latencies_s"]) * 1000 for way in ways]
+    busy = [load.run(port, CLIENTS, seconds, waves, PROBE_S, address=way) for way in ways]
+    return {
+        "balancer_overhead_ms": alone[1] - alone[0],
+        "balancer_efficiency_c32": busy[1]["rate"] / busy[0]["rate"],
+        "balancer_series_per_s_c32": busy[1]["rate"],
+        "get_405_over_100ms": sum(wait > SOON_S for wait in busy[1]["probes_s"]),
+    }
