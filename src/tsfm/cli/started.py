@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -19,9 +18,9 @@ from tsfm.cli import client
 from tsfm.errors import TsfmError
 from tsfm.settings import Settings
 from tsfm.system.loopback import Unreachable
+from tsfm.system.subprocesses import ends_with
 from tsfm.weights import checkpoints
 
-PR_SET_PDEATHSIG = 1
 DRAIN_S = 10
 Running = tuple[client.Target, dict[str, object]]
 """A service and its facts."""
@@ -93,7 +92,7 @@ def _child(card: Card, settings: Settings, port: int) -> Iterator[subprocess.Pop
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     environment.pop("NOTIFY_SOCKET", None)  # systemd must not take its messages for ours
     before = signal.signal(signal.SIGTERM, _end)
-    process = subprocess.Popen(command, env=environment, preexec_fn=_ends_with(os.getpid()))
+    process = subprocess.Popen(command, env=environment, preexec_fn=ends_with(os.getpid()))
     try:
         yield process
     finally:
@@ -104,18 +103,6 @@ def _child(card: Card, settings: Settings, port: int) -> Iterator[subprocess.Pop
             process.kill()
             process.wait()
         signal.signal(signal.SIGTERM, before)
-
-
-def _ends_with(parent: int):  # type: ignore[no-untyped-def]
-    libc = ctypes.CDLL(None)
-
-    def ask_the_kernel() -> None:
-        """In the child, before its program begins: have the kernel send SIGTERM when the parent ends in any way."""
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it ended before the call
-            os._exit(1)
-
-    return ask_the_kernel
 
 
 def _end(number: int, _: FrameType | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -70,7 +71,7 @@ def run(source: Path, target: Path, job: Job, processes: int) -> Progress:
 
     folder = _folder(source, target, job)
     progress = Progress(tables.rows(source))
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), worker.begin, (job,))
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), worker.begin, (job, os.getpid()))
     parts: list[Path] = []
     try:
         for part in _forecast(pool, tables.portions(source, SERIES), folder, processes * AHEAD, progress):

@@ -12,6 +12,7 @@ from tsfm.engine import tasks
 from tsfm.engine.engine import Engine
 from tsfm.http import lifecycle
 from tsfm.system import preload
+from tsfm.system.subprocesses import ends_with
 from tsfm.weights import checkpoints
 
 if TYPE_CHECKING:
@@ -66,9 +67,10 @@ class Worker:
 _worker: Worker | None = None
 
 
-def begin(job: Job) -> None:
-    """Load the model; runs first in each process."""
+def begin(job: Job, parent: int) -> None:
+    """Load the model; runs first in each process, which ends with its parent."""
     global _worker
+    ends_with(parent)()
     _worker = Worker(job)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tsfm.errors import TsfmError
+
+PR_SET_PDEATHSIG = 1
 
 
 class NotInTime(TsfmError):
@@ -66,3 +69,19 @@ def run(
             process.communicate()
             raise NotInTime(f"{words[0]}: did not end within its time limit") from None
     return process.returncode, output
+
+
+def ends_with(parent: int) -> Callable[[], None]:
+    """A function for a child to call: the kernel then sends it SIGTERM when the parent ends in any way.
+
+    Args:
+        parent: the parent's process.
+    """
+    libc = ctypes.CDLL(None)
+
+    def ask_the_kernel() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it ended before the call
+            os._exit(1)
+
+    return ask_the_kernel
