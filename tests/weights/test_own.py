@@ -36,10 +36,11 @@ def test_it_lives_under_its_name(box: Box, tuned: Path, serve: Callable[..., Liv
     rows = box.tsfm("list").stdout
     (row,) = [line for line in rows.splitlines() if "plant-a" in line]
     assert "complete" in row
-    assert "native quantiles" in row
+    assert row.split()[-4:] == ["forecast", "regression", "each", "forecasts"]
     listed = json.loads(box.tsfm("list", "--json").stdout)
     (entry,) = [e for family in listed if family["name"] == "chronos" for e in family["checkpoints"] if e["own"]]
     assert (entry["name"], entry["status"]) == ("plant-a", "complete")
+    assert "native_quantiles" in entry["capabilities"]
     for option in ("--checkpoint", "--model-name"):
         live = serve("chronos", "--model-folder", str(box.root), option, "plant-a").until_ready()
         assert live.get("/v1/models").json["models"][0]["checkpoint"] == "plant-a"
