@@ -4,7 +4,7 @@ TSFM := .venv/bin/tsfm
 FAMILY ?= fracast
 export HF_HUB_OFFLINE := 1
 
-.PHONY: run test test-fast test-long serve check bench reference soak docs audit clean
+.PHONY: run test test-fast test-long serve compare check bench reference soak docs audit clean
 .DEFAULT_GOAL := test
 
 # Set up, forecast a real series with Fracast through HTTP, print the answer and a chart.
@@ -24,12 +24,17 @@ test: .venv
 test-fast: .venv
 	$(PYTEST) $(WORKERS) -m "not slow and not long"
 
-# The rest: each operation of the API asked hundreds of times by Schemathesis, and each part of the benchmark once.
+# The rest: each operation of the API asked hundreds of times by Schemathesis, each part of the benchmark
+# once, and each family by both of its engines.
 test-long: .venv
 	$(PYTEST) $(WORKERS) -m long
 
 serve: .venv
 	$(TSFM) serve $(FAMILY)
+
+# Our network against its maker's package, on the weights of this machine.
+compare: .venv
+	$(TSFM) compare $(FAMILY) $(if $(MODEL_FOLDER),--model-folder $(MODEL_FOLDER))
 
 check: .venv
 	.venv/bin/ruff check .

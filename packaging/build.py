@@ -36,7 +36,7 @@ SIZES = venvs.BUILD / "sizes.json"
 sys.path.insert(0, str(ROOT / "src"))
 
 import tsfm  # noqa: E402  (the line above adds its path)
-from tsfm import card  # noqa: E402
+from tsfm import card, official  # noqa: E402
 
 VERSION = os.environ.get("VERSION") or tsfm.__version__
 OUT = Path(os.environ.get("OUT") or ROOT / "dist").resolve()
@@ -79,8 +79,8 @@ class Package:
         if self.part == "python":
             return {"python": interpreter.tree(architecture.machine())}
         layers = {"runtime": venvs.SHARED, "family": (self.family,), "arrow": (venvs.OPTIONAL,)}
-        names = layers.get(self.part, ())
-        return {name: venvs.tree(name) for name in names}
+        layers["official"] = (f"{self.family}{venvs.OFFICIAL}",)
+        return {name: venvs.tree(name) for name in layers.get(self.part, ())}
 
 
 def packages() -> list[Package]:
@@ -97,6 +97,15 @@ def packages() -> list[Package]:
         *(
             Package(f"taos-tsfm-{name}", "family", f"Time-series foundation models for TDengine, {name}", name)
             for name in families
+        ),
+        *(
+            Package(
+                f"taos-tsfm-{name}-official",
+                "official",
+                f"Time-series foundation models for TDengine, {name} by its maker",
+                name,
+            )
+            for name in official.names()
         ),
         Package("taos-tsfm-arrow", "arrow", "Time-series foundation models for TDengine, Arrow and Parquet"),
         Package("taos-tsfm-balancer", "balancer", "Time-series foundation models for TDengine, balancer of hosts"),
@@ -165,7 +174,7 @@ def configuration(package: Package) -> str:
         "summary": package.summary,
         "family": package.family,
         "families": ", ".join(package.families),
-        "tree": str(package.trees.get(package.family or package.part)),
+        "tree": str(next(iter(package.trees.values()), "")),
         "cli": str(package.trees.get("cli")),
         "arch": architecture.deb(),
         "stage": str(STAGE),
@@ -316,10 +325,10 @@ def installed_size(package: Package) -> int:
 
 
 def table(sizes: dict[str, dict[str, int]]) -> str:
-    rows = [f"{'PACKAGE':<24}{'DEB MB':>10}{'RPM MB':>10}{'INSTALLED MB':>14}"]
+    rows = [f"{'PACKAGE':<28}{'DEB MB':>10}{'RPM MB':>10}{'INSTALLED MB':>14}"]
     for name, row in sizes.items():
         cells = (f"{row[kind] / 1e6:.1f}" if kind in row else "-" for kind in ("deb", "rpm", "installed"))
-        rows.append("{:<24}{:>10}{:>10}{:>14}".format(name, *cells))
+        rows.append("{:<28}{:>10}{:>10}{:>14}".format(name, *cells))
     return "\n".join(rows)
 
 

@@ -19,8 +19,9 @@ from tsfm.tdgpt import database  # noqa: E402
 def families() -> str:
     """One row per family."""
     rows = [
-        "| family | key in SQL | port | checkpoints (parameters, file) | memory | can | licence |",
-        "|---|---|---|---|---|---|---|",
+        "| family | key in SQL | port | checkpoints (parameters, file) | memory | can | year | licence "
+        "| commercial use |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in card.names(packaged_only=True):
         c = card.read(name)
@@ -28,22 +29,17 @@ def families() -> str:
         can = sorted({ability.replace("_", " ") for w in c.checkpoints for ability in w.capabilities})
         rows.append(
             f"| {name} | `{c.keys[0]}` | {c.port} | {weights or 'in the package'} | {c.memory_mib} MiB "
-            f"| {', '.join(can) or c.task} | {c.licence} |"
+            f"| {', '.join(can) or c.task} | {c.year} | {c.licence} | {COMMERCIAL[c.commercial][0]} |"
         )
     return "\n".join(rows)
 
 
-# Commercial use under each licence of weights: (English, Chinese). A licence that is missing here raises KeyError.
-COMMERCIAL = {
-    "Apache-2.0": ("yes", "可以"),
-    "MIT": ("yes", "可以"),
-    "CC-BY-NC-4.0": ("**no**", "**不可以**"),
-    "comes with TDgpt under TDengine's licence, AGPL-3.0": ("as AGPL-3.0 allows", "须遵守 AGPL-3.0"),
-}
+# Whether a licence permits commercial use: (English, Chinese), by the card's word.
+COMMERCIAL = {"yes": ("yes", "可以"), "limited": ("limited", "有限制"), "no": ("**no**", "**不可以**")}
 SHORT = {"comes with TDgpt under TDengine's licence, AGPL-3.0": "AGPL-3.0"}
 HEADS = (
-    ("model", "key in SQL", "parameters", "licence", "commercial use", "memory, MiB", "series/s"),
-    ("模型", "SQL 中的名称", "参数量", "许可证", "商业使用", "内存（MiB）", "每秒序列数"),
+    ("model", "key in SQL", "parameters", "year", "licence", "commercial use", "memory, MiB", "series/s"),
+    ("模型", "SQL 中的名称", "参数量", "年份", "许可证", "商业使用", "内存（MiB）", "每秒序列数"),
 )
 # What stands for ``abilities.COLUMNS`` and for the words below them; in English most stand for themselves.
 ENGLISH = {"forecasts": "by forecasts", "reconstruction": "by reconstruction"}
@@ -98,14 +94,14 @@ def _row(cells: Sequence[str]) -> str:
 def choose(language: int = 0) -> str:
     """One short row per family, for choosing a model: facts of its card and measurements; 0 is English, 1 Chinese."""
     measured = json.loads((ROOT / "docs/measured.json").read_text(encoding="utf-8"))["families"]
-    heads = [*HEADS[language][:5], *(_said(name, language) for name in abilities.COLUMNS), *HEADS[language][5:]]
+    heads = [*HEADS[language][:6], *(_said(name, language) for name in abilities.COLUMNS), *HEADS[language][6:]]
     rows = [_row(heads), f"|{'---|' * len(heads)}"]
     for name in card.names(packaged_only=True):
         c = card.read(name)
         counts = [w.parameters for w in c.checkpoints] or [measured[name]["parameters"]]
         sizes = " – ".join(dict.fromkeys(_parameters(count) for count in (min(counts), max(counts))))
-        cells = [name, f"`{c.keys[0]}`", sizes, SHORT.get(c.licence, c.licence), COMMERCIAL[c.licence][language]]
-        cells += words(c, language)
+        cells = [name, f"`{c.keys[0]}`", sizes, str(c.year), SHORT.get(c.licence, c.licence)]
+        cells += [COMMERCIAL[c.commercial][language], *words(c, language)]
         cells += [f"{measured[name]['memory_mib']:,}", f"{measured[name]['series_per_s']:g}"]
         rows.append(_row(cells))
     return "\n".join(rows)

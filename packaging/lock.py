@@ -1,9 +1,11 @@
-"""Compile packaging/locks/*.txt: pins with hashes, from runtime.in, cli.in, arrow.in, dev.in and every family's card.
+"""Compile packaging/locks/*.txt: pins with hashes, from runtime.in, cli.in, arrow.in, dev.in, every family's card and
+every adapter of a maker's package.
 
 ``runtime.txt`` is the base environment. ``<family>.txt`` is what the family's venv adds to it, ``cli.txt`` is what the
-command line's venv adds to it, ``arrow.txt`` is what tables need, and ``dev.txt`` is everything together. Existing pins
-are kept if they still satisfy the input, so a second run changes nothing; ``--upgrade`` pins the newest versions
-instead.
+command line's venv adds to it, ``arrow.txt`` is what tables need, and ``dev.txt`` is everything together.
+``<family>-official.txt`` is what the venv of the maker's package adds to it, in the versions that development tests.
+Existing pins are kept if they still satisfy the input, so a second run changes nothing; ``--upgrade`` pins the newest
+versions instead.
 
 TORCH_WHEEL_DIR in the environment is a folder with torch's wheels for other architectures: their hashes are added, and
 later runs keep them.
@@ -25,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 LOCKS = HERE / "locks"
 sys.path.insert(0, str(HERE.parent / "src"))
 
-from tsfm import card  # noqa: E402  (the line above adds its path)
+from tsfm import card, official  # noqa: E402  (the line above adds its path)
 
 
 def main(arguments: list[str]) -> int:
@@ -33,27 +35,35 @@ def main(arguments: list[str]) -> int:
     shared = _lines("overrides.in")
     runtime = _lines("runtime.in")
     _compile("runtime", runtime, shared, upgrade)
-    base = sorted(pinned("runtime"))
-    cards = [card.read(name) for name in card.names(packaged_only=True)]
-    beyond = ["--constraints", str(LOCKS / "runtime.txt"), *(f"--no-emit-package={name}" for name in base)]
+    beyond = ["--constraints", str(LOCKS / "runtime.txt"), *_without_base()]
     layers = {name: _lines(f"{name}.in") for name in ("cli", "arrow")}
     for name, lines in layers.items():
         _compile(name, lines, shared, [*upgrade, *beyond])
+    cards = [card.read(name) for name in card.names(packaged_only=True)]
     for one in cards:
-        _compile(one.name, one.requirements, [*shared, *one.overrides, *_drops(one.dropped)], [*upgrade, *beyond])
-    beside = [*chain(*layers.values()), *_lines("dev.in")]
-    wanted = [*runtime, *beside, *(line for one in cards for line in one.requirements)]
-    # One family may drop a package that another family or a development tool requires by name.
-    asked = {_name(line) for line in wanted}
-    dropped = {name for one in cards for name in one.dropped if _name(name) not in asked}
-    overrides = [
-        *shared,
-        *_lines("dev-overrides.in"),
-        *(line for one in cards for line in one.overrides),
-        *_drops(dropped),
-    ]
-    _compile("dev", wanted, overrides, upgrade)
+        _compile(one.name, one.requirements, _laid_over([one]), [*upgrade, *beyond])
+    makers = {name: official.environment(name) for name in official.names()}
+    everything = [*cards, *makers.values()]
+    wanted = [*runtime, *chain(*layers.values()), *_lines("dev.in")]
+    wanted += [line for one in everything for line in one.requirements]
+    _compile("dev", wanted, [*_laid_over(everything, wanted), *_lines("dev-overrides.in")], upgrade)
+    tested = ["--constraints", str(LOCKS / "dev.txt"), *_without_base()]
+    for name, one in makers.items():
+        _compile(f"{name}-official", one.requirements, _laid_over([one]), tested)
     return 0
+
+
+def _without_base() -> list[str]:
+    return [f"--no-emit-package={name}" for name in sorted(pinned("runtime"))]
+
+
+def _laid_over(parts: Iterable[card.Card | official.Environment], asked: Iterable[str] = ()) -> list[str]:
+    """The overrides of parts together. One part may drop a package that another one asks for by name."""
+    named = {_name(line) for line in asked}
+    found = [*_lines("overrides.in"), *(line for one in parts for line in one.overrides)]
+    # A marker that is never true removes a package.
+    drops = [f"{name} ; python_version < '0'" for one in parts for name in one.dropped if _name(name) not in named]
+    return found + drops
 
 
 def pinned(lock: str) -> dict[str, str]:
@@ -94,11 +104,6 @@ def _with_torch(lock: str) -> str:
 def _lines(file: str) -> list[str]:
     lines = (LOCKS / file).read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
-
-
-def _drops(names: Iterable[str]) -> list[str]:
-    """Overrides that remove packages, by a marker that is never true."""
-    return [f"{name} ; python_version < '0'" for name in names]
 
 
 def _name(requirement: str) -> str:

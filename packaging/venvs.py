@@ -1,5 +1,5 @@
-"""Build the environments that the packages bring: the runtime's, and the layers on it, of each family, of the command
-line, and of tables.
+"""Build the environments that the packages bring: the runtime's, and the layers on it, of each family, of each maker's
+package (``<family>-official``), of the command line, and of tables.
 
 A tree is built once per content of its lock, into the cache folder, and is the same bytes wherever and
 whenever it is built: no dates, no build paths, no installer's records. ``build/venvs/<name>`` links to it.
@@ -27,7 +27,7 @@ import architecture  # noqa: E402  (found in this file's folder)
 import integrity  # noqa: E402
 import interpreter  # noqa: E402
 
-from tsfm import card  # noqa: E402  (found by the line above)
+from tsfm import card, official  # noqa: E402  (found by the line above)
 
 LOCKS = HERE / "locks"
 BUILD = HERE.parent / "build" / (architecture.deb() if architecture.foreign() else "")
@@ -37,6 +37,7 @@ PACKAGES = Path("lib/python3.11/site-packages")
 OMITTED = ("torch",) if os.environ.get("WITHOUT_TORCH") == "1" else ()
 SHARED = ("runtime", "cli")  # in the package taos-tsfm-runtime
 OPTIONAL = "arrow"  # in the package taos-tsfm-arrow; where it is installed, all others find it. The rest is families'
+OFFICIAL = "-official"  # ends the name of a family's other environment, with its maker's package
 # Every file is dated so; only a new release needs a new one.
 EPOCH = int(os.environ.get("SOURCE_DATE_EPOCH", "1763856000"))
 
@@ -78,14 +79,15 @@ NO_USE = {".pyi", ".exe", ".c", ".cpp", ".h", ".hpp", ".pyx", ".pxd", ".pxi", ".
 
 
 def main(arguments: list[str]) -> int:
-    for name in arguments or [*SHARED, OPTIONAL, *card.names(packaged_only=True)]:
+    makers = [f"{name}{OFFICIAL}" for name in official.names()]
+    for name in arguments or [*SHARED, OPTIONAL, *card.names(packaged_only=True), *makers]:
         print(f"{name}: {tree(name)}")
     return 0
 
 
 @cache
 def tree(name: str) -> Path:
-    """The finished environment of "runtime", "cli" or of a family.
+    """The finished environment of "runtime", "cli", "arrow", of a family, or of "<family>-official".
 
     It is built when its lock is new, and again when a file of it was changed since.
     """
@@ -111,8 +113,11 @@ def python() -> str:
 
 
 def place(name: str) -> str:
-    """Where the tree lies once installed."""
-    return f"{PAYLOAD}/{name}" if name in (*SHARED, OPTIONAL) else f"{PAYLOAD}/venvs/{name}"
+    """Where the tree lies once installed; ``tsfm.paths`` has the same places."""
+    if name in (*SHARED, OPTIONAL):
+        return f"{PAYLOAD}/{name}"
+    folder = "official" if name.endswith(OFFICIAL) else "venvs"
+    return f"{PAYLOAD}/{folder}/{name.removesuffix(OFFICIAL)}"
 
 
 def size(folder: Path) -> int:

@@ -42,6 +42,8 @@ HOST = {
     "test_apt_installs_it_by_name_and_starts_nothing",
     r"sudo apt update": "host/test_deb.py::test_apt_installs_it_by_name_and_starts_nothing",
     r"(sudo )?apt install taos-tsfm": "host/test_deb.py::test_apt_installs_it_by_name_and_starts_nothing",
+    r"sudo apt install taos-tsfm-chronos-official": "host/test_deb.py::"
+    "test_the_makers_package_installs_beside_a_family_and_serves_it",
     r"(curl -fsSLO \S+/taos-tsfm-repo\.deb|sudo apt install \./taos-tsfm-repo\.deb)": "host/test_repository.py::"
     "test_apt_trusts_it_by_the_readmes_lines_and_by_no_option",
     r"sudo dnf install (\S+/taos-tsfm-repo\.rpm|taos-tsfm)": "host/test_repository.py::"
@@ -70,6 +72,7 @@ HOST = {
 }
 # Subcommands that need weights or a TDgpt: their words are parsed here, and these tests run them.
 COVERED = {
+    "compare": "cli/commands/test_compare.py",
     "pull": "weights/test_download.py",
     "import": "weights/test_importer.py",
     "verify": "weights/test_recognise.py",

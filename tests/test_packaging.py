@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 from host.unitkeys import OLDEST_SYSTEMD, SINCE, UNITS, newer_keys
 
-from tsfm import card, paths, settings
+from tsfm import card, official, paths, settings
 from tsfm.cli.commands import serve
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ROOT / "packaging" / "locks"
 FAMILIES = card.names(packaged_only=True)
-LAYERS = ["cli", "arrow", *FAMILIES]
+LAYERS = ["cli", "arrow", *FAMILIES, *(f"{name}-official" for name in official.names())]
 
 
 def pins(lock: str) -> dict[str, str]:
@@ -66,9 +66,10 @@ def test_development_holds_what_the_packages_hold(layer: str) -> None:
 
 def test_every_environment_lies_where_the_command_looks_for_it() -> None:
     program = "import sys, venvs; print([venvs.place(name) for name in sys.argv[1:]])"
-    command = [sys.executable, "-c", program, "runtime", "cli", "fracast"]
+    command = [sys.executable, "-c", program, "runtime", "cli", "fracast", "fracast-official"]
     said = subprocess.run(command, cwd=ROOT / "packaging", check=True, capture_output=True, text=True).stdout
-    assert said.strip() == str([str(path) for path in (paths.RUNTIME, paths.COMMAND_LINE, paths.VENVS / "fracast")])
+    places = (paths.RUNTIME, paths.COMMAND_LINE, paths.VENVS / "fracast", paths.OFFICIAL / "fracast")
+    assert said.strip() == str([str(path) for path in places])
 
 
 def tool(program: str, text: str = "", **environment: str) -> subprocess.CompletedProcess[str]:

@@ -59,6 +59,10 @@ class Card:
     """The facts of one family. The fields are those of the ``CARD`` literal, and its name.
 
     Attributes:
+        licence: of the weights.
+        commercial: whether the licence permits commercial use: "yes", "no", or "limited" (under conditions that a
+            company has to check, such as those of the AGPL).
+        year: in which the newest of its checkpoints was published.
         keys: TDgpt's names for the family in SQL; the first one is registered.
         task: the name of a task in ``engine/tasks.py``.
         paths: HTTP paths that accept the task's POST; the first one is registered.
@@ -72,6 +76,8 @@ class Card:
     name: str
     summary: str
     licence: str
+    commercial: str
+    year: int
     paper: str
     keys: tuple[str, ...]
     task: str

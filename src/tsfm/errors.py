@@ -5,6 +5,7 @@ The exception hierarchy of tsfm, with the HTTP status or the exit code of each c
   + UsageError           exit 2    the command line is wrong
   + ConfigError          exit 78   settings or files are wrong: restarting cannot help
     + TryLater           exit 75   files are missing; a later start may find them
+    + OtherModel         exit 78   whole files, of a model that our network does not compute
   + RequestError                   answered to the client
     + BadRequest         400       the client can correct it
     + Unauthorized       401       the token is missing or wrong
@@ -37,6 +38,10 @@ class ConfigError(TsfmError):
 
 class TryLater(ConfigError):
     exit_code = 75  # EX_TEMPFAIL; systemd restarts the unit, slowly
+
+
+class OtherModel(ConfigError):
+    """The maker's package may compute it."""
 
 
 class RequestError(TsfmError):

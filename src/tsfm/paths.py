@@ -14,6 +14,7 @@ PAYLOAD = ROOT / "usr/lib/taos-tsfm"
 LIB = PAYLOAD / "lib"
 RUNTIME = PAYLOAD / "runtime"
 VENVS = PAYLOAD / "venvs"
+OFFICIAL = PAYLOAD / "official"
 COMMAND_LINE = PAYLOAD / "cli"
 SHARE = PAYLOAD / "share"
 TDGPT = ROOT / "usr/local/taos/taosanode"
@@ -21,6 +22,12 @@ SCRIPTS = TDGPT / "tsfm"
 ETC = ROOT / "etc/taos"
 # The name may come from a systemd unit's instance: it must never lead out of the folder.
 _FAMILY = re.compile("[a-z][a-z0-9]*")
+
+
+def share() -> Path:
+    """The folder of sample series: of this checkout, or the installed one."""
+    own = Path(__file__).parent / "share"
+    return own if own.is_dir() else SHARE
 
 
 def installed_families() -> list[str]:
@@ -33,14 +40,23 @@ def installed_families() -> list[str]:
     return sorted(folder.name for folder in VENVS.iterdir() if venv_python(folder.name))
 
 
-def is_there(family: str) -> bool:
-    """Whether the family's package is installed, completely or in part."""
-    return bool(_FAMILY.fullmatch(family)) and (VENVS / family).is_dir()
+def package(family: str, engine: str = "native") -> str:
+    """The name of the package that brings the family's environment for an engine."""
+    return f"taos-tsfm-{family}-official" if engine == "official" else f"taos-tsfm-{family}"
 
 
-def venv_python(family: str) -> Path | None:
-    """The interpreter of the family's environment, or None if its package is not installed."""
+def is_there(family: str, engine: str = "native") -> bool:
+    """Whether that package is installed, completely or in part."""
+    return bool(_FAMILY.fullmatch(family)) and _environment(family, engine).is_dir()
+
+
+def venv_python(family: str, engine: str = "native") -> Path | None:
+    """The interpreter of the family's environment for an engine, or None if its package is not installed."""
     if not _FAMILY.fullmatch(family):
         return None
-    python = VENVS / family / "bin" / "python"
+    python = _environment(family, engine) / "bin" / "python"
     return python if python.exists() else None
+
+
+def _environment(family: str, engine: str) -> Path:
+    return (OFFICIAL if engine == "official" else VENVS) / family

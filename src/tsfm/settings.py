@@ -152,6 +152,12 @@ KEYS: dict[str, Key] = {
         "no",
         "hub to download weights from: no (huggingface.co), yes (hf-mirror.com) or an address",
     ),
+    "engine": Key(
+        one_of("native", "official"),
+        "native",
+        "code that runs the model: native (the network of taos-tsfm) or official (its maker's package, which "
+        "taos-tsfm-FAMILY-official brings)",
+    ),
     "device": Key(device, "cpu", "device that runs the model: cpu, cuda or cuda:N"),
     "dtype": Key(
         one_of("auto", "float32", "bfloat16"),

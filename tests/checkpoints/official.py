@@ -183,8 +183,8 @@ class Moment:
 
     def theirs(self, folder: Path) -> np.ndarray:
         package = load_official(self.family, folder, FLOAT32)
-        target = wave(package.max_context, 17)
-        return package.reconstruct([Series(target)])[0][np.isnan(target)]
+        target = wave(package._window, 17)
+        return package.reconstruct([target])[0][np.isnan(target)]
 
     def ours(self, folder: Path) -> np.ndarray:
         loaded = families.load(self.family, folder, FLOAT32)

@@ -56,7 +56,20 @@ def test_list_shows_every_packaged_family_and_none_for_tests():
     assert "naive" not in said
     families = {entry["name"]: entry for entry in json.loads(tsfm("list", "--json").stdout)}
     assert families["fracast"]["port"] == 6076
+    assert (families["moirai"]["commercial"], families["moirai"]["year"]) == ("no", 2025)
+    (row,) = [line for line in said.splitlines() if line.startswith("moirai ")]
+    assert re.search(r" CC-BY-NC-4.0 +no +2025 ", row)
     assert families["chronos"]["checkpoints"][0]["name"] == "amazon/chronos-bolt-tiny"
+
+
+def test_pull_says_first_that_a_licence_permits_no_commercial_use(tmp_path):
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "TSFM_INI": "/nonexistent/tsfm.ini"}
+    said = tsfm("pull", "moirai", "--to", str(tmp_path / "weights"), **nowhere)
+    assert said.returncode == 1
+    first, *_ = said.stderr.splitlines()
+    name = "Salesforce/moirai-moe-1.0-R-small"
+    assert first == f"tsfm: {name}: its licence, CC-BY-NC-4.0, does not permit commercial use"
+    assert "licence" not in tsfm("pull", "timemoe", "--to", str(tmp_path / "free"), **nowhere).stderr
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ from tsfm.engine.work import Known, WorkItem
 from tsfm.http.app import create_app
 from tsfm.series import Capabilities, Runtime, Series
 
-CARD = Card("adder", "Adds", "Apache-2.0", "none", ("adder",), "sum", ("/sum",), 6098, 1)
+CARD = Card("adder", "Adds", "Apache-2.0", "yes", 2026, "none", ("adder",), "sum", ("/sum",), 6098, 1)
 
 
 class Adder:

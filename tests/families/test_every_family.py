@@ -59,6 +59,8 @@ def test_a_card_is_complete_and_sound(name):
     assert facts.summary
     assert facts.paper
     assert facts.licence
+    assert facts.commercial in ("yes", "limited", "no")
+    assert 2017 <= facts.year <= 2100
     assert facts.memory_mib > 0
     assert all("==" in pin for pin in facts.requirements)
     known = set(Capabilities.__dataclass_fields__)

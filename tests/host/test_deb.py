@@ -265,6 +265,24 @@ def test_each_family_serves_its_checkpoint_in_the_sandbox(
         host.out(f"systemctl stop tsfm@{family}")
 
 
+@pytest.mark.parametrize(("family", "package"), [("chronos", "chronos-forecasting"), ("timesfm", "timesfm")])
+def test_the_makers_package_installs_beside_a_family_and_serves_it(
+    host: Host, settings: Callable[[str], None], family: str, package: str
+) -> None:
+    settings(f"[{family}]\nengine = official\n")
+    host.out(f"systemctl stop tsfm@{family}")
+    assert f"needs the package taos-tsfm-{family}-official; install it" in host.refused(f"tsfm@{family}")
+    apt(host, f"install taos-tsfm-{family}-official")
+    host.out(f"systemctl start tsfm@{family}")
+    model = host.model(family)
+    assert (model["engine"], model["state"]) == ("official", "ready")
+    assert str(model["path"]).startswith(f"float32, {package} ")
+    assert len(host.ask(family)["output"]) == request("forecast")["next_len"]
+    assert host.journal(f"tsfm@{family}", "--priority warning") == ""
+    assert f"{family}: the same: largest difference " in host.out(f"tsfm compare {family}")
+    host.out(f"systemctl stop tsfm@{family}")
+
+
 def test_an_upgrade_restarts_what_ran_and_keeps_edited_settings(host: Host) -> None:
     host.write(INI, "[fracast]\nmax_horizon = 48\n")
     host.out("systemctl restart tsfm@fracast && systemctl stop tsfm@chronos")

@@ -141,7 +141,8 @@ def test_both_languages_have_the_same_texts_with_the_same_values() -> None:
 def test_every_text_is_used_and_every_used_one_exists() -> None:
     code = HTML + "".join(path.read_text() for path in SCRIPTS if path.name != "texts.js")
     named, known = set(re.findall(r'"(\w+)"', code)), set(words("en"))
-    made = re.compile(r"error_\d+|state_\w+|how_\w+")  # from a status, a state or a word of /v1/models
+    # From a status, a state, a word of /v1/models or a card.
+    made = re.compile(r"error_\d+|state_\w+|how_\w+|commercial_\w+")
     assert {key for key in known - named if not made.fullmatch(key)} == {"title"}
     assert {f"how_{word}" for words in abilities.WORDS.values() for word in words} <= known
     used = set(re.findall(r'data-(?:text|label|placeholder)="(\w+)"', HTML)) | set(re.findall(r'say\("(\w+)"', code))

@@ -538,6 +538,7 @@ def test_what_is_served_and_how_busy_it_is(host: Host, open_page: Open) -> None:
     model = host.lives["chronos"].get("/v1/models").json["models"][0]
     assert facts["Model"] == f"chronos · {model['checkpoint']}"
     assert facts["Arithmetic"] == model["path"]
+    assert facts["Licence"] == f"Apache-2.0 ({model['year']}); commercial use: yes"
     assert model["future_covariates_how"] == "regression"
     assert facts["Covariates"] == "used by a regression"
     assert facts["Several variates"] == "each computed by itself"

@@ -26,7 +26,7 @@ OWN = Checkpoint("owner/brought", 1, 10, ("taos.pth",), (), pullable=False)
 
 
 def family(*checkpoints: Checkpoint) -> Card:
-    return Card("made", "", "", "", ("made",), "forecast", ("/ds_predict",), 6099, 60, checkpoints)
+    return Card("made", "", "", "yes", 2026, "", ("made",), "forecast", ("/ds_predict",), 6099, 60, checkpoints)
 
 
 CARD = family(SMALL, LARGE)

@@ -17,6 +17,7 @@ from tsfm.system.loopback import Broken, Reply, Unreachable, exchange
 LOOK_S = 10.0  # a service answers a GET at once, however busy its model is
 WAIT_S = 120.0
 SOON_S, LATEST_S = 0.1, 10.0  # shortest and longest pause between two requests to a service that loads
+OWN_S = 0.5  # the longest where the command has started the service itself
 ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared with, never bound
 
 
@@ -126,7 +127,7 @@ def wait(service: Target, starting: Callable[[], None] | None = None) -> dict[st
             print(f"{service.base}: {sentence(ready)}; waiting, {passed:.0f} of {WAIT_S:.0f} s", file=sys.stderr)
             next_line = passed + LATEST_S
         time.sleep(pause)  # the service sends no event when it is ready
-        pause = min(pause * 1.5, _retry_after(ready))
+        pause = min(pause * 1.5, OWN_S if starting else _retry_after(ready))
     raise TsfmError(
         f"{service.base} was not ready after {WAIT_S:.0f} s; see: systemctl status tsfm@{service.card.name}"
     )

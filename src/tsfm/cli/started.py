@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -53,10 +53,8 @@ def running(card: Card, settings: Settings, first_check: bool = False) -> Iterat
     else:
         yield service, facts
         return
-    port = _free_port()
-    own = client.Target(card, f"http://127.0.0.1:{port}", service.token)
-    with _child(card, settings, port) as process:
-        yield own, _until_ready(own, process)
+    with own(card, settings) as (started, facts, _):
+        yield started, facts
 
 
 def check(card: Card, settings: Settings) -> None:
@@ -84,10 +82,24 @@ def is_installed(card: Card) -> bool:
 
 
 @contextlib.contextmanager
-def _child(card: Card, settings: Settings, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def own(card: Card, settings: Settings, *options: str) -> Iterator[tuple[client.Target, dict[str, object], int]]:
+    """A service that no other command uses, on a free port: its address, its facts and its process.
+
+    Raises:
+        TsfmError: it does not become ready.
+    """
+    port = _free_port()
+    service = client.Target(card, f"http://127.0.0.1:{port}", client.target(card, settings).token)
+    with _child(card, settings, port, options) as process:
+        yield service, _until_ready(service, process), process.pid
+
+
+@contextlib.contextmanager
+def _child(card: Card, settings: Settings, port: int, options: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-P", "-m", "tsfm", "serve", card.name, "--host", "127.0.0.1", "--port", str(port)]
     for flag, value in (("--model-folder", settings.model_folder), ("--model-name", settings.checkpoint)):
         command += [flag, value] if value else []
+    command += options
     # sys.path and not just PYTHONPATH: the installed command finds its library by itself.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     environment.pop("NOTIFY_SOCKET", None)  # systemd must not take its messages for ours

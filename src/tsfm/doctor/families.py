@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from tsfm import card, settings
+from tsfm import card, official, paths, settings
 from tsfm.doctor import finding
 from tsfm.doctor.finding import Finding
 from tsfm.doctor.units import Unit
@@ -29,7 +29,7 @@ def check(endpoints: Sequence[Endpoint], units: dict[str, Unit] | None) -> Itera
     shared = Counter(endpoint.port for endpoint in endpoints)
     for endpoint in endpoints:
         unit = (units or {}).get(unit_name(endpoint.family))
-        found = [*_state(endpoint, unit), *_port(endpoint, unit), *_weights(endpoint, unit)]
+        found = [*_state(endpoint, unit), *_port(endpoint, unit), *_engine(endpoint), *_weights(endpoint, unit)]
         found += [*_token(endpoint), *_allow(endpoint), *_listed(endpoint, unit)]
         if shared[endpoint.port] > 1:
             text = f"port {endpoint.port} is set for more than one family"
@@ -97,6 +97,16 @@ def _weights(endpoint: Endpoint, unit: Unit | None) -> Iterator[Finding]:
         yield level(endpoint.family, what, remedy)
         return
     yield finding.ok(endpoint.family, f"weights {folder.name}" if folder else "weights in the package")
+
+
+def _engine(endpoint: Endpoint) -> Iterator[Finding]:
+    family = endpoint.family
+    if settings.read(family, {}).engine == "official" and not paths.venv_python(family, "official"):
+        package = paths.package(family, "official")
+        exists = family in official.names()
+        what = f"engine = official needs {package}" if exists else "has no official engine: its maker has no package"
+        remedy = f"install {package}, or set engine = native" if exists else f"set engine = native in [{family}]"
+        yield finding.broken(family, what, remedy)
 
 
 def _token(endpoint: Endpoint) -> Iterator[Finding]:

@@ -39,19 +39,19 @@ def describe(card: Card, state: str, limits: Settings, model: Model | None, fold
         "task": card.task,
         "sql": card.keys[0],
         "version": __version__,
+        "engine": limits.engine,
+        "licence": card.licence,
+        "commercial": card.commercial,
+        "year": card.year,
         "state": state,
         **loaded,
-        "limits": {
-            "min_rows": limits.min_rows,
-            "max_rows": limits.max_rows,
-            "max_horizon": limits.max_horizon,
-            "max_covariates": most_covariates,
-            "max_series": limits.max_series,
-            "max_body_mib": limits.max_body_mib,
-            "queue": limits.queue,
-            "deadline_s": limits.deadline_s,
-        },
+        "limits": _limits(limits) | {"max_covariates": most_covariates},
     }
+
+
+def _limits(limits: Settings) -> dict[str, object]:
+    names = ("min_rows", "max_rows", "max_horizon", "max_covariates", "max_series", "max_body_mib")
+    return {name: getattr(limits, name) for name in (*names, "queue", "deadline_s")}
 
 
 def summary(card: Card, model: Model, folder: Path | None) -> str:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsfm import card, paths
+from tsfm import card, official, paths
 from tsfm.errors import ConfigError, TryLater, TsfmError
 from tsfm.nets import threads
 
@@ -34,8 +34,11 @@ def find(name: str) -> card.Card:
     return card.read(name)
 
 
-def load(name: str, folder: Path | None, runtime: Runtime) -> Model:
-    """Import the family's module and load the checkpoint in ``folder`` (None: the weights in its package).
+def load(name: str, folder: Path | None, runtime: Runtime, engine: str = "native") -> Model:
+    """Load the checkpoint in ``folder`` (None: the weights in its package).
+
+    Args:
+        engine: "native", the network in the family's module, or "official", its maker's package.
 
     Raises:
         ConfigError: the family's packages are not installed, or the folder does not hold its checkpoint;
@@ -46,24 +49,26 @@ def load(name: str, folder: Path | None, runtime: Runtime) -> Model:
     try:
         # Some model packages print during import or load; stdout is reserved for the command's own output.
         with contextlib.redirect_stdout(sys.stderr):
-            module = importlib.import_module(f"tsfm.families.{name}")
             threads.use(runtime.threads)  # of this thread: weights are laid out anew while they are loaded
-            model: Model = module.load(folder, runtime)
+            if engine == "official":
+                return official.load(name, folder, runtime)
+            model: Model = importlib.import_module(f"tsfm.families.{name}").load(folder, runtime)
     except ImportError as error:
-        raise lacking(name, error) from error
+        raise lacking(name, engine, error) from error
     return model
 
 
-def lacking(name: str, error: ImportError) -> TsfmError:
+def lacking(name: str, engine: str, error: ImportError) -> TsfmError:
     """The error to raise when a Python package that the family needs cannot be imported.
 
     If the family's environment exists, it is incomplete: packages are being unpacked, or the installation is broken.
     """
-    if paths.is_there(name):
+    package = paths.package(name, engine)
+    if paths.is_there(name, engine):
         return TryLater(
             f"family {name}: its environment is incomplete ({error}): its packages are being installed; "
-            f"if nothing installs them, reinstall taos-tsfm-runtime and taos-tsfm-{name}"
+            f"if nothing installs them, reinstall taos-tsfm-runtime and {package}"
         )
     if not isinstance(error, ModuleNotFoundError):
         raise error
-    return ConfigError(f"family {name}: the Python package {error.name} is not installed; install taos-tsfm-{name}")
+    return ConfigError(f"family {name}: the Python package {error.name} is not installed; install {package}")

@@ -29,6 +29,8 @@ from tsfm.weights.reader import State, arithmetic, read_weights
 CARD = {
     "summary": "Chronos-Bolt and Chronos-2: patch transformers with native quantiles",
     "licence": "Apache-2.0",
+    "commercial": "yes",
+    "year": 2025,
     "paper": "https://arxiv.org/abs/2403.07815, https://arxiv.org/abs/2510.15821",
     "keys": ["chronos"],
     "task": "forecast",

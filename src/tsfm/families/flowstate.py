@@ -35,6 +35,8 @@ from tsfm.weights.reader import arithmetic, read_weights
 CARD = {
     "summary": "FlowState r1.1: state spaces for any sampling rate, native quantiles, long contexts",
     "licence": "Apache-2.0",
+    "commercial": "yes",
+    "year": 2025,
     "paper": "https://arxiv.org/abs/2508.05287",
     "keys": ["flowstate"],
     "task": "forecast",

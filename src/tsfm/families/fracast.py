@@ -23,6 +23,8 @@ from tsfm.weights.reader import read_weights
 CARD = {
     "summary": "Fracast-0: embedded default, needs no download",
     "licence": "Apache-2.0",
+    "commercial": "yes",
+    "year": 2026,
     "paper": "https://github.com/ztxtech/fracast-0",
     "keys": ["fracast"],
     "task": "forecast",

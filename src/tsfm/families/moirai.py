@@ -45,6 +45,8 @@ from tsfm.weights.reader import arithmetic, read_weights
 CARD = {
     "summary": "Moirai-MoE and Moirai-2: patch transformers with covariates and native intervals",
     "licence": "CC-BY-NC-4.0",
+    "commercial": "no",
+    "year": 2025,
     "paper": "https://arxiv.org/abs/2410.10469, https://arxiv.org/abs/2511.11698",
     "keys": ["moirai"],
     "task": "forecast",

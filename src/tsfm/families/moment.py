@@ -8,7 +8,7 @@ What the numbers mean:
 
 * The model sees windows of 512 points in patches of 8. **A patch with any missing point is masked as a whole**, as
   upstream does; known points are never changed.
-* Each window is normalised by its known points. ``numerics.gaps`` chooses the windows of a long series and fills gaps
+* Each window is normalised by its known points. ``numerics.windows`` goes over a long series and fills gaps
   longer than half a window from their ends.
 * A series shorter than a window is padded in front. Attention masks the padding, and a first patch that is partly
   padding.
@@ -18,19 +18,16 @@ What the numbers mean:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from tsfm.errors import ConfigError, ModelFailed
+from tsfm.errors import ConfigError
 from tsfm.nets.moment import Encoder, Sizes
 from tsfm.nets.t5 import T5Sizes
-from tsfm.numerics import scaling
-from tsfm.numerics.gaps import Window, plan
+from tsfm.numerics import windows
 from tsfm.series import Capabilities, FloatArray, Runtime, Series
 from tsfm.weights.configuration import Config
 from tsfm.weights.reader import arithmetic, read_weights
@@ -38,6 +35,8 @@ from tsfm.weights.reader import arithmetic, read_weights
 CARD = {
     "summary": "MOMENT-1: fills gaps by reconstructing masked patches",
     "licence": "MIT",
+    "commercial": "yes",
+    "year": 2024,
     "paper": "https://arxiv.org/abs/2402.03885",
     "keys": ["moment"],
     "task": "imputation",
@@ -86,7 +85,6 @@ CARD = {
     ],
 }
 
-Pieces = list[tuple[int, FloatArray]]  # the start of each in the series, and its values
 
 # With other values the official pipeline computes something else.
 ONLY: dict[str, object] = {
@@ -96,7 +94,6 @@ ONLY: dict[str, object] = {
     "add_positional_embedding": True,
     "model_kwargs": {},
 }
-TOGETHER = 16  # windows in one pass: more are no faster on a CPU and take memory
 
 
 def load(folder: Path | None, runtime: Runtime) -> Moment:
@@ -116,7 +113,7 @@ def load(folder: Path | None, runtime: Runtime) -> Moment:
 class Moment:
     """Windows over the gaps of a series, and the encoder that reconstructs them."""
 
-    max_context = 1 << 20  # no practical limit: only windows around gaps are computed
+    max_context = windows.MOST_POINTS
     min_context = 1
     capabilities = Capabilities(imputation=True, missing_values=True)
 
@@ -128,59 +125,8 @@ class Moment:
 
     @torch.inference_mode()
     def impute(self, batch: Sequence[Series]) -> list[FloatArray]:
-        """Fill rounds of windows until nothing is missing: each round fills at least one whole piece of every view."""
-        filled: list[FloatArray] = [np.array(series.target, np.float32) for series in batch]
-        while views := [view for target in filled for view in self._views(target)]:
-            for view, pieces in zip(views, self._look(views), strict=True):
-                for start, values in pieces:
-                    view.target[start : start + len(values)] = values
-        return filled
-
-    def _views(self, target: FloatArray) -> Iterator[_View]:
-        for window in plan(np.isnan(target), self._window, self._patch):
-            yield _View(target, window)
-
-    def _look(self, views: Sequence[_View]) -> list[Pieces]:
-        """Values for each view's missing points: from the model, or interpolated if the view has no whole patch."""
-        shows = [view.shows_a_patch(self._patch) for view in views]
-        seeing = [view for view, something in zip(views, shows, strict=True) if something]
-        chunks = [seeing[at : at + TOGETHER] for at in range(0, len(seeing), TOGETHER)]
-        told = iter([row for chunk in chunks for row in self._encoder.reconstruct([v.points for v in chunk])])
-        looks = [
-            view.cut(next(told)) if something else view.line() for view, something in zip(views, shows, strict=True)
-        ]
-        # NaN would count as missing again in the next round, and the loop would never end.
-        if not all(np.isfinite(values).all() for pieces in looks for _, values in pieces):
-            raise ModelFailed("the model's answer holds values that are not numbers")
-        return looks
-
-
-@dataclass(frozen=True)
-class _View:
-    """A window on a series that is being filled."""
-
-    target: FloatArray
-    window: Window
-
-    @property
-    def points(self) -> FloatArray:
-        """Shape (points of the window,), NaN at points that are still missing."""
-        return self.target[self.window.start : self.window.stop]
-
-    def shows_a_patch(self, patch: int) -> bool:
-        """Whether a patch is known as a whole; patches are counted from the window's end."""
-        points = self.points[len(self.points) % patch :]
-        return bool((~np.isnan(points)).reshape(-1, patch).all(axis=1).any())
-
-    def cut(self, values: FloatArray) -> Pieces:
-        """The window's pieces, cut from ``values`` for all of its points."""
-        first = self.window.start
-        return [(piece.start, values[piece.start - first : piece.stop - first]) for piece in self.window.pieces]
-
-    def line(self) -> Pieces:
-        """The whole gaps that the pieces belong to, interpolated."""
-        line = scaling.fill(self.target)
-        return [(piece.gap[0], line[slice(*piece.gap)]) for piece in self.window.pieces]
+        """The series with its gaps filled, window by window."""
+        return windows.fill([series.target for series in batch], self._encoder.reconstruct, self._window, self._patch)
 
 
 def _sizes(config: Config, device: torch.device, dtype: torch.dtype) -> Sizes:

@@ -24,6 +24,8 @@ from tsfm.series import Capabilities, Forecast, Runtime, Series
 CARD = {
     "summary": "Repeats the last value; for tests only",
     "licence": "Apache-2.0",
+    "commercial": "yes",
+    "year": 2021,
     "paper": "Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 3rd ed., section 5.2",
     "keys": ["naive"],
     "task": "forecast",

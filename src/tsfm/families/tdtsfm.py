@@ -29,6 +29,8 @@ from tsfm.weights.reader import State
 CARD = {
     "summary": "Decoder over patches of 96 points, delivered with TDengine's TDgpt",
     "licence": "comes with TDgpt under TDengine's licence, AGPL-3.0",
+    "commercial": "limited",
+    "year": 2025,
     "paper": "TDengine documentation, TDgpt, TDtsfm v1.0",
     "keys": ["tdtsfm_1"],
     "task": "forecast",

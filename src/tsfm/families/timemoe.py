@@ -26,7 +26,9 @@ from tsfm.weights.configuration import TRANSFORMERS, Config
 CARD = {
     "summary": "Decoder with a mixture of experts, one token per point, pretrained on 300 billion points",
     "licence": "Apache-2.0",
-    "paper": "Shi et al., Time-MoE: Billion-Scale Time Series Foundation Models with Mixture of Experts, ICLR 2025",
+    "commercial": "yes",
+    "year": 2024,
+    "paper": "https://arxiv.org/abs/2409.16040",
     "keys": ["timemoe-fc"],
     "task": "forecast",
     "paths": ["/ds_predict", "/timemoe"],
@@ -61,7 +63,6 @@ CARD = {
 # The official code allows other values, but no published checkpoint has them.
 ONLY = {"hidden_act": "silu", "input_size": 1, "use_dense": False, "apply_aux_loss": True, "tie_word_embeddings": False}
 PACK = 1024  # tokens of several series in one pass; more tokens are no faster and need more memory
-WARM_UP = 16  # first points of a series, where the model has seen too little for typical errors
 
 
 def load(folder: Path | None, runtime: Runtime) -> TimeMoe:
@@ -145,7 +146,7 @@ class TimeMoe:
         them directly: feeding forecasts back would cost a pass for each point.
         """
         heads = self._network.shape.horizon_lengths
-        hidden = hidden[min(WARM_UP, len(hidden) // 4) :]
+        hidden = hidden[conformal.warm_up(len(hidden)) :]
         reach = min(horizon, max(heads))
         columns = self._network.head(hidden, first)[:, :reach]
         if reach > first:

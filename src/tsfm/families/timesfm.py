@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsfm.errors import ConfigError
+from tsfm.errors import ConfigError, OtherModel
 from tsfm.nets.timesfm import EPSILON, PATCH, STEP, Decoder, Reader, Sizes, patch
 from tsfm.numerics.quantiles import at_levels
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
@@ -34,6 +34,8 @@ from tsfm.weights.reader import arithmetic, read_torch
 CARD = {
     "summary": "TimesFM 2.0: a patch decoder with native quantiles, contexts up to 2048",
     "licence": "Apache-2.0",
+    "commercial": "yes",
+    "year": 2024,
     "paper": "https://arxiv.org/abs/2310.10688",
     "keys": ["timesfm"],
     "task": "forecast",
@@ -81,7 +83,10 @@ def load(folder: Path | None, runtime: Runtime) -> TimesFm:
     state = read_torch(folder / "torch_model.ckpt")
     decoder = Decoder(Reader(state, torch.device(runtime.device), dtype))
     if os.path.lexists(folder / configuration.NAME):
-        _check(configuration.Config.read(folder), decoder.sizes)
+        try:
+            _check(configuration.Config.read(folder), decoder.sizes)
+        except OtherModel as error:  # the package reads no configuration and would compute something else
+            raise ConfigError(str(error)) from None
     return TimesFm(decoder, path)
 
 

@@ -34,6 +34,8 @@ from tsfm.weights.reader import arithmetic, read_weights
 CARD = {
     "summary": "Toto 2.0: 4 M and 22 M parameters, native quantiles, all steps in one pass",
     "licence": "Apache-2.0",
+    "commercial": "yes",
+    "year": 2026,
     "paper": "https://arxiv.org/abs/2605.20119",
     "keys": ["toto"],
     "task": "forecast",

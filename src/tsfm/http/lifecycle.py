@@ -7,11 +7,11 @@ import os
 import time
 from pathlib import Path
 
-from tsfm import families
+from tsfm import families, official
 from tsfm.card import Card
 from tsfm.engine.engine import Engine
-from tsfm.errors import TsfmError
-from tsfm.series import Runtime
+from tsfm.errors import ConfigError, OtherModel, TsfmError
+from tsfm.series import Model, Runtime
 from tsfm.settings import Settings
 from tsfm.system import devices, preload
 
@@ -35,13 +35,27 @@ def load(engine: Engine, card: Card, settings: Settings, folder: Path | None) ->
         preload.finish()
         devices.check(settings.device, settings.sources["device"])
         runtime, began = Runtime(settings.device, settings.dtype, threads), time.monotonic()
-        engine.start(families.load(card.name, folder, runtime), folder, runtime)
+        model = _model(card, folder, runtime, settings.engine)
+        engine.start(model, folder, runtime)
         log.info("ready after %.1f s: %s", time.monotonic() - began, engine.summary())
     except TsfmError:
         raise
     except BaseException as error:  # a model package may call sys.exit
         log.error("%s could not be loaded", card.name, exc_info=error)
         raise TsfmError(f"{card.name} could not be loaded: {type(error).__name__}: {error}") from error
+
+
+def _model(card: Card, folder: Path | None, runtime: Runtime, engine: str) -> Model:
+    """The loaded model.
+
+    Raises:
+        ConfigError: if our network does not compute the checkpoint, it says whether the maker's package does.
+    """
+    try:
+        return families.load(card.name, folder, runtime, engine)
+    except OtherModel as error:
+        way_out = official.way_out(card.name, folder) if folder else ""
+        raise ConfigError(f"{error}; {way_out}" if way_out else str(error)) from error
 
 
 def drain(engine: Engine) -> bool:

@@ -122,6 +122,10 @@ def _model(limits: Settings) -> Json:
         "task": {"enum": tasks.names()},
         "sql": TEXT | {"description": "the family's name in SQL"},
         "version": TEXT,
+        "engine": {"enum": ["native", "official"]},
+        "licence": TEXT | {"description": "of the weights"},
+        "commercial": {"enum": ["yes", "limited", "no"]},
+        "year": WHOLE,
         "state": {"enum": ["loading", "ready", "stopping"]},
         "limits": structure(fixed | {"max_covariates": most}),
     }

@@ -55,6 +55,11 @@ RANDOM_WALK = 0.5
 _normal = NormalDist()
 
 
+def warm_up(points: int) -> int:
+    """Points at the start of a series of so many, where a model has seen too little for typical errors."""
+    return min(16, points // 4)
+
+
 def needed(levels: Sequence[float]) -> bool:
     """Whether any level differs from 0.5, the level of the point forecast."""
     return any(level != 0.5 for level in levels)

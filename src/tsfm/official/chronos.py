@@ -1,12 +1,14 @@
 """Chronos-Bolt and Chronos-2 through chronos-forecasting 2.3.2 (``BaseChronosPipeline.predict``).
 
 The pipeline masks gaps of target and covariates itself and feeds its quantiles back beyond the horizon of one pass.
-It normalises in float32, so a series that stands at 1e9 and moves by 1 loses its movement; it warns of every horizon
-beyond one pass. ``predict`` takes series of any length together, but only of one schema.
+It normalises in float32, so a series that stands at 1e9 and moves by 1 loses its movement; its warning of every
+horizon beyond one pass is silenced. ``predict`` takes series of any length together, but only of one schema.
 """
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +21,10 @@ from tsfm.official._adapter import Quantiled, loading_folder
 from tsfm.series import Capabilities, FloatArray, Forecast, Group, Runtime, Series
 
 PIN = "chronos-forecasting==2.3.2"
+ENVIRONMENT = {
+    "requirements": ["transformers==4.57.6", "tokenizers==0.22.2", "huggingface-hub==0.36.2", "einops==0.8.2"],
+    "dropped": ["accelerate"],
+}
 
 
 class Pipeline(Protocol):
@@ -43,7 +49,9 @@ def load(folder: Path | None, runtime: Runtime) -> Chronos:
 
         pipeline = BaseChronosPipeline.from_pretrained(str(checkpoint), torch_dtype=torch.float32)
         pipeline.model.to(runtime.device)
-        return Chronos(pipeline, isinstance(pipeline, Chronos2Pipeline))
+    warnings.filterwarnings("ignore", "We recommend keeping prediction length")
+    logging.getLogger("chronos").setLevel(logging.ERROR)
+    return Chronos(pipeline, isinstance(pipeline, Chronos2Pipeline))
 
 
 class Chronos(Quantiled):

@@ -23,6 +23,11 @@ from tsfm.official._adapter import Quantiled, loading_folder
 from tsfm.series import Capabilities, FloatArray, Runtime, Series
 
 PIN = "granite-tsfm==0.3.11"
+ENVIRONMENT = {
+    "requirements": ["transformers==4.57.6", "huggingface-hub==0.36.2"],
+    "overrides": ["torch==2.13.0", "transformers==4.57.6", "huggingface-hub==0.36.2", "scikit-learn==1.9.1"],
+    "dropped": ["accelerate", "datasets", "deprecated"],
+}
 SEASON, SHORTEST = 24, 4
 MOST_POINTS = 16 * 1024
 

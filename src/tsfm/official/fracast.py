@@ -16,6 +16,7 @@ from tsfm.official._adapter import Quantiled, loading
 from tsfm.series import Capabilities, FloatArray, Runtime, Series
 
 PIN = "fracast==0.1.0"
+ENVIRONMENT = {"dropped": ["huggingface-hub"]}
 
 
 class Package(Protocol):

@@ -7,6 +7,7 @@ matters. Moirai-MoE draws samples from torch's global generator: no two answers 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,31 @@ from tsfm.series import Capabilities, FloatArray, Forecast, Group, Runtime, Seri
 from tsfm.weights.configuration import Config
 
 PIN = "uni2ts==2.0.0"
+ENVIRONMENT = {
+    "requirements": [
+        "gluonts==0.16.3",
+        "lightning==2.6.6",
+        "hydra-core==1.3.8",
+        "omegaconf==2.3.1",
+        "jaxtyping==0.3.7",
+        "scipy==1.17.1",
+        "einops==0.8.2",
+        "huggingface-hub==0.36.2",
+        "matplotlib==3.11.2",
+    ],
+    "overrides": [
+        "torch==2.13.0",
+        "numpy==2.4.6",
+        "scipy==1.17.1",
+        "gluonts==0.16.3",
+        "einops==0.8.2",
+        "jaxtyping==0.3.7",
+        "hydra-core==1.3.8",
+        "huggingface-hub==0.36.2",
+        "python-dotenv==1.2.4",
+    ],
+    "dropped": ["jax", "datasets", "tensorboard", "multiprocess"],
+}
 PATCH = 16
 SAMPLES = 100  # uni2ts's own default
 JOINT = Capabilities(
@@ -65,6 +91,8 @@ def classes() -> Classes:
     """Import the package without jax, which jaxtyping's ``PyTree`` needs and only annotations use."""
     import einops
     import jaxtyping
+
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of having no folder for its settings
 
     class PyTree:
         def __class_getitem__(cls, item: object) -> object:

@@ -20,6 +20,11 @@ from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
 from tsfm.weights.reader import State, read_torch
 
 PIN = "timesfm==1.3.0"
+ENVIRONMENT = {
+    "requirements": ["huggingface-hub==0.36.2", "utilsforecast==0.2.17"],
+    "overrides": ["huggingface-hub==0.36.2"],
+    "dropped": ["absl-py", "einshape", "jax", "scikit-learn", "typer", "wandb"],
+}
 FILE = "torch_model.ckpt"
 PATCH, STEP = 32, 128  # points of a patch, and of the forecast of one pass
 

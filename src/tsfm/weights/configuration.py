@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from itertools import pairwise
 from pathlib import Path
 
-from tsfm.errors import ConfigError
+from tsfm.errors import ConfigError, OtherModel
 from tsfm.weights import reading
 
 NAME = "config.json"
@@ -42,10 +42,10 @@ class Config:
     def get(self, key: str) -> object:
         return self._values.get(key)
 
-    def refused(self, key: str, expected: str) -> ConfigError:
+    def refused(self, key: str, expected: str) -> OtherModel:
         """The error to raise when ``key`` is not what was expected."""
         found = repr(self._values[key]) if key in self._values else "no such key"
-        return ConfigError(f"{self._where}: {self._prefix}{key}: expected {expected}, found {found}")
+        return OtherModel(f"{self._where}: {self._prefix}{key}: expected {expected}, found {found}")
 
     def section(self, key: str) -> Config:
         """The object below ``key``."""

@@ -1,7 +1,7 @@
 """Read weights from disk, memory-mapped and checked tensor by tensor; code in a checkpoint is never run.
 
 ``read_weights`` or ``read_torch`` opens a folder or a file, ``State.take`` returns one tensor with its shape checked,
-``State.finish`` refuses tensors that were not taken. Every error is a ConfigError whose one sentence names the file,
+``State.finish`` refuses tensors that were not taken. Every error is a ConfigError, whose one sentence names the file,
 what was expected and what was found.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tsfm.errors import ConfigError
+from tsfm.errors import ConfigError, OtherModel
 from tsfm.series import Runtime
 from tsfm.weights import reading, shards
 
@@ -43,28 +43,28 @@ class State:
         """The shape of a tensor, to derive the model's sizes; the tensor is not taken.
 
         Raises:
-            ConfigError: missing, or not of ``axes`` axes.
+            OtherModel: missing, or not of ``axes`` axes.
         """
         found = tuple(self._left[name].shape) if name in self._left else None
         if found is None or len(found) != axes:
             what = f"one of shape {found}" if found is not None else f"none of that name{self._example()}"
-            raise ConfigError(f"{self.path}: expected a tensor {name} of {axes} axes, found {what}")
+            raise OtherModel(f"{self.path}: expected a tensor {name} of {axes} axes, found {what}")
         return found
 
     def take(self, name: str, shape: Sequence[int]) -> Tensor:
         """Take the tensor ``name``, which must have exactly this shape and a floating-point type.
 
         Raises:
-            ConfigError: missing, or of another shape or kind.
+            OtherModel: missing, or of another shape or kind.
         """
         expected = f"{self.path}: expected a tensor {name} of shape {tuple(shape)}"
         if name not in self._left:
-            raise ConfigError(f"{expected}, found none of that name{self._example()}")
+            raise OtherModel(f"{expected}, found none of that name{self._example()}")
         found = self._left.pop(name)
         if tuple(found.shape) != tuple(shape):
-            raise ConfigError(f"{expected}, found it with shape {tuple(found.shape)}")
+            raise OtherModel(f"{expected}, found it with shape {tuple(found.shape)}")
         if not found.is_floating_point():
-            raise ConfigError(f"{expected} that holds floats, found {found.dtype}")
+            raise OtherModel(f"{expected} that holds floats, found {found.dtype}")
         # One view keeps the whole file mapped; with small tensors copied, models that reorder large weights unmap it.
         return found.clone() if found.numel() <= SMALL else found
 
@@ -72,21 +72,21 @@ class State:
         """Take a tensor that upstream ties to ``original``, which has not been taken yet.
 
         Raises:
-            ConfigError: the two differ, so it is unknown which one is right.
+            OtherModel: the two differ, so it is unknown which one is right.
         """
         copy = self.take(name, shape)
         if original in self._left and not torch.equal(copy, self._left[original]):
-            raise ConfigError(f"{self.path}: expected {name} to be a copy of {original}, found other values")
+            raise OtherModel(f"{self.path}: expected {name} to be a copy of {original}, found other values")
 
     def finish(self) -> None:
         """Check that every tensor has been taken.
 
         Raises:
-            ConfigError: tensors are left, so the file is of another model.
+            OtherModel: tensors are left, so the file is of another model.
         """
         if self._left:
             first = min(self._left)
-            raise ConfigError(
+            raise OtherModel(
                 f"{self.path}: expected no more tensors, found {len(self._left)} unknown ones, first {first}"
             )
 

@@ -123,6 +123,14 @@ def test_all_in_order_is_one_screen_with_no_remedy(around: int, host: Host, serv
     assert f"tsfm@fracast.service runs at http://127.0.0.1:{live.port}/ds_predict" in done.stdout
 
 
+def test_an_engine_that_is_not_installed_is_broken(around: int, host: Host) -> None:
+    settings(host, around, free_port())
+    host.settings.write_text(host.settings.read_text() + "engine = official\n")
+    (found,) = [one for one in findings(host)["fracast"] if one["level"] == "broken"]
+    assert found["text"] == "engine = official needs taos-tsfm-fracast-official"
+    assert found["remedy"] == "install taos-tsfm-fracast-official, or set engine = native"
+
+
 def test_a_registration_out_of_step_is_broken(around: int, host: Host) -> None:
     settings(host, around, free_port())
     level, text, remedy = one(host, "registration")

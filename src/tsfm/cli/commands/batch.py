@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if card.task != "forecast":
         raise UsageError(f"--family: {card.name} fills gaps and does not forecast")
     settings.read(card.name, {})
-    serve.enter_environment(card.name, args.words)
+    serve.enter_environment(card.name, "native", args.words)
     if importlib.util.find_spec("pyarrow") is None:
         raise ConfigError("pyarrow, which reads and writes the tables, is missing: install taos-tsfm-arrow")
     # Imported here, because numpy and pyarrow exist only in the family's environment.

@@ -14,7 +14,7 @@ from tsfm.engine import abilities
 from tsfm.weights import checkpoints, own, pins
 
 TITLES = (
-    *("FAMILY", "INSTALLED", "PORT", "KEY IN SQL", "MEMORY", "LICENCE"),
+    *("FAMILY", "INSTALLED", "PORT", "KEY IN SQL", "MEMORY", "LICENCE", "COMMERCIAL", "YEAR"),
     *("INDEX", "CHECKPOINT", "PARAMETERS", "SIZE", "WEIGHTS"),
     *("UNIVARIATE", "COVARIATES", "VARIATES", "ANOMALIES"),
 )
@@ -68,6 +68,8 @@ def _rows(cards: Sequence[card.Card], installed: set[str]) -> list[Sequence[str]
             c.keys[0],
             f"{c.memory_mib} MiB",
             c.licence,
+            c.commercial,
+            str(c.year),
         )
         if not c.checkpoints:
             rows.append((*head, "-", "in the package", "", "", "", *abilities.cells(c.task, ())))

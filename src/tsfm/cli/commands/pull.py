@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from tsfm import families, logs, settings
@@ -49,6 +50,9 @@ def run(args: argparse.Namespace) -> int:
     root = checkpoints.family_folder(card, chosen.model_folder)
     if not checkpoint.pullable:
         raise ConfigError(f"weights of {checkpoint.name}: {checkpoints.remedy(card, checkpoint, root)}")
+    if card.commercial != "yes":
+        words = {"no": "does not permit commercial use", "limited": "limits commercial use"}[card.commercial]
+        print(f"tsfm: {checkpoint.name}: its licence, {card.licence}, {words}", file=sys.stderr)
     logs.set_up(chosen.log_level)
     address = hub.endpoint(args.mirror, chosen.mirror)
     packed = args.to is not None and args.to.suffix == ".tar"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tsfm import families, paths, settings
+from tsfm import families, official, paths, settings
 from tsfm.card import Card
 from tsfm.errors import ConfigError, TryLater
 from tsfm.system import handover, systemd
@@ -22,6 +22,7 @@ OPTIONS = {
     "port": "N",
     "model_folder": "D",
     "checkpoint": "M",
+    "engine": "E",
     "device": "D",
     "threads": "N",
     "dtype": "T",
@@ -53,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     card = families.find(args.family)
     chosen = settings.read(card.name, {name: getattr(args, name) for name in OPTIONS})
-    _patiently(lambda: enter_environment(card.name, args.words))
+    if chosen.engine == "official":
+        official.check(card.name)
+    _patiently(lambda: enter_environment(card.name, chosen.engine, args.words))
     if args.download == "no":
         _patiently(lambda: checkpoints.resolve(card, chosen.model_folder, chosen.checkpoint))
     # If the watchdog or a native library ends the process, the journal gets the stack of every thread.
@@ -77,7 +80,7 @@ def _serve(card: Card, chosen: settings.Settings, download: str) -> int:
         from tsfm import logs
         from tsfm.http import server
     except ImportError as error:
-        raise families.lacking(card.name, error) from error
+        raise families.lacking(card.name, chosen.engine, error) from error
 
     logs.set_up(chosen.log_level)
     if download != "no":
@@ -112,15 +115,17 @@ def _patience_s() -> int:
     return PATIENCE_S if "NOTIFY_SOCKET" in os.environ else 0
 
 
-def enter_environment(family: str, words: Sequence[str]) -> None:
-    """Continue in the family's own environment, if it is installed and this process runs in another one."""
-    python = paths.venv_python(family)
-    if python is None and paths.is_there(family):
+def enter_environment(family: str, engine: str, words: Sequence[str]) -> None:
+    """Continue in the family's environment for the engine, if it is installed and this process runs in another one."""
+    python, package = paths.venv_python(family, engine), paths.package(family, engine)
+    if python is None and paths.is_there(family, engine):
         raise TryLater(
             f"the environment of {family} is incomplete: its packages are being installed; "
-            f"if nothing installs them, reinstall taos-tsfm-runtime and taos-tsfm-{family}"
+            f"if nothing installs them, reinstall taos-tsfm-runtime and {package}"
         )
     if python is None and Path(__file__).is_relative_to(paths.LIB):
-        raise ConfigError(f"family {family} is not installed here; install taos-tsfm-{family}")
+        if engine == "official":
+            raise ConfigError(f"engine: official needs the package {package}; install it, or set engine = native")
+        raise ConfigError(f"family {family} is not installed here; install {package}")
     if python:
         handover.enter(python, words)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import tsfm
 from tsfm import paths
 
 log = logging.getLogger(__name__)
@@ -60,7 +59,7 @@ def load() -> dict[str, File]:
     found = {f"/page/{path.name}": path for path in sorted(STATIC.iterdir()) if path.suffix in TYPES}
     found["/"] = found.pop("/page/index.html")
     for name in SAMPLES:
-        if (source := _samples() / name).is_file():
+        if (source := paths.share() / name).is_file():
             found[f"/page/{name}"] = source
         else:
             log.warning("%s: not found, so the page has no such sample; install taos-tsfm-core again", source)
@@ -70,9 +69,3 @@ def load() -> dict[str, File]:
 def _file(source: Path) -> File:
     body = source.read_bytes()
     return File(body, TYPES[source.suffix], hashlib.sha256(body).hexdigest()[:32])
-
-
-def _samples() -> Path:
-    """In a checkout they are in the package, installed in the payload."""
-    own = Path(tsfm.__file__).parent / "share"
-    return own if own.is_dir() else paths.SHARE

@@ -51,6 +51,7 @@ export class Service {
     const half = quantile(load.buckets, 0.5);
     const latency = half === null ? say("nothing_yet") : say("fact_latency_words", { half: seconds(half), most: seconds(quantile(load.buckets, 0.99)) });
     const rows = [[say("fact_family"), [model.family, model.checkpoint].filter(Boolean).join(" · ")]];
+    rows.push([say("fact_licence"), say("fact_licence_words", { licence: model.licence, use: say(`commercial_${model.commercial}`), year: model.year })]);
     if (model.max_context) rows.push([say("fact_context"), say("fact_points", { least: count(limits.min_rows), most: count(model.max_context) })]);
     if (model.path) rows.push([say("fact_arithmetic"), model.path]);
     for (const [name, key] of ABILITIES) if (model[key]) rows.push([say(name), say(`how_${model[key]}`)]);
