@@ -21,8 +21,14 @@ BOLT = {
     "bolt-small": (512, 2048, 6, 8, 64, 2048),
     "bolt-base": (768, 3072, 12, 12, 64, 2048),
 }
-CHRONOS_2 = {"tiny2": (16, 32, 2, 2, 8, 512), "chronos-2": (768, 3072, 12, 12, 64, 8192)}
+CHRONOS_2 = {
+    "tiny2": (16, 32, 2, 2, 8, 512),
+    "tiny2-small": (16, 32, 2, 2, 8, 512),
+    "chronos-2": (768, 3072, 12, 12, 64, 8192),
+    "chronos-2-small": (512, 2048, 6, 8, 64, 8192),
+}
 NINE = [i / 10 for i in range(1, 10)]
+THIRTEEN = [0.01, 0.05, *NINE, 0.95, 0.99]  # chronos-2-small
 TWENTY_ONE = [0.01, *[round(i / 20, 2) for i in range(1, 20)], 0.99]
 
 
@@ -42,7 +48,9 @@ def shapes(size: str) -> Shapes:
 
 
 def _layout(size: str) -> tuple[dict[str, object], Shapes]:
-    return _bolt(*BOLT[size]) if size in BOLT else _chronos_2(*CHRONOS_2[size])
+    if size in BOLT:
+        return _bolt(*BOLT[size])
+    return _chronos_2(*CHRONOS_2[size], THIRTEEN if size.endswith("-small") else TWENTY_ONE)
 
 
 def _values(name: str, shape: tuple[int, ...], d_kv: int, source: torch.Generator) -> torch.Tensor:
@@ -99,7 +107,9 @@ def _bolt(d: int, ff: int, layers: int, heads: int, d_kv: int, context: int) -> 
     return config, shapes
 
 
-def _chronos_2(d: int, ff: int, layers: int, heads: int, d_kv: int, context: int) -> tuple[dict[str, object], Shapes]:
+def _chronos_2(
+    d: int, ff: int, layers: int, heads: int, d_kv: int, context: int, levels: list[float]
+) -> tuple[dict[str, object], Shapes]:
     config = _common(d, ff, layers, heads, d_kv) | {
         "architectures": ["Chronos2Model"],
         "chronos_pipeline_class": "Chronos2Pipeline",
@@ -109,7 +119,7 @@ def _chronos_2(d: int, ff: int, layers: int, heads: int, d_kv: int, context: int
             "input_patch_stride": 16,
             "max_output_patches": 64 if context > 512 else 4,
             "output_patch_size": 16,
-            "quantiles": TWENTY_ONE,
+            "quantiles": levels,
             "time_encoding_scale": context,
             "use_arcsinh": True,
             "use_reg_token": True,
@@ -118,7 +128,7 @@ def _chronos_2(d: int, ff: int, layers: int, heads: int, d_kv: int, context: int
         "transformers_version": "4.54.1",
     }
     shapes = _residual_block("input_patch_embedding", 48, ff, d)
-    shapes |= _residual_block("output_patch_embedding", d, ff, 21 * 16) | {"shared.weight": (2, d)}
+    shapes |= _residual_block("output_patch_embedding", d, ff, len(levels) * 16) | {"shared.weight": (2, d)}
     for layer in range(layers):
         block = f"encoder.block.{layer}.layer"
         shapes |= _attention(f"{block}.0", "self_attention", d, heads * d_kv)

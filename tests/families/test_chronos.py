@@ -80,6 +80,15 @@ def test_chronos_2_gives_the_official_quantiles(ours, official, past, future, le
     np.testing.assert_allclose([answer.quantiles for answer in answers], expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("horizon", [48, 200])
+def test_the_small_sibling_of_chronos_2_with_its_thirteen_quantiles_equals_the_official_one(tmp_path, horizon):
+    maker.make(tmp_path, "tiny2-small")
+    batch = [with_covariates(300, horizon, 1, 1)]
+    expected = quantiles_of(load_official("chronos", tmp_path, FLOAT32), batch, horizon)
+    (answer,) = families.load("chronos", tmp_path, FLOAT32).forecast(batch, horizon, maker.THIRTEEN)
+    np.testing.assert_allclose(answer.quantiles, expected[0], atol=1e-4)
+
+
 GAPS = {
     "start": slice(0, 37),
     "middle": slice(100, 140),

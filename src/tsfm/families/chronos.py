@@ -114,6 +114,29 @@ CARD = {
                 "cross_learning",
             ],
         },
+        {
+            # Sizes are deduced from the published number of values, bytes and quantiles: they give exactly these.
+            "name": "autogluon/chronos-2-small",
+            "revision": "ddec01313e50b6bc58ebaa92ede81bc24a3d9f9a",
+            "sha256": {
+                "config.json": "f2780468adc8b16322aa0b6e28b26476c9401ecf64ab53292b6d2b0d3f423722",
+                "model.safetensors": "492290ae82bb89f9769e3479ce90b3179de1f33e600c34daa0352531538b23cd",
+            },
+            "parameters": 27934624,
+            "bytes": 111749048,
+            "marks": {"chronos_pipeline_class": "Chronos2Pipeline"},
+            "shape": {"d_model": 512},
+            "files": ["config.json", "model.safetensors"],
+            "capabilities": [
+                "past_covariates",
+                "future_covariates",
+                "native_quantiles",
+                "missing_values",
+                "covariate_gaps",
+                "multivariate",
+                "cross_learning",
+            ],
+        },
     ],
 }
 
