@@ -42,15 +42,16 @@ check: .venv
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
 
-bench: .venv
+bench: .venv build/reference/timesfm
 	$(PYTHON) -m bench $(ONLY)
 
 # Numbers of a maker's package that cannot be in the development environment, for the tests: FAMILY=toto.
-REFERENCE := build/reference/$(FAMILY)
-reference: .venv
+reference: .venv build/reference/$(FAMILY)
+	PYTHONPATH=build/reference/$(FAMILY) $(PYTHON) -W ignore tests/reference/$(FAMILY).py
+build/reference/%: $(wildcard tests/reference/*.txt) | .venv
 	sh packaging/uv.sh pip install --quiet --no-deps --require-hashes --python $(PYTHON) --python-version 3.12 \
-	    --target $(REFERENCE) -r tests/reference/$(FAMILY).txt
-	PYTHONPATH=$(REFERENCE) $(PYTHON) -W ignore tests/reference/$(FAMILY).py
+	    --target $@ -r tests/reference/$*.txt
+	touch $@
 
 # Valid and hostile traffic with faults, for MINUTES; exits 1 when an answer was lost or wrong.
 MINUTES ?= 10

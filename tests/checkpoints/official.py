@@ -329,3 +329,17 @@ class TimesFm:
 
     def state(self, config: Json) -> State:
         return filled({name: torch.empty(shape) for name, shape in timesfm.shapes(64, 2, 16)})
+
+
+class TimesFm25:
+    """The package reads no configuration. Its fields are stored with its numbers, as it is not installed here."""
+
+    family = "timesfm"
+    config: ClassVar[Json] = timesfm.config_25("tiny25")
+
+    def keys(self) -> dict[str, set[str]]:
+        stored = np.load(Path(__file__).parents[1] / "reference/timesfm.npz")["keys"]
+        return {"": set(self.config), "package": set(stored.tolist())}
+
+    def state(self, config: Json) -> State:
+        return timesfm.state_25("tiny25")

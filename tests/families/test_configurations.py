@@ -341,6 +341,33 @@ TABLES = {
             nothing(),
         ),
     },
+    official.TimesFm25: {
+        "": TRANSFORMERS
+        | {
+            "model_type": only("timesfm2_5"),
+            "patch_length": only(16),
+            "horizon_length": only(64),
+            "quantile_horizon_length": only(512),
+            "quantiles": only([0.1, 0.5, 0.9]),
+            "rms_norm_eps": only(1e-5),
+            "num_hidden_layers": only(20),
+            "hidden_size": only(1280),
+            "intermediate_size": only(1280),
+            "head_dim": only(80),
+            "num_attention_heads": only(8),
+            "context_length": nothing(512),
+            "torch_compile": nothing(True),
+        },
+        # None of these is stored with the weights: sizes are read from the tensors, and how a forecast is made follows
+        # the model card.
+        "package": dict.fromkeys(
+            names("""max_context max_horizon normalize_inputs window_size per_core_batch_size
+            use_continuous_quantile_head force_flip_invariance infer_is_positive fix_quantile_crossing return_backcast
+            input_patch_len output_patch_len output_quantile_len quantiles decode_index tokenizer stacked_transformers
+            output_projection_point output_projection_quantiles"""),
+            nothing(),
+        ),
+    },
 }
 # Keys that no official class has: keys that moved, and other keys of published files.
 BESIDE = {"rope_parameters", "rope_scaling", "quantization_config", "torch_dtype", "chronos_pipeline_class"}
@@ -362,7 +389,7 @@ def changed(config, section, key, value):
 def laid(folder, config, state, family):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
-    if family == "timesfm":
+    if family == "timesfm" and "quantile_horizon_length" not in config:  # 2.0
         torch.save(state, folder / "torch_model.ckpt")
     else:
         save_file(state, folder / "model.safetensors", metadata={"format": "pt"})

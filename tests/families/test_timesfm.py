@@ -1,4 +1,4 @@
-"""TimesFM against the official package, and what the adapter promises beyond it."""
+"""TimesFM 2.0 against the official package, and what the adapter promises beyond it."""
 
 import pickle
 import shutil
@@ -150,7 +150,7 @@ def test_bfloat16_drifts_by_less_than_two_percent_of_the_spread(folder, model):
 
 
 def test_the_card_tells_the_size_of_the_real_checkpoint():
-    (real,) = read("timesfm").checkpoints
+    real = read("timesfm").checkpoints[0]
     shapes = checkpoint.shapes(*checkpoint.SIZES["500m"])
     assert real.parameters == sum(int(np.prod(shape)) for _, shape in shapes)
     assert 0 < real.bytes - 4 * real.parameters < 1_000_000

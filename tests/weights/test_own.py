@@ -69,6 +69,30 @@ def test_a_family_without_configurations_is_named(box: Box, tmp_path: Path) -> N
     assert (done.returncode, (root / "plant" / "torch_model.ckpt").exists()) == (0, True), done.stderr
 
 
+def test_timesfm_2_5_is_told_from_its_configuration_and_2_0_is_still_taken_with_one(
+    box: Box, tmp_path: Path, serve: Callable[..., Live]
+) -> None:
+    root = tmp_path / "model" / "timesfm"
+    timesfm.make(tmp_path / "old")
+    (tmp_path / "old/config.json").write_text(
+        '{"architectures": ["TimesFmModelForPrediction"], "model_type": "timesfm"}'
+    )
+    timesfm.make(tmp_path / "new", "tiny25")
+    done = box.tsfm("import", tmp_path / "old", "timesfm", "--name", "plant-a", "--folder", root)
+    assert (done.returncode, (root / "plant-a" / "torch_model.ckpt").exists()) == (0, True), done.stderr
+    done = box.tsfm("import", tmp_path / "new", "--name", "plant-b", "--folder", root)
+    assert (done.returncode, (root / "plant-b" / "model.safetensors").exists()) == (0, True), done.stderr
+    live = serve("timesfm", "--model-folder", str(root), "--checkpoint", "plant-b").until_ready()
+    assert live.get("/v1/models").json["models"][0]["max_context"] == 16256
+    parameters = {"prediction_length": 1024, "quantile_levels": [0.1, 0.9]}
+    target = [1.0, 2.0, None, 4.0] * 50 + [None] * 6
+    answer = live.post("/v1/forecast", {"inputs": [{"target": target}], "parameters": parameters})
+    assert answer.status == 200, answer.body
+    (made,) = answer.json["predictions"]
+    assert len(made["0.1"]) == 1024
+    assert all(low <= high for low, high in zip(made["0.1"], made["0.9"], strict=True))
+
+
 def test_the_official_ones_are_served_before_it_and_it_before_nothing(tuned: Path, tmp_path: Path, box: Box) -> None:
     box.tsfm("import", tuned, "chronos", "--name", "plant-a")
     assert checkpoints.find(CARD, str(box.root), None) == box.root / "plant-a"

@@ -169,8 +169,8 @@ class _Inspection:
             card = self.kinds[0][0]
             found = f"one of {card.name}, as its {recognise.CONFIG} says; type: {self._command(card)}"
             raise ConfigError(f"{expected} {found}")
-        named = recognise.model_name(self.config)
-        if named and any(each.marks for each in cards.read(self.family).checkpoints):
+        named, served = recognise.model_name(self.config), cards.read(self.family).checkpoints
+        if named and served and all(each.marks for each in served):
             raise ConfigError(f"{expected} {named} in its {recognise.CONFIG}, which is not served")
 
     def _undecided(self, fits: Sequence[Found]) -> str:
