@@ -68,6 +68,7 @@ HOST = {
     r"sudo apt install taos-tsfm-balancer": "host/test_balancer.py::test_apt_installs_it_and_starts_nothing",
     r"sudo tsfm balancer apply": "host/test_balancer.py::test_it_runs_as_documented",
     r"sudo systemctl enable --now tsfm-balancer": "host/test_balancer.py::test_it_runs_as_documented",
+    r"python tools/gpu_check\.py .+": "test_gpu_check.py::test_all_families_are_checked_with_torch_and_numpy_alone",
     r"taos -s SELECT .*FORECAST.*": "tdgpt/test_sql_to_service.py",
 }
 # Subcommands that need weights or a TDgpt: their words are parsed here, and these tests run them.

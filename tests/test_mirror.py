@@ -144,6 +144,7 @@ TOGETHER = {
     "test_bench.py": "the benchmark",
     "test_completion.py": "the completion in each shell",
     "test_docs.py": "the documents",
+    "test_gpu_check.py": "the check of all families on a GPU",
     "test_documented_commands.py": "every command of the documents",
     "test_mirror.py": "the tests",
     "test_monitoring.py": "the files for Prometheus and Grafana",

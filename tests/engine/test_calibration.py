@@ -77,3 +77,10 @@ def test_where_there_is_one_thread_nothing_is_tried(monkeypatch):
     monkeypatch.setattr(calibration.cpu_threads, "use", ask.given.append)
     assert calibration.Trial(ask, 1).run(BATCH) == [1]
     assert ask.given == [1]
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_gpu_runs_one_large_batch_at_a_time_on_one_cpu_thread(device):
+    assert (calibration.workers(device, 8), calibration.threads_of(device, 8)) == (1, 1)
+    assert (calibration.workers("cpu", 2), calibration.threads_of("cpu", 2)) == (2, 2)
+    assert calibration.batch_points(device, 1000) > calibration.batch_points("cpu", 1000) == 1000

@@ -11,6 +11,7 @@ from statsmodels.datasets import co2, elnino
 
 from tsfm import families
 from tsfm.errors import ConfigError
+from tsfm.nets import fracast
 from tsfm.numerics import scaling
 from tsfm.official import load as load_official
 from tsfm.series import Runtime, Series
@@ -48,6 +49,14 @@ def test_it_gives_the_official_quantiles(ours, official, length, gap, horizon):
     answers = ours.forecast([Series(row) for row in batch], horizon, NINE)
     np.testing.assert_allclose([answer.quantiles for answer in answers], expected, atol=1e-4)
     np.testing.assert_allclose([answer.median for answer in answers], expected[:, 4], atol=1e-4)
+
+
+def test_a_batch_in_one_pass_as_on_a_gpu_gives_the_same_numbers(ours, monkeypatch):
+    batch = [Series(season(length, period)) for length, period in ((300, 24), (2048, 7), (100, 11.5))]
+    alone = ours.forecast(batch, 60, NINE)
+    monkeypatch.setattr(fracast, "pieces", lambda values: [slice(None)])
+    for one, other in zip(ours.forecast(batch, 60, NINE), alone, strict=True):
+        np.testing.assert_allclose(one.quantiles, other.quantiles, atol=1e-5)
 
 
 @pytest.mark.parametrize("horizon", [20, 120])

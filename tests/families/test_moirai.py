@@ -214,6 +214,15 @@ def test_large_counts_keep_their_mean(sampled):
     assert sampled.net.head.draw(mixture, noise).double().mean() == pytest.approx(0.3 * np.exp(7), rel=0.02)
 
 
+def test_draws_of_all_components_of_every_point_as_on_a_gpu_are_the_same(sampled, monkeypatch):
+    source = torch.Generator().manual_seed(1)
+    mixture = sampled.net.head(torch.randn(5, 128, generator=source)).each()
+    noise = torch.rand((NOISE, 5, 10, 16), generator=source)
+    gathered = sampled.net.head.draw(mixture, noise)
+    monkeypatch.setattr(sampled.net.head, "gathers", False)
+    torch.testing.assert_close(sampled.net.head.draw(mixture, noise), gathered, rtol=1e-6, atol=1e-6)
+
+
 def test_a_batch_gives_the_same_numbers_as_one_by_one(family):
     batch = [random_series(n, 40, 1, 1, seed=n) for n in (300, 64, 17, 129)]
     together = family.forecast(batch, 40, LEVELS)

@@ -8,7 +8,7 @@ import threading
 import pytest
 import torch
 
-from tsfm.nets.parallel import each
+from tsfm.nets.parallel import each, portion
 
 
 @pytest.fixture
@@ -105,3 +105,9 @@ def test_a_hung_helper_does_not_keep_the_process():
         "inside.wait(30)\n"
     )
     subprocess.run([sys.executable, "-c", code], env=os.environ, timeout=60, check=True)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", torch.device("cuda", 0)])
+def test_a_gpu_takes_larger_portions(device):
+    assert portion(100, "cpu") == portion(100, torch.device("cpu")) == 100
+    assert portion(100, device) >= 800

@@ -24,11 +24,22 @@ WORTH_TRYING_S = 0.05
 TRIES = 3
 # More batches at once would mostly wait for the interpreter, which each of their products needs for a moment.
 MOST_WORKERS = 4
+GPU_BATCHES = 8  # batches of a CPU in one of a GPU
 
 
 def workers(device: str, threads: int) -> int:
     """Batches that may run at once: on a CPU one for each thread, on a GPU one."""
     return min(threads, MOST_WORKERS) if device == "cpu" else 1
+
+
+def threads_of(device: str, threads: int) -> int:
+    """CPU threads for all batches: one where a GPU computes."""
+    return threads if device == "cpu" else 1
+
+
+def batch_points(device: str, points: int) -> int:
+    """The largest batch: what suits a CPU, and more on a GPU, where a batch that does not fit is halved."""
+    return points if device == "cpu" else GPU_BATCHES * points
 
 
 def trial(steps: Steps, model: Model, limits: Settings, family: str, threads: int) -> WorkItem:

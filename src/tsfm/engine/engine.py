@@ -69,16 +69,16 @@ class Engine:
         settings = self.settings
         self._model, self._folder = model, folder
         self.limits = Settings(**vars(settings) | {"min_rows": max(settings.min_rows, model.min_context)})
+        most_threads = calibration.threads_of(runtime.device, runtime.threads)
         self._scheduler = Scheduler(
-            model.batch_points,
+            calibration.batch_points(runtime.device, model.batch_points),
             self.metrics.batch_size.observe,
             calibration.workers(runtime.device, runtime.threads),
-            runtime.threads,
+            most_threads,
             threads.use,
             self.ingress,
             memory.HeapTrimmer(),
         )
-        most_threads = runtime.threads if runtime.device == "cpu" else 1
         trial = calibration.trial(self.steps, model, self.limits, self.card.name, most_threads)
         try:
             self._scheduler.threads_alone = cast(int, self._scheduler.submit(trial).result())

@@ -21,6 +21,7 @@ from torch import Tensor
 from tsfm.errors import ConfigError
 from tsfm.nets.bolt import Bolt, BoltSizes
 from tsfm.nets.chronos2 import UNROLLED, Chronos2, Chronos2Sizes
+from tsfm.nets.parallel import portion
 from tsfm.numerics import quantiles
 from tsfm.series import Capabilities, Family, FloatArray, Forecast, Group, Runtime, Series
 from tsfm.weights.configuration import Config
@@ -214,7 +215,7 @@ class ChronosBolt:
         paths = len(self._net.sizes.quantiles) if horizon > self._net.sizes.horizon else 1
         answers = [
             self._net.forecast(part.to(self._device), horizon)
-            for part in _parts(context, _at_once(paths * context.shape[1]))
+            for part in _parts(context, _at_once(paths * context.shape[1], self._device))
         ]
         return _forecasts(self._net.sizes.quantiles, answers, levels)
 
@@ -257,7 +258,7 @@ class ChronosTwo:
             for last, covariate in enumerate(series.future_covariates[::-1], start=1):
                 future[stop - last] = torch.from_numpy(covariate[len(series) :].astype(np.float32))
         paths = len(UNROLLED) if horizon > self._net.longest else 1
-        rows = group * _at_once(paths * group * (context.shape[1] + horizon))
+        rows = group * _at_once(paths * group * (context.shape[1] + horizon), self._device)
         answers = [
             torch.unflatten(
                 self._net.forecast(past.to(self._device), ahead.to(self._device), group, horizon), 0, (-1, group)
@@ -298,9 +299,9 @@ def _parts(rows: Tensor, size: int) -> list[Tensor]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _at_once(points: int) -> int:
+def _at_once(points: int, device: str) -> int:
     """The number of rows of ``points`` points each to compute at a time."""
-    return max(1, POINTS_AT_ONCE // points)
+    return max(1, portion(POINTS_AT_ONCE, device) // points)
 
 
 def _forecasts(trained: Sequence[float], answers: Sequence[Tensor], levels: Sequence[float]) -> list[Forecast]:

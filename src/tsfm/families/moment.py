@@ -26,6 +26,7 @@ import torch
 
 from tsfm.errors import ConfigError
 from tsfm.nets.moment import Encoder, Sizes
+from tsfm.nets.parallel import portion
 from tsfm.nets.t5 import T5Sizes
 from tsfm.numerics import windows
 from tsfm.series import Capabilities, FloatArray, Runtime, Series
@@ -120,13 +121,15 @@ class Moment:
     def __init__(self, encoder: Encoder, sizes: Sizes, path: str) -> None:
         self._encoder = encoder
         self._window, self._patch = sizes.window, sizes.patch
+        self._together = portion(windows.TOGETHER, sizes.device)
         self.batch_points = 64 * sizes.window
         self.path = path
 
     @torch.inference_mode()
     def impute(self, batch: Sequence[Series]) -> list[FloatArray]:
         """The series with its gaps filled, window by window."""
-        return windows.fill([series.target for series in batch], self._encoder.reconstruct, self._window, self._patch)
+        targets = [series.target for series in batch]
+        return windows.fill(targets, self._encoder.reconstruct, self._window, self._patch, self._together)
 
 
 def _sizes(config: Config, device: torch.device, dtype: torch.dtype) -> Sizes:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tsfm.errors import ConfigError
 from tsfm.nets.decoder import spans
-from tsfm.nets.parallel import each
+from tsfm.nets.parallel import each, portion
 from tsfm.nets.timemoe import Network, Shape
 from tsfm.numerics import conformal
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
@@ -131,7 +131,8 @@ class TimeMoe:
             past = [self._past(hidden[span.start : span.stop], steps[0], horizon) for span in packed]
             return hidden[[span.stop - 1 for span in packed]], past
 
-        ends, pasts = zip(*each(read, _packs([len(context) for context in contexts])), strict=True)
+        packs = _packs([len(context) for context in contexts], portion(PACK, network.device))
+        ends, pasts = zip(*each(read, packs), strict=True)
         made = [network.head(torch.cat(ends), steps[0])]
         for step in steps[1:]:
             packed = spans([made[-1].shape[1]] * len(contexts), caches)
@@ -156,12 +157,12 @@ class TimeMoe:
         return past
 
 
-def _packs(lengths: Sequence[int]) -> list[slice]:
-    """Slices of consecutive series for one pass each, about PACK tokens in a slice."""
+def _packs(lengths: Sequence[int], most: int) -> list[slice]:
+    """Slices of consecutive series for one pass each, about ``most`` tokens in a slice."""
     packs: list[slice] = []
     start = tokens = 0
     for index, length in enumerate(lengths):
-        if index > start and tokens + length > PACK:
+        if index > start and tokens + length > most:
             packs.append(slice(start, index))
             start, tokens = index, 0
         tokens += length

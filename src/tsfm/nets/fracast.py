@@ -173,17 +173,24 @@ class FracastNet:
         """
         periods = strongest_periods(values, observed, PERIODS)
 
-        def read(row: int) -> tuple[Tensor, Tensor]:
-            hidden = self._core(values[row], observed[row], periods[row])
-            return torch.cat((hidden.mean(0), hidden[-1])), hidden[-SEED:].clone()
+        def read(rows: slice) -> tuple[Tensor, Tensor]:
+            hidden = self._core(values[rows], observed[rows], periods[rows])
+            return torch.cat((hidden.mean(1), hidden[:, -1]), -1), hidden[:, -SEED:].clone()
 
-        summaries, newest = zip(*each(read, range(len(values))), strict=True)
+        summaries, newest = zip(*each(read, pieces(values)), strict=True)
         fill = seasonal(values, observed, periods[:, :1], self.sizes.horizon)
-        return self._head(torch.stack(summaries), torch.stack(newest), fill)
+        return self._head(torch.cat(summaries), torch.cat(newest), fill)
+
+
+def pieces(values: Tensor) -> list[slice]:
+    """The rows of each pass of the encoder: one on a CPU, whose cache holds the data of one; all on a GPU."""
+    if values.device.type != "cpu":
+        return [slice(None)]
+    return [slice(row, row + 1) for row in range(len(values))]
 
 
 class Core:
-    """The encoder of one series: (W,) to (W, D)."""
+    """The encoder of some series: (B, W) to (B, W, D)."""
 
     def __init__(self, sizes: Sizes, take: Take) -> None:
         width = sizes.width
@@ -200,8 +207,9 @@ class Core:
         self._norm = take("core.norm.weight", (width,))
 
     def __call__(self, values: Tensor, observed: Tensor, periods: Tensor) -> Tensor:
-        features = torch.cat((torch.stack((values, observed.float()), 1), phases(self._time, periods)), 1)
-        x = torch.addmm(self._base, features, self._enter)
+        features = torch.cat((torch.stack((values, observed.float()), -1), phases(self._time, periods)), -1)
+        rows = len(values)
+        x = torch.baddbmm(self._base.expand(rows, -1, -1), features, self._enter.expand(rows, -1, -1))
         for dilation, (gain, shift) in zip(self._dilations, self._conditions, strict=True):
             x = self._block(torch.addcmul(shift, x, gain), dilation)
         return F.rms_norm(x, x.shape[-1:], self._norm)

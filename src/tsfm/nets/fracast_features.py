@@ -21,10 +21,11 @@ def recency(time: Tensor, window: int) -> Tensor:
 
 
 def phases(time: Tensor, periods: Tensor) -> Tensor:
-    """``official_encoding._phase_encoding`` of one series: shape (W, 2 * PERIODS), zero where a period is 0."""
+    """``official_encoding._phase_encoding``, zero where a period is 0: (B, PERIODS) to (B, W, 2 * PERIODS)."""
+    periods = periods.unsqueeze(1)
     # Keep the official order of operations: at angles of thousands, another order gives another sine.
     angle = 2.0 * math.pi * time.unsqueeze(1) / periods.clamp(min=1).float()
-    return (torch.stack((angle.sin(), angle.cos()), -1) * (periods > 0).unsqueeze(-1)).flatten(1)
+    return (torch.stack((angle.sin(), angle.cos()), -1) * (periods > 0).unsqueeze(-1)).flatten(2)
 
 
 def strongest_periods(values: Tensor, observed: Tensor, most: int) -> Tensor:

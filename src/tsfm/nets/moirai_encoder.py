@@ -152,13 +152,14 @@ class Encoder:
         """
         mask, turn = ids.mask(), _angles(ids.times[:, None])
         same = (ids.variates[:, None] == ids.variates).float()
+        several = mask is not None and bool((ids.variates != 0).any())
         kept = []
         for layer in self.layers:
             q, k, v = layer.project(x, turn)
             if samples:
                 kept.append(Paths(k, v, samples, room))
             look = mask
-            if mask is not None and bool((ids.variates != 0).any()):
+            if mask is not None and several:
                 bias = layer.same_variate[:, None, None] * same
                 look = bias.masked_fill(~mask, float("-inf"))
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=look, is_causal=look is None)

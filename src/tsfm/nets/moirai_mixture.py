@@ -21,6 +21,7 @@ from tsfm.weights.reader import State
 
 NOISE = 9
 LARGEST = 1e6  # a draw beyond a million scales is clamped: its square must fit in a float32
+TERMS = 8  # of a Poisson distribution, after which the end is looked for
 TINY = 2.0**-25  # uniforms are multiples of 2**-24; this is between 0 and the smallest positive one
 COMPONENTS = ("StudentTOutput", "NormalFixedScaleOutput", "NegativeBinomialOutput", "LogNormalOutput")
 NAMES = ("0.df", "0.loc", "0.scale", "1.loc", "2.total_count", "2.logits", "3.loc", "3.scale")
@@ -54,6 +55,7 @@ class Head:
         biases = [state.take(f"{name}.bias", (1, PATCH * n))[0] for name, n in names]
         self.weight, self.bias = torch.cat(weights).float().to(device), torch.cat(biases).float().to(device)
         self.narrow = narrow
+        self.gathers = torch.device(device).type == "cpu"
 
     def __call__(self, x: Tensor) -> Mixture:
         rows = F.linear(x, self.weight, self.bias).view(*x.shape[:-1], 4 + len(NAMES), PATCH)
@@ -80,7 +82,11 @@ class Head:
         drawn = torch.empty(shape, device=noise.device)
         for number, (make, parameters) in enumerate(self._makers(mixture)):
             at = choice == number
-            drawn[at] = make(noise[1:, at] + TINY, *(p.expand(shape)[at] for p in parameters))
+            expanded = [p.expand(shape) for p in parameters]
+            if self.gathers:
+                drawn[at] = make(noise[1:, at] + TINY, *(p[at] for p in expanded))
+            else:  # how many points there are is not known without waiting for the device
+                drawn = torch.where(at, make(noise[1:] + TINY, *expanded), drawn)
         return drawn.nan_to_num(0.0, LARGEST, -LARGEST).clamp(-LARGEST, LARGEST)
 
     def _makers(self, mixture: Mixture) -> list[tuple[Callable[..., Tensor], tuple[Tensor, ...]]]:
@@ -166,7 +172,8 @@ def _poisson(uniform: Tensor, rate: Tensor) -> Tensor:
     reached = term.clone()
     for k in range(1, 150):
         beyond = uniform > reached
-        if not beyond.any():
+        # Further terms change nothing; to ask for each of them would have a GPU wait.
+        if k % TERMS == 1 and not beyond.any():
             break
         count += beyond
         term = term * small / k

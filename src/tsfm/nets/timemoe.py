@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tsfm.nets.decoder import Angles, Cache, Rotary, Span, attend, positions, turned
-from tsfm.nets.parallel import each
+from tsfm.nets.parallel import each, portion
 from tsfm.nets.product import Product, product
 from tsfm.weights.reader import State
 
@@ -129,7 +129,8 @@ class Layer:
         query = turned(self._query(x).view(heads), angles)
         seen = attend(query, key, value, index, packed)
         stream = stream + self._out(seen)
-        return stream + torch.cat(each(self._experts, torch.split(self._normed(stream, 1), FFN_ROWS)))
+        rows = torch.split(self._normed(stream, 1), portion(FFN_ROWS, stream.device))
+        return stream + torch.cat(each(self._experts, rows))
 
     def _normed(self, stream: Tensor, which: int) -> Tensor:
         weight = self._norms[which]

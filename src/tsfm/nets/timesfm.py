@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tsfm.errors import ConfigError
@@ -118,24 +119,24 @@ class Decoder:
         absent = torch.from_numpy(patched.absent).to(device)
         x = self._into(torch.cat([torch.from_numpy(patched.values).to(device), absent], dim=-1))
         x = x + self._frequencies[frequency]
-        seen = _mask(absent.amin(dim=-1) > 0)
+        seen = _mask(patched.absent.min(axis=-1) > 0, device)
         for layer in self._layers:
             x = layer(x, seen)
         steps = self._out(x[:, -1]).view(-1, STEP, OUTPUTS)
         return np.asarray(steps.cpu().numpy() * patched.deviation + patched.mean)
 
 
-def _mask(before: Tensor) -> Tensor | None:
+def _mask(absent: NDArray[np.bool_], device: torch.device) -> Tensor | None:
     """Attention mask of the patches, shape (b, 1, n, n); None means plain causal order.
 
     Args:
-        before: shape (b, n), True for patches before a series begins. Only such a patch itself attends to it.
+        absent: shape (b, n), True for patches before a series begins. Only such a patch itself attends to it.
     """
-    if not before.any():
+    if not absent.any():  # asked of the host's memory: no pass waits for the device
         return None
-    n = before.shape[1]
-    itself = torch.eye(n, dtype=torch.bool, device=before.device)
-    causal = torch.ones(n, n, dtype=torch.bool, device=before.device).tril()
+    n, before = absent.shape[1], torch.from_numpy(absent).to(device)
+    itself = torch.eye(n, dtype=torch.bool, device=device)
+    causal = torch.ones(n, n, dtype=torch.bool, device=device).tril()
     return ((causal & ~before[:, None, :]) | itself)[:, None]
 
 

@@ -19,14 +19,16 @@ Reconstruct = Callable[[Sequence[FloatArray]], Sequence[FloatArray]]
 Pieces = list[tuple[int, FloatArray]]
 
 
-def fill(targets: Sequence[FloatArray], reconstruct: Reconstruct, size: int, patch: int) -> list[FloatArray]:
+def fill(
+    targets: Sequence[FloatArray], reconstruct: Reconstruct, size: int, patch: int, together: int = TOGETHER
+) -> list[FloatArray]:
     """Fill rounds of windows until nothing is missing: each round fills at least one whole piece of every view.
 
     A window in which every patch has a missing point tells the model nothing; its gaps are interpolated.
 
     Args:
         targets: each shape (n,), NaN where a point is missing.
-        reconstruct: takes windows of at most ``size`` points, at most ``TOGETHER`` in a call.
+        reconstruct: takes windows of at most ``size`` points, at most ``together`` in a call.
         patch: points that the model sees as one; it masks a patch with any missing point.
 
     Raises:
@@ -34,16 +36,17 @@ def fill(targets: Sequence[FloatArray], reconstruct: Reconstruct, size: int, pat
     """
     filled: list[FloatArray] = [np.array(target, np.float32) for target in targets]
     while views := [_View(target, window) for target in filled for window in plan(np.isnan(target), size, patch)]:
-        for view, pieces in zip(views, _look(views, reconstruct, patch), strict=True):
+        for view, pieces in zip(views, _look(views, reconstruct, patch, together), strict=True):
             for start, values in pieces:
                 view.target[start : start + len(values)] = values
     return filled
 
 
-def _look(views: Sequence[_View], reconstruct: Reconstruct, patch: int) -> list[Pieces]:
+def _look(views: Sequence[_View], reconstruct: Reconstruct, patch: int, together: int) -> list[Pieces]:
     """Values for each view's missing points: from the model, or interpolated if the view has no whole patch."""
     shows = [view.shows_a_patch(patch) for view in views]
-    told = _reconstructed([view for view, something in zip(views, shows, strict=True) if something], reconstruct)
+    seeing = [view for view, something in zip(views, shows, strict=True) if something]
+    told = _reconstructed(seeing, reconstruct, together)
     looks = [view.cut(next(told)) if something else view.line() for view, something in zip(views, shows, strict=True)]
     # NaN would count as missing again in the next round, and the loop would never end.
     if not all(np.isfinite(values).all() for pieces in looks for _, values in pieces):
@@ -51,9 +54,9 @@ def _look(views: Sequence[_View], reconstruct: Reconstruct, patch: int) -> list[
     return looks
 
 
-def _reconstructed(seeing: Sequence[_View], reconstruct: Reconstruct) -> Iterator[FloatArray]:
-    for at in range(0, len(seeing), TOGETHER):
-        yield from reconstruct([view.points for view in seeing[at : at + TOGETHER]])
+def _reconstructed(seeing: Sequence[_View], reconstruct: Reconstruct, together: int) -> Iterator[FloatArray]:
+    for at in range(0, len(seeing), together):
+        yield from reconstruct([view.points for view in seeing[at : at + together]])
 
 
 @dataclass(frozen=True)
