@@ -17,7 +17,9 @@ from bench import (
     interpreter,
     intervals,
     joint,
+    length,
     models,
+    scale,
     server,
     skill,
     start,
@@ -25,7 +27,21 @@ from bench import (
 
 PARTS = {
     part.__name__.rpartition(".")[2]: part.run
-    for part in (server, models, start, intervals, skill, interpreter, api, covariates, joint, anomaly, fleet)
+    for part in (
+        server,
+        models,
+        start,
+        intervals,
+        skill,
+        interpreter,
+        api,
+        covariates,
+        joint,
+        anomaly,
+        fleet,
+        scale,
+        length,
+    )
 }
 
 

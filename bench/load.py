@@ -73,7 +73,7 @@ class Client:
 
 
 def run(
-    port: int,
+    ports: Sequence[int],
     clients: int,
     seconds: float,
     requests: Sequence[bytes],
@@ -81,9 +81,10 @@ def run(
     count: int | None,
     address: str = "127.0.0.1",
 ) -> dict[str, object]:
-    """Keep the service busy and measure.
+    """Keep the services busy and measure.
 
     Args:
+        ports: of the services; the clients take turns in choosing one.
         seconds: longest duration.
         probe_s: seconds between GETs that run beside the POSTs; 0: none.
         count: stop after this many answers; None: after ``seconds``.
@@ -95,8 +96,11 @@ def run(
     selector = selectors.DefaultSelector()
     # Each client starts at another point of the list, so that no two send the same request at once.
     turns = [i * len(requests) // clients for i in range(clients)]
-    busy = [Client(port, [*requests[turn:], *requests[:turn]], selector, address=address) for turn in turns]
-    probers = [Client(port, [get("/ds_predict")], selector, probe_s, address)] if probe_s else []
+    busy = [
+        Client(ports[at % len(ports)], [*requests[turn:], *requests[:turn]], selector, address=address)
+        for at, turn in enumerate(turns)
+    ]
+    probers = [Client(ports[0], [get("/ds_predict")], selector, probe_s, address)] if probe_s else []
     began = time.perf_counter()
     for client in busy + probers:
         client.ask()
@@ -151,7 +155,7 @@ class Generator:
 
     def run(
         self,
-        port: int,
+        port: int | Sequence[int],
         clients: int,
         seconds: float,
         requests: Sequence[bytes],
@@ -159,7 +163,8 @@ class Generator:
         count: int | None = None,
         address: str = "127.0.0.1",
     ) -> dict:
-        self._ours.send((port, clients, seconds, list(requests), probe_s, count, address))
+        ports = [port] if isinstance(port, int) else list(port)
+        self._ours.send((ports, clients, seconds, list(requests), probe_s, count, address))
         result = self._ours.recv()
         if isinstance(result, Exception):
             raise result

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "src"))
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "packaging")]
+
+import growth  # noqa: E402  (the line above adds its path)
 
 from tsfm import card, settings  # noqa: E402  (the line above adds its path)
 from tsfm.engine import abilities  # noqa: E402
@@ -197,6 +199,9 @@ PLACES = [
     ("docs/zh/families.md", "<!-- columns -->", "<!-- /columns -->", columns_in_chinese),
     ("docs/settings.md", "<!-- settings -->", "<!-- /settings -->", keys),
     ("docs/measurements.md", "<!-- measured -->", "<!-- /measured -->", measured),
+    ("docs/measurements.md", "<!-- length -->", "<!-- /length -->", growth.length),
+    ("docs/operations.md", "<!-- site -->", "<!-- /site -->", growth.site),
+    ("docs/zh/operations.md", "<!-- site -->", "<!-- /site -->", growth.site_in_chinese),
     ("docs/registration.md", "<!-- tdengine -->", "<!-- /tdengine -->", access),
     ("man/tsfm.ini.5", '.\\" settings', '.\\" /settings', manual),
     ("docs/many-hosts.md", "<!-- balancer -->", "<!-- /balancer -->", balanced),

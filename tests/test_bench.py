@@ -14,9 +14,11 @@ from bench import (
     goals,
     intervals,
     joint,
+    length,
     models,
     ranking,
     real,
+    scale,
     server,
     skill,
     start,
@@ -134,6 +136,35 @@ def test_a_checkpoint_is_made_again_when_its_maker_has_changed(tmp_path, monkeyp
     os.utime(file.parent, (0, 0))
     common.checkpoint("tdtsfm", "tiny")
     assert file.stat().st_size > 1000
+
+
+@pytest.mark.long
+def test_the_scale_part_measures_series_clients_and_services():
+    found = scale.run(series=(10, 40), clients=(1, 2), services=(1, 2), seconds=0.5, size="tiny", largest=30)
+    assert with_goals(found) == {f"scale_growth_{part}" for part in ("series", "clients", "services")}
+    assert all(value > 0 for value in found.values())
+    assert {"scale_series_40_cpu_ms", "scale_clients_2_ms_p99", "scale_services_2_mib_each"} < set(found)
+
+
+@pytest.mark.long
+def test_the_length_part_measures_each_family_beside_its_makers_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "BUILD", tmp_path)
+    found = length.run(["chronos_bolt", "moment", "tdtsfm"], "tiny", (512, 1024), (48, 96))
+    assert with_goals(found) == {"length_jump_chronos_bolt", "length_jump_moment", "length_jump_tdtsfm"}
+    assert all(value > 0 for value in found.values())
+    assert found["length_official_chronos_bolt_points_1024_ms"] > 0
+    assert "length_official_moment_points_1024_ms" not in found  # its package takes one window of 512 points
+    assert "length_official_tdtsfm_points_512_ms" not in found  # it has none
+    rows = (tmp_path / "length.md").read_text().splitlines()
+    assert [row.split("|")[1].strip() for row in rows[2:]] == ["chronos_bolt", "moment", "tdtsfm"]
+    assert "<svg" in (tmp_path / "length.svg").read_text()
+
+
+def test_a_jump_is_growth_beyond_proportion_and_beyond_the_makers_package():
+    costs = {"512": 1.0, "1024": 2.0, "4096": 24.0}
+    assert length.jump(costs, {}) == 3
+    assert length.jump(costs, {"512": 3.0, "1024": 3.0, "4096": 24.0}) == 1.5
+    assert length.jump({"512": 1.0, "1024": 1.0, "2048": 1.5}, {}) == 0.75
 
 
 @pytest.mark.long
