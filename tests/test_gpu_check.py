@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,8 @@ import torch
 from checkpoints import chronos
 from conftest import HERE
 from safetensors.torch import load_file
+
+from tsfm import card
 
 SCRIPT = HERE.parent / "tools/gpu_check.py"
 # torch, numpy and what they need: all that a machine for the check has.
@@ -39,6 +43,14 @@ def check(packages: Path, *arguments: str | Path) -> subprocess.CompletedProcess
     command = [sys.executable, "-S", str(SCRIPT), *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(packages), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("cases", ["tools/gpu_check.py", "bench/length.py"])
+def test_no_family_is_missing(cases):
+    text = (HERE.parent / cases).read_text()
+    (found,) = re.findall(r"^CASES = (\{.*?^\})", text, re.MULTILINE | re.DOTALL)
+    families = {family for family, *_ in ast.literal_eval(found).values()}
+    assert families == set(card.names(packaged_only=True))
 
 
 @pytest.mark.slow

@@ -155,6 +155,7 @@ TOGETHER = {
     "clients/test_clients.py": "other people's clients",
     "families/test_configurations.py": "every key of every family's configuration",
     "families/test_every_family.py": "what every family has",
+    "families/test_on_a_card.py": "every family on a simulated CUDA device",
     "families/test_imports.py": "what loading a family imports",
     "families/test_instruction_sets.py": "every family on CPUs with AVX2 and without",
     "http/test_one_way.py": "the modules that a request goes through",

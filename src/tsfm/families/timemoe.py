@@ -123,11 +123,11 @@ class TimeMoe:
         steps = schedule(network.shape.horizon_lengths, horizon)
         caches = [network.cache(len(context) + horizon) for context in contexts]
 
-        def read(pack: slice) -> tuple[Tensor, list[FloatArray]]:
+        def read(pack: slice) -> tuple[Tensor, list[Tensor]]:
             packed = spans([len(context) for context in contexts[pack]], caches[pack])
             hidden = network.hidden(torch.cat(list(contexts[pack])), packed, everywhere=with_past)
             if not with_past:
-                return hidden, [np.empty((0, 1), np.float32)] * len(packed)
+                return hidden, [hidden.new_empty(0, 1)] * len(packed)
             past = [self._past(hidden[span.start : span.stop], steps[0], horizon) for span in packed]
             return hidden[[span.stop - 1 for span in packed]], past
 
@@ -138,9 +138,11 @@ class TimeMoe:
             packed = spans([made[-1].shape[1]] * len(contexts), caches)
             made.append(network.head(network.hidden(made[-1].flatten(), packed), step))
         points: FloatArray = torch.cat(made, 1)[:, :horizon].cpu().numpy()
-        return points, [past for pack in pasts for past in pack]
+        every = [past for pack in pasts for past in pack]
+        together = torch.cat(every).cpu().numpy()  # at once: each copy waits for the device
+        return points, np.split(together, np.cumsum([len(past) for past in every])[:-1])
 
-    def _past(self, hidden: Tensor, first: int, horizon: int) -> FloatArray:
+    def _past(self, hidden: Tensor, first: int, horizon: int) -> Tensor:
         """Forecasts made at past points, shape (points, leads), without the first few points.
 
         Leads of the first step come from its own head, later leads from the smallest head that reaches
@@ -153,8 +155,7 @@ class TimeMoe:
         if reach > first:
             further = min(head for head in heads if head >= reach)
             columns = torch.cat([columns, self._network.head(hidden, further)[:, first:reach]], 1)
-        past: FloatArray = columns.cpu().numpy()
-        return past
+        return columns
 
 
 def _packs(lengths: Sequence[int], most: int) -> list[slice]:
