@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CASES = {
     "chronos_bolt": ("chronos", "bolt-tiny"),
     "chronos_2": ("chronos", "chronos-2"),
+    "flowstate": ("flowstate", "r1.1"),
     "fracast": ("fracast", ""),
     "moirai_moe": ("moirai", "moe-small"),
     "moirai_2": ("moirai", "2-small"),
@@ -36,6 +37,7 @@ CASES = {
     "tdtsfm": ("tdtsfm", "v1"),
     "timemoe": ("timemoe", "50M"),
     "timesfm": ("timesfm", "500m"),
+    "toto": ("toto", "4m"),
 }
 POINTS = (512, 1024, 2048, 4096, 8192, 16384, 40_000)  # the last one is the default of max_rows
 STEPS = (48, 96, 192, 384, 768, 1024)

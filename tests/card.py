@@ -34,7 +34,8 @@ DEVICE = torch.device("cuda:0")
 # Operations that give the host a value: it waits until the device has computed all before.
 WAITS = ("aten._local_scalar_dense", "aten.nonzero", "aten.masked_select", "aten.equal")
 BOTH = ("aten._to_copy", "aten.copy_", "aten.index", "aten._index_put")  # that take tensors of both places
-INSIDE = (torch.quantile, torch.Tensor.quantile)  # torch makes tensors of its own in them, where the wrapper tells CPU
+# They make tensors in the place of their first argument, which torch takes from the wrapper: the CPU.
+INSIDE = (torch.quantile, torch.Tensor.quantile, torch.Tensor.new_tensor)
 LEVELS, LENGTHS, HORIZONS = (0.1, 0.9), (512, 301), (48, 200)
 
 waits: Counter[str] = Counter()

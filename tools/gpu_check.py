@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 CASES = {
     "chronos_bolt": ("chronos", "tiny", "bolt-base"),
     "chronos_2": ("chronos", "tiny2", "chronos-2"),
+    "flowstate": ("flowstate", "tiny", "r1.1"),
     "fracast": ("fracast", "", ""),
     "moirai_moe": ("moirai", "tiny", "moe-small"),
     "moirai_2": ("moirai", "tiny2", "2-small"),
@@ -53,6 +54,7 @@ CASES = {
     "tdtsfm": ("tdtsfm", "tiny", "v1"),
     "timemoe": ("timemoe", "tiny", "50M"),
     "timesfm": ("timesfm", "tiny", "500m"),
+    "toto": ("toto", "tiny", "4m"),
 }
 SAMPLED = ("moirai_moe",)  # a draw near the border of two components may fall on either side: the mean counts
 LENGTHS, HORIZONS = (512, 301, 120, 97), (24, 200)

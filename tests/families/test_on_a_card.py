@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 MOST = {
     "chronos_bolt": 5,
     "chronos_2": 5,
+    "flowstate": 1,
     "fracast": 5,
     "moirai_moe": 160,
     "moirai_2": 13,
@@ -24,6 +25,7 @@ MOST = {
     "tdtsfm": 3,
     "timemoe": 10,
     "timesfm": 2,
+    "toto": 1,
 }
 
 

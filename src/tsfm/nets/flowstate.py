@@ -205,14 +205,14 @@ class FlowState:
         x = self._layers[-1].mix(x[rows, points], states[rows, points])
         found = F.linear(x, self._lin, self._lin_bias).view(len(x), len(self.sizes.quantiles), -1)
         mean, deviation = normal[rows, points].float()[:, :, None, None].unbind(1)
-        made, start = [], 0
+        made, start = list[Tensor](), 0
         for one in batch:
             taken = one.decoded()
             part = slice(start, start := start + len(taken))
             steps = (found[part] @ self._basis(one)).mul_(deviation[part]).add_(mean[part])
             pieces = [block[:, some] for block, (_, some) in zip(steps, taken, strict=True)]
-            made.append(self._levels(torch.cat(pieces, -1)[:, : one.horizon]).cpu().numpy())
-        return made
+            made.append(self._levels(torch.cat(pieces, -1)[:, : one.horizon]))
+        return np.split(torch.cat(made, -1).cpu().numpy(), np.cumsum([one.horizon for one in batch])[:-1], axis=-1)
 
     def _basis(self, one: Asked) -> Tensor:
         """Legendre polynomials at the steps that a point decodes, (K, patch); a quarter of them, as the package."""
