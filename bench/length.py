@@ -120,8 +120,6 @@ class Side:
         """CPU seconds of calls with so many points and steps, by the number that names each."""
         found: dict[str, float] = {}
         for number, (points, steps) in calls.items():
-            if self.model.capabilities.imputation and points > self.model.max_context:
-                break  # MOMENT's package takes one window
             if not found:
                 self.call(points, steps)()  # the first call takes longer
             found[str(number)] = _cpu_s(self.call(points, steps))
