@@ -411,7 +411,7 @@ def test_a_port_in_use_names_the_process_and_exits_78(naive):
 @pytest.mark.parametrize(
     ("words", "ini", "said"),
     [
-        (["nope"], "", "family: expected one of chronos, fracast"),
+        (["nope"], "", "family: expected one of chronos, flowstate, "),
         (["../naive"], "", "family: expected one of"),
         (["naive", "--port", "x"], "", "--port: expected a whole number from 1 to 65535, got 'x'"),
         (["naive"], "[naive]\nqueue = 0\n", "[naive] queue: expected a whole number from 1 to 1000, got '0'"),

@@ -255,10 +255,14 @@ def test_a_server_that_speaks_no_http_is_one_sentence(series, ini):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_service_started_for_a_forecast_ends_with_it(tmp_path, ini, number):
-    env = os.environ | {"PYTHONPATH": str(ROOT / "src")} | ini(f"[fracast]\nport = {free_port()}\n")
+    # The model takes longer than the signal.
+    (tmp_path / "naive.json").write_text('{"delay_s": 50}')
+    more = ini(f"[naive]\nport = {free_port()}\nmodel_folder = {tmp_path}\n")
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src")} | more
     file = tmp_path / "long.csv"
     file.write_text("val\n" + "".join(f"{value}\n" for value in VALUES))
-    process = subprocess.Popen(command(file), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    words = command(file, "--family", "naive")
+    process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stderr
     child = 0
     for line in process.stderr:
@@ -287,7 +291,7 @@ def test_a_service_started_for_a_forecast_ends_with_it(tmp_path, ini, number):
         (["--level", "nan"], "--level: expected a number from 0 to below 1, got nan"),
         (["--separator", "ab"], "--separator: expected one character or tab, comma"),
         (["--decimal", "x"], "--decimal"),
-        (["--family", "moment"], "moment fills gaps and does not forecast; these do: chronos, fracast"),
+        (["--family", "moment"], "moment fills gaps and does not forecast; these do: chronos, flowstate, "),
     ],
 )
 def test_a_wrong_option_is_told_before_anything_is_read_or_started(words, said):
