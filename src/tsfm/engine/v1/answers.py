@@ -10,6 +10,7 @@ from tsfm.engine import abilities
 from tsfm.engine.gather import Outcome
 from tsfm.engine.schemas import FLOATS, NUMBERS, TEXT, WARNINGS, Json, structure, wave
 from tsfm.engine.tasks import Fields
+from tsfm.engine.v1.covariates import LONGEST_NAME
 from tsfm.engine.v1.inputs import LARGEST_ID, LONGEST_ID, Entry, Refused
 from tsfm.errors import RequestError
 from tsfm.numerics.frequency import Frequency
@@ -102,6 +103,7 @@ def request_schema(card: Card, limits: Settings, parameters: Json, covariates: b
     named: Json = {
         "type": ["object", "null"],
         "additionalProperties": {"type": "array", "items": kinds},
+        "propertyNames": {"maxLength": LONGEST_NAME},
         "maxProperties": limits.max_covariates,
         "description": "a list for each name: numbers, or text and booleans as categories",
     }
