@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "packaging")]
 
 import growth  # noqa: E402  (the line above adds its path)
+import scores  # noqa: E402
 
 from tsfm import card, settings  # noqa: E402  (the line above adds its path)
 from tsfm.engine import abilities  # noqa: E402
@@ -196,6 +197,8 @@ PLACES = [
     ("README.zh-CN.md", "<!-- choose -->", "<!-- /choose -->", choose_in_chinese),
     ("docs/families.md", "<!-- families -->", "<!-- /families -->", families),
     ("docs/families.md", "<!-- columns -->", "<!-- /columns -->", columns),
+    ("docs/families.md", "<!-- scores -->", "<!-- /scores -->", scores.table),
+    ("docs/zh/families.md", "<!-- scores -->", "<!-- /scores -->", scores.in_chinese),
     ("docs/zh/families.md", "<!-- columns -->", "<!-- /columns -->", columns_in_chinese),
     ("docs/settings.md", "<!-- settings -->", "<!-- /settings -->", keys),
     ("docs/measurements.md", "<!-- measured -->", "<!-- /measured -->", measured),
