@@ -11,18 +11,16 @@ import hashlib
 from pathlib import Path
 
 
-def check_wheels(packages: Path) -> None:
-    """Compare every installed file below ``packages`` with the hash in its wheel's RECORD.
-
-    Raises:
-        SystemExit: one differs or is missing; the message names it.
-    """
+def altered(packages: Path) -> list[str]:
+    """A sentence for each installed file below ``packages`` that differs from the hash in its wheel's RECORD."""
+    found = []
     for record in packages.glob("*.dist-info/RECORD"):
         with record.open(newline="", encoding="utf-8") as file:
             for name, digest, _ in csv.reader(file):
                 kind, _, expected = digest.partition("=")
                 if kind == "sha256" and _record_form(packages / name) != expected:
-                    raise SystemExit(f"{packages / name}: not the file that {record.parent.name} was published with")
+                    found.append(f"{packages / name}: not the file that {record.parent.name} was published with")
+    return found
 
 
 def seal(tree: Path) -> None:

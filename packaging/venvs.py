@@ -141,17 +141,11 @@ def _lock(name: str) -> str:
 def _build(name: str, venv: Path) -> None:
     print(f"building the environment {name}", file=sys.stderr)
     subprocess.run([python(), "-m", "venv", "--without-pip", "--symlinks", str(venv)], check=True)
-    lock = _lock(name)
-    if "==" in lock:
-        options = ["--quiet", "--no-deps", "--require-hashes", "--link-mode", "copy", "--no-compile-bytecode"]
-        # Otherwise uv takes wheels for the C library of this machine, which may be newer than a host's.
-        options += ["--python-platform", f"{architecture.machine()}-manylinux_2_28"]
-        command = ["sh", str(HERE / "uv.sh"), "pip", "install", "--python", str(venv / "bin/python"), *options]
-        # What comes as source only is built with the runtime's own setuptools.
-        constraints = ["--build-constraints", str(LOCKS / "runtime.txt")]
-        if subprocess.run([*command, *constraints, "-r", "-"], input=lock, text=True).returncode:
-            raise SystemExit(f"the environment {name} was not built: see the message above{_torch_remedy(lock)}")
-    integrity.check_wheels(venv / PACKAGES)
+    _install(name, venv)
+    if integrity.altered(venv / PACKAGES):
+        _install(name, venv, "--reinstall", "--no-cache")  # a program of this machine has changed uv's cache
+    if altered := integrity.altered(venv / PACKAGES):
+        raise SystemExit("\n".join(altered))
     _slim(venv)
     if name != "runtime":
         # site.py takes a relative line as relative to this folder, so the tree can be moved as a whole.
@@ -163,6 +157,20 @@ def _build(name: str, venv: Path) -> None:
     _link_interpreter(venv, place(name))
     _compile(venv, place(name))
     _date(venv)
+
+
+def _install(name: str, venv: Path, *more: str) -> None:
+    lock = _lock(name)
+    if "==" not in lock:
+        return
+    options = ["--quiet", "--no-deps", "--require-hashes", "--link-mode", "copy", "--no-compile-bytecode", *more]
+    # Otherwise uv takes wheels for the C library of this machine, which may be newer than a host's.
+    options += ["--python-platform", f"{architecture.machine()}-manylinux_2_28"]
+    command = ["sh", str(HERE / "uv.sh"), "pip", "install", "--python", str(venv / "bin/python"), *options]
+    # What comes as source only is built with the runtime's own setuptools.
+    constraints = ["--build-constraints", str(LOCKS / "runtime.txt")]
+    if subprocess.run([*command, *constraints, "-r", "-"], input=lock, text=True).returncode:
+        raise SystemExit(f"the environment {name} was not built: see the message above{_torch_remedy(lock)}")
 
 
 def _torch_remedy(lock: str) -> str:
