@@ -25,7 +25,7 @@ from pathlib import Path
 from torch import Tensor
 
 from tsfm.errors import ConfigError
-from tsfm.nets.flowstate import Asked, FlowState, Sizes
+from tsfm.nets.flowstate import FlowState, Input, Sizes
 from tsfm.numerics import quantiles
 from tsfm.numerics.backtest import season_of
 from tsfm.series import Capabilities, Forecast, Runtime, Series
@@ -103,13 +103,13 @@ class FlowStateFamily:
         return self.max_context if horizon <= LONGEST else 0
 
     def forecast(self, batch: Sequence[Series], horizon: int, levels: Sequence[float]) -> list[Forecast]:
-        made = self._net.forecast([self._asked(series, horizon) for series in batch])
+        made = self._net.forecast([self._input(series, horizon) for series in batch])
         return [
             Forecast(rows[0], rows[1:])
             for rows in (quantiles.at_levels(self._net.sizes.quantiles, one, [0.5, *levels]) for one in made)
         ]
 
-    def _asked(self, series: Series, horizon: int) -> Asked:
+    def _input(self, series: Series, horizon: int) -> Input:
         sizes = self._net.sizes
         season = series.season or season_of(series.target)
         scale = SEASON / season if season >= SHORTEST else sizes.scale
@@ -117,4 +117,4 @@ class FlowStateFamily:
         room = min(MOST_POINTS, int(sizes.context / scale))
         gap = len(series) - series.observed_span()[1]
         context = max(room - max(0, horizon - patch), gap + room // SHARE, self.min_context)
-        return Asked(series.newest(context).target, scale, horizon, patch)
+        return Input(series.newest(context).target, scale, horizon, patch)

@@ -222,9 +222,9 @@ class Layer:
         query, key, value = (project(stream).view(len(stream), HEADS, -1) for project in self._projections)
         by_row = (rows, len(stream) // rows, HEADS, -1)
         query, key = turned(query, angles).view(by_row), turned(key, angles).view(by_row)
-        seen = F.scaled_dot_product_attention(
+        attended = F.scaled_dot_product_attention(
             query.transpose(1, 2), key.transpose(1, 2), value.view(by_row).transpose(1, 2), is_causal=True
         ).transpose(1, 2)
-        stream = self._norms[0](stream + self._out(seen.reshape(stream.shape)))
+        stream = self._norms[0](stream + self._out(attended.reshape(stream.shape)))
         inner = F.gelu(self._gate(stream)) * self._up(stream)
         return self._norms[1](stream + self._down(inner))

@@ -177,8 +177,8 @@ class CrossAttention:
         q = F.linear(self._norm(x), self._q).view(rows, heads, -1).transpose(0, 1)
         query = torch.bmm(q, self._k).transpose(0, 1)
         weights = torch.baddbmm(unseen.unsqueeze(1), query, encoded.transpose(1, 2)).softmax(-1)
-        seen = torch.bmm(weights, encoded).transpose(0, 1)
-        value = torch.bmm(seen, self._v).transpose(0, 1).reshape(rows, -1)
+        attended = torch.bmm(weights, encoded).transpose(0, 1)
+        value = torch.bmm(attended, self._v).transpose(0, 1).reshape(rows, -1)
         return x.add_(F.linear(value, self._o))
 
 

@@ -134,10 +134,10 @@ class Chronos2:
         future = (future - past.loc) / past.scale
         future = torch.unflatten(future.arcsinh_() if self.sizes.arcsinh else future, -1, (ahead, size))
         known = future.isnan().logical_not_().float()
-        seen = past.values.shape[1]
+        length = past.values.shape[1]
         x = torch.cat(
             (
-                self._embed(torch.cat((self._time(-seen, 0, len(context)), past.values, past.observed), -1)),
+                self._embed(torch.cat((self._time(-length, 0, len(context)), past.values, past.observed), -1)),
                 self._reg.expand(len(context), 1, -1),
                 self._embed(torch.cat((self._time(0, ahead, len(context)), future.nan_to_num_(0.0), known), -1)),
             ),
@@ -219,10 +219,10 @@ def _weighted_quantiles(samples: Tensor, weights: Tensor, levels: Tensor) -> Ten
     """
     values, order = samples.transpose(1, 2).sort(-1)
     reached = weights[order].cumsum(-1).clamp_(max=1.0).contiguous()
-    wanted = levels.expand(*reached.shape[:-1], -1).contiguous()
-    above = torch.searchsorted(reached, wanted, right=True)
+    requested = levels.expand(*reached.shape[:-1], -1).contiguous()
+    above = torch.searchsorted(reached, requested, right=True)
     right = above.clamp(max=reached.shape[-1] - 1)
     left = (above - 1).clamp(min=0)
     low, high = reached.gather(-1, left), reached.gather(-1, right)
-    weight = ((wanted - low) / (high - low)).nan_to_num_(0.0).clamp_(0.0, 1.0)
+    weight = ((requested - low) / (high - low)).nan_to_num_(0.0).clamp_(0.0, 1.0)
     return torch.lerp(values.gather(-1, left), values.gather(-1, right), weight).transpose(1, 2)

@@ -103,21 +103,21 @@ def attend(query: Tensor, key: Tensor, value: Tensor, layer: int, packed: Sequen
     for index, span in enumerate(packed):
         rows = slice(index, index + 1) if last_only else slice(span.start, span.stop)
         keys, values = span.cache.extend(layer, key[span.start : span.stop], value[span.start : span.stop])
-        asked = query[rows].transpose(0, 1)
-        joined[rows] = _causal(asked, keys, values).transpose(0, 1)
+        queries = query[rows].transpose(0, 1)
+        joined[rows] = _causal(queries, keys, values).transpose(0, 1)
     return joined.flatten(1)
 
 
 def _causal(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    new, seen = query.shape[1], keys.shape[1]
+    new, total = query.shape[1], keys.shape[1]
     if query.dtype == torch.bfloat16 and query.device.type == "cpu":
         return _causal_blocks(query, keys, values)
     mask = None
-    if 1 < new < seen:
-        mask = torch.ones(new, seen, dtype=torch.bool, device=query.device).tril(seen - new)
+    if 1 < new < total:
+        mask = torch.ones(new, total, dtype=torch.bool, device=query.device).tril(total - new)
     # The leading 1 is needed: torch's fused kernel accepts only four dimensions.
     return F.scaled_dot_product_attention(
-        query[None], keys[None], values[None], attn_mask=mask, is_causal=1 < new == seen
+        query[None], keys[None], values[None], attn_mask=mask, is_causal=1 < new == total
     )[0]
 
 
@@ -135,8 +135,8 @@ def _causal_blocks(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     blocks = []
     for start in range(0, new, QUERY_BLOCK):
         block = query[:, start : start + QUERY_BLOCK]
-        size, seen = block.shape[1], past + start + block.shape[1]
-        scores = block @ keys[:, :seen].transpose(1, 2)
-        scores[:, :, seen - size :] += future[:size, :size]
-        blocks.append(scores.softmax(-1) @ values[:, :seen])
+        size, visible = block.shape[1], past + start + block.shape[1]
+        scores = block @ keys[:, :visible].transpose(1, 2)
+        scores[:, :, visible - size :] += future[:size, :size]
+        blocks.append(scores.softmax(-1) @ values[:, :visible])
     return torch.cat(blocks, 1)

@@ -88,7 +88,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Input:
     """One series of a batch.
 
     Attributes:
@@ -164,17 +164,17 @@ class Layer:
 
     def mix(self, x: Tensor, states: Tensor) -> Tensor:
         """The layer's output for some points: x, (P, D), and their states, (P, N)."""
-        seen = self._out(torch.view_as_real(states).flatten(1).to(self._dtype)).float()
+        mixed = self._out(torch.view_as_real(states).flatten(1).to(self._dtype)).float()
         if self._gate:
-            seen.mul_(self._gate(seen).sigmoid_())
-        seen.addcmul_(x, self._through)
+            mixed.mul_(self._gate(mixed).sigmoid_())
+        mixed.addcmul_(x, self._through)
         if self._scale is None:
-            seen = F.selu(seen)
-            seen.mul_(self._feed(seen).sigmoid_())
+            mixed = F.selu(mixed)
+            mixed.mul_(self._feed(mixed).sigmoid_())
         else:
-            gate, up = self._feed(F.rms_norm(seen, self._scale.shape, self._scale, 1e-6)).chunk(2, -1)
-            seen.add_(self._down(F.silu(gate).mul_(up)))
-        return F.layer_norm(seen, self._norm.shape, self._norm, self._shift).add_(x)
+            gate, up = self._feed(F.rms_norm(mixed, self._scale.shape, self._scale, 1e-6)).chunk(2, -1)
+            mixed.add_(self._down(F.silu(gate).mul_(up)))
+        return F.layer_norm(mixed, self._norm.shape, self._norm, self._shift).add_(x)
 
 
 class FlowState:
@@ -190,7 +190,7 @@ class FlowState:
         self._lin_bias = take("decoder.lin.bias", (outputs,)).float().clone()
 
     @torch.inference_mode()
-    def forecast(self, batch: Sequence[Asked]) -> list[FloatArray]:
+    def forecast(self, batch: Sequence[Input]) -> list[FloatArray]:
         """The quantiles of each series in its unit, shape (Q, horizon) each."""
         values, normal = _points(batch, self._embed.device)
         alike = len({one.scale for one in batch}) == 1
@@ -214,7 +214,7 @@ class FlowState:
             made.append(self._levels(torch.cat(pieces, -1)[:, : one.horizon]))
         return np.split(torch.cat(made, -1).cpu().numpy(), np.cumsum([one.horizon for one in batch])[:-1], axis=-1)
 
-    def _basis(self, one: Asked) -> Tensor:
+    def _basis(self, one: Input) -> Tensor:
         """Legendre polynomials at the steps that a point decodes, (K, patch); a quarter of them, as the package."""
         begin = self.sizes.begin
         times = begin + np.arange(1, one.patch + 1) * (one.scale * (END - begin) / self.sizes.patch)
@@ -230,7 +230,7 @@ class FlowState:
         return torch.lerp(ordered[low], ordered[high], (at - low)[:, None])
 
 
-def _points(batch: Sequence[Asked], device: torch.device) -> tuple[Tensor, Tensor]:
+def _points(batch: Sequence[Input], device: torch.device) -> tuple[Tensor, Tensor]:
     """The points of a batch, each normalised by the mean and the deviation of all points up to it.
 
     Returns:

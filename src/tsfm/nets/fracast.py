@@ -55,7 +55,7 @@ RELEASED: dict[str, object] = {
     "head_seasonal_fill_mode": "phase_mean",
 }
 # These keys must be present: upstream's defaults are different.
-SAID: dict[str, object] = {"head_future_conv": True, "periodic_topk": PERIODS}
+REQUIRED: dict[str, object] = {"head_future_conv": True, "periodic_topk": PERIODS}
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Sizes:
             ConfigError: config.json is not a configuration of this network.
         """
         model = config.section("model")
-        for name, expected in SAID.items():
+        for name, expected in REQUIRED.items():
             if model.get(name) != expected:
                 raise model.refused(name, repr(expected))
         window, horizon = model.whole("W"), model.whole("horizon")

@@ -68,7 +68,7 @@ class MoiraiMoE:
         """
         ids, ahead = patches.ids(), patches.ahead
         tokens = self._embed(patches.scaled().flatten(1, 2))
-        out, kept = self.encoder.context(tokens, ids, patches.newest(), paths, ahead * (steps - 1))
+        out, caches = self.encoder.context(tokens, ids, patches.newest(), paths, ahead * (steps - 1))
         drawn = yield self.head(out[:, None])
         variates = torch.arange(ahead, device=self.device)
         future = self._embed(patches.scaled_future())
@@ -76,7 +76,7 @@ class MoiraiMoE:
             beside = future[:, None, :, step - 1].expand(-1, paths, -1, -1)
             block = torch.cat([self._embed(drawn), beside], 2)
             times = patches.times[:, -1] + step
-            drawn = yield self.head(self.encoder.extend(block, times, variates, ids, kept)[:, :, : patches.targets])
+            drawn = yield self.head(self.encoder.extend(block, times, variates, ids, caches)[:, :, : patches.targets])
 
     def _embed(self, scaled: Tensor) -> Tensor:
         """(..., 16) to (..., d)."""
@@ -152,8 +152,8 @@ class Moirai2:
     def _follow(self, patches: Patches, paths: Tensor) -> Tensor:
         loc, scale = patches.rescale(paths)
         scaled = patches.behind(paths, loc, scale)
-        seen = patches.observed_behind(paths.shape[1], paths.shape[-1] // PATCH)
-        out = _encode(self.encoder, self._into(torch.cat([scaled, seen], -1)), patches, paths)
+        observed = patches.observed_behind(paths.shape[1], paths.shape[-1] // PATCH)
+        out = _encode(self.encoder, self._into(torch.cat([scaled, observed], -1)), patches, paths)
         ahead = self._out(out).view(*paths.shape[:3], self._ahead, len(self.levels), PATCH)
         return ahead * scale[..., None, None, None] + loc[..., None, None, None]
 

@@ -55,9 +55,9 @@ class Ids:
         one_variate = bool((self.variates == 0).all())
         if one_variate and bool(self.valid.all()) and bool((times[:, 1:] > times[:, :-1]).all()):
             return None
-        seen = (times[:, None, :] <= times[:, :, None]) & self.valid[:, None, :]
+        visible = (times[:, None, :] <= times[:, :, None]) & self.valid[:, None, :]
         # A row of padding must attend to some token; otherwise its softmax divides by zero.
-        return (seen | ~self.valid[:, :, None])[:, None]
+        return (visible | ~self.valid[:, :, None])[:, None]
 
 
 class Paths:
@@ -153,11 +153,11 @@ class Encoder:
         mask, turn = ids.mask(), _angles(ids.times[:, None])
         same = (ids.variates[:, None] == ids.variates).float()
         several = mask is not None and bool((ids.variates != 0).any())
-        kept = []
+        caches = []
         for layer in self.layers:
             q, k, v = layer.project(x, turn)
             if samples:
-                kept.append(Paths(k, v, samples, room))
+                caches.append(Paths(k, v, samples, room))
             look = mask
             if mask is not None and several:
                 bias = layer.same_variate[:, None, None] * same
@@ -166,9 +166,9 @@ class Encoder:
             if layer is self.layers[-1]:  # the last layer's output of the other tokens is not used
                 x, attended = x[:, newest], attended[:, :, newest]
             x = layer.mix(x, attended)
-        return _rms(x, self.norm), kept
+        return _rms(x, self.norm), caches
 
-    def extend(self, x: Tensor, times: Tensor, variates: Tensor, ids: Ids, kept: list[Paths]) -> Tensor:
+    def extend(self, x: Tensor, times: Tensor, variates: Tensor, ids: Ids, caches: list[Paths]) -> Tensor:
         """Encode one more patch of each path.
 
         Args:
@@ -176,7 +176,7 @@ class Encoder:
             times: (B,) number of the new patch.
             variates: (n,) numbers of the tokens' variates.
             ids: the ids of the context.
-            kept: the keys and values from ``context`` with S samples; each grows by n tokens.
+            caches: the keys and values from ``context`` with S samples; each grows by n tokens.
 
         Returns:
             The output (B, S, n, d).
@@ -187,7 +187,7 @@ class Encoder:
         several = bool((ids.variates != 0).any())
         same = (variates[:, None] == ids.variates).float()
         x = x.reshape(batch, samples * n, width)
-        for layer, paths in zip(self.layers, kept, strict=True):
+        for layer, paths in zip(self.layers, caches, strict=True):
             q, k, v = layer.project(x, turn)
             split = (batch, -1, samples, n, HEAD)
             keys, values = paths.grow(k.reshape(split), v.reshape(split))

@@ -120,11 +120,11 @@ class Patches:
             paths: (B, S, targets, points).
         """
         past = self.values[:, : self.targets].flatten(2).double()
-        seen = self.observed[:, : self.targets].flatten(2)
-        count = seen.sum(-1)[:, None] + paths.shape[-1]
+        mask = self.observed[:, : self.targets].flatten(2)
+        count = mask.sum(-1)[:, None] + paths.shape[-1]
         more = paths.double()
-        loc = ((past * seen).sum(-1)[:, None] + more.sum(-1)) / count
-        squares = ((past[:, None] - loc[..., None]) ** 2 * seen[:, None]).sum(-1)
+        loc = ((past * mask).sum(-1)[:, None] + more.sum(-1)) / count
+        squares = ((past[:, None] - loc[..., None]) ** 2 * mask[:, None]).sum(-1)
         squares = squares + ((more - loc[..., None]) ** 2).sum(-1)
         return loc.float(), (squares / (count - 1).clamp_min(1) + LEAST_SCALE).sqrt().float()
 
@@ -151,12 +151,12 @@ def group_patches(batch: Sequence[Group], horizon: int, device: str) -> Patches:
         n = len(first)
         rows = [*(member.target for member in group.members), *first.future_covariates, *first.past_covariates]
         for j, row in enumerate(np.asarray(row, np.float64) for row in rows):
-            seen = ~np.isnan(row)
-            whole = _causal_mean(row, seen) if targets == 1 and not j else np.nan_to_num(row)
-            values[i, j, -n:], observed[i, j, -n:] = whole[:n], seen[:n]
+            mask = ~np.isnan(row)
+            whole = _causal_mean(row, mask) if targets == 1 and not j else np.nan_to_num(row)
+            values[i, j, -n:], observed[i, j, -n:] = whole[:n], mask[:n]
             if 0 <= (at := j - targets) < known:
-                future[i, at, :horizon], future_observed[i, at, :horizon] = whole[n:], seen[n:]
-            moments[:, i, j] = _moments(row[seen])
+                future[i, at, :horizon], future_observed[i, at, :horizon] = whole[n:], mask[n:]
+            moments[:, i, j] = _moments(row[mask])
     shape = (*values.shape[:2], count, PATCH)
     numbers, valid = _numbers(firsts, observed[:, :targets].any(1).reshape(len(batch), count, PATCH))
     behind = (len(batch), known, more, PATCH)
@@ -168,11 +168,11 @@ def group_patches(batch: Sequence[Group], horizon: int, device: str) -> Patches:
     )
 
 
-def _numbers(batch: Sequence[Series], seen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _numbers(batch: Sequence[Series], observed: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The number of each patch, and whether the patch is real (not padding), both (B, T)."""
-    started = np.logical_or.accumulate(seen.any(-1), axis=1)
-    padding = [seen.shape[1] - -(-len(series) // PATCH) for series in batch]
-    valid = np.arange(seen.shape[1]) >= np.array(padding)[:, None]
+    started = np.logical_or.accumulate(observed.any(-1), axis=1)
+    padding = [observed.shape[1] - -(-len(series) // PATCH) for series in batch]
+    valid = np.arange(observed.shape[1]) >= np.array(padding)[:, None]
     return np.maximum(np.cumsum(started, axis=1) - 1, 0), valid
 
 
@@ -184,14 +184,14 @@ def _moments(observed: FloatArray) -> tuple[float, float]:
     return mean, (variance + LEAST_SCALE) ** 0.5
 
 
-def _causal_mean(values: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
+def _causal_mean(values: FloatArray, observed: NDArray[np.bool_]) -> FloatArray:
     """Fill each gap with the mean of all points before it.
 
     In this mean, an earlier gap counts as the last value before it. Leading gaps take the first value.
     """
-    if seen.all() or not seen.any():
+    if observed.all() or not observed.any():
         return np.nan_to_num(values)
-    last = np.maximum.accumulate(np.where(seen, np.arange(len(values)), -1))
-    held = values[np.where(last < 0, int(np.argmax(seen)), last)]
-    before = np.concatenate([held[:1], np.cumsum(held)[:-1] / np.arange(1, len(held))])
-    return np.where(seen, values, before)
+    last = np.maximum.accumulate(np.where(observed, np.arange(len(values)), -1))
+    filled = values[np.where(last < 0, int(np.argmax(observed)), last)]
+    before = np.concatenate([filled[:1], np.cumsum(filled)[:-1] / np.arange(1, len(filled))])
+    return np.where(observed, values, before)

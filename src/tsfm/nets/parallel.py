@@ -86,20 +86,20 @@ class _Pool:
     """
 
     def __init__(self, threads: int) -> None:
-        self._asked: SimpleQueue[tuple[Callable[[], None], Future[None]]] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Callable[[], None], Future[None]]] = SimpleQueue()
         for number in range(threads):
             threading.Thread(target=self._loop, name=f"arithmetic-{number}", daemon=True).start()
 
     def submit(self, work: Callable[[], None]) -> Future[None]:
         future: Future[None] = Future()
-        self._asked.put((work, future))
+        self._queue.put((work, future))
         return future
 
     def _loop(self) -> None:
         torch.get_num_threads()  # the first call in a thread copies the number that another thread set last
         torch.set_num_threads(1)
         while True:
-            work, future = self._asked.get()
+            work, future = self._queue.get()
             try:
                 future.set_result(work())
             except BaseException as error:  # noqa: BLE001  the caller raises it

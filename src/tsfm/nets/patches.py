@@ -85,8 +85,8 @@ class SelfAttention:
         qkv = F.linear(self._norm(x), self._qkv).float().view(rows, tokens, 3, self._heads, -1)
         qkv = qkv.permute(2, 0, 3, 1, 4)
         q, k = turn(qkv[:2]) if turn else qkv[:2]
-        seen = F.scaled_dot_product_attention(q, k, qkv[2], attn_mask=mask, scale=1.0)
-        return x.add_(F.linear(seen.transpose(1, 2).flatten(2).to(self._o.dtype), self._o))
+        attended = F.scaled_dot_product_attention(q, k, qkv[2], attn_mask=mask, scale=1.0)
+        return x.add_(F.linear(attended.transpose(1, 2).flatten(2).to(self._o.dtype), self._o))
 
     def alone(self, x: Tensor) -> Tensor:
         """Attention where every token attends only to itself: it needs no queries and no keys."""

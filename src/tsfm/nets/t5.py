@@ -77,11 +77,11 @@ def _feed_forward(config: Config) -> tuple[str, bool]:
 
     As upstream, ``feed_forward_proj`` defines both; ``dense_act_fn`` and ``is_gated_act`` override it.
     """
-    said = config.word("feed_forward_proj", "relu")
-    first, _, rest = said.partition("-")
+    projection = config.word("feed_forward_proj", "relu")
+    first, _, rest = projection.partition("-")
     if rest and (first != "gated" or "-" in rest):
         raise config.refused("feed_forward_proj", "NAME or gated-NAME")
-    derived = "gelu_new" if said == "gated-gelu" else rest or first
+    derived = "gelu_new" if projection == "gated-gelu" else rest or first
     act = config.word("dense_act_fn", derived)
     if act not in ACTIVATIONS:
         key = "dense_act_fn" if "dense_act_fn" in config else "feed_forward_proj"

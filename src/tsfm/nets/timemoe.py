@@ -127,8 +127,8 @@ class Layer:
         if ends is not None:
             stream, x, angles = stream[ends], x[ends], (angles[0][ends], angles[1][ends])
         query = turned(self._query(x).view(heads), angles)
-        seen = attend(query, key, value, index, packed)
-        stream = stream + self._out(seen)
+        attended = attend(query, key, value, index, packed)
+        stream = stream + self._out(attended)
         rows = torch.split(self._normed(stream, 1), portion(FFN_ROWS, stream.device))
         return stream + torch.cat(each(self._experts, rows))
 
@@ -165,7 +165,7 @@ class Experts:
         counts = torch.bincount(expert.flatten(), minlength=len(self._experts)).tolist()
         # Rows are sorted by expert: each expert is one product over adjacent rows.
         parts = zip(self._experts, torch.split(x[order // self._best], counts), strict=True)
-        done = torch.cat(each(lambda asked: asked[0](asked[1]), [(e, part) for e, part in parts if len(part)]))
+        done = torch.cat(each(lambda pair: pair[0](pair[1]), [(e, part) for e, part in parts if len(part)]))
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order), device=x.device)
         # The sum is float32: rounding here changes which experts the next layers choose.

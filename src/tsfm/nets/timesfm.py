@@ -44,9 +44,9 @@ def patch(batch: Sequence[FloatArray]) -> Patched:
     values = np.zeros((len(batch), points), np.float32)
     absent = np.ones((len(batch), points), np.float32)
     scales = np.array([_scale(series) for series in batch], np.float32)
-    for row, gone, series, (mean, deviation) in zip(values, absent, batch, scales, strict=True):
+    for row, flags, series, (mean, deviation) in zip(values, absent, batch, scales, strict=True):
         row[points - len(series) :] = (series - mean) / deviation
-        gone[points - len(series) :] = 0
+        flags[points - len(series) :] = 0
     shape = (len(batch), -1, PATCH)
     mean, deviation = scales.T[:, :, None, None]
     return Patched(values.reshape(shape), absent.reshape(shape), mean, deviation)
@@ -119,9 +119,9 @@ class Decoder:
         absent = torch.from_numpy(patched.absent).to(device)
         x = self._into(torch.cat([torch.from_numpy(patched.values).to(device), absent], dim=-1))
         x = x + self._frequencies[frequency]
-        seen = _mask(patched.absent.min(axis=-1) > 0, device)
+        mask = _mask(patched.absent.min(axis=-1) > 0, device)
         for layer in self._layers:
-            x = layer(x, seen)
+            x = layer(x, mask)
         steps = self._out(x[:, -1]).view(-1, STEP, OUTPUTS)
         return np.asarray(steps.cpu().numpy() * patched.deviation + patched.mean)
 
@@ -169,12 +169,12 @@ class _Layer:
         self._gate = reader.fast(f"{at}.mlp.gate_proj", width, width)
         self._down = reader.fast(f"{at}.mlp.down_proj", width, width)
 
-    def __call__(self, x: Tensor, seen: Tensor | None) -> Tensor:
+    def __call__(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """From shape (b, n, width) to the same shape."""
         normed = F.rms_norm(x, (self._width,), self._norm, EPSILON).to(self._dtype)
         qkv = F.linear(normed, *self._qkv).view(*x.shape[:2], 3, -1, len(self._scale))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (b, heads, n, head)
-        mixed = F.scaled_dot_product_attention(q * self._scale, k, v, attn_mask=seen, is_causal=seen is None, scale=1.0)
+        mixed = F.scaled_dot_product_attention(q * self._scale, k, v, attn_mask=mask, is_causal=mask is None, scale=1.0)
         x = x + F.linear(mixed.transpose(1, 2).flatten(2), *self._out)
         normed = F.layer_norm(x, (self._width,), *self._mlp_norm, EPSILON).to(self._dtype)
         return x + F.linear(F.relu(F.linear(normed, *self._gate)), *self._down)

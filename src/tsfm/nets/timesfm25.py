@@ -119,11 +119,11 @@ class Network:
         made: list[FloatArray] = []
         spread: FloatArray | None = None
         for done in range(passes):
-            seen = [patched(row) for row in rows]
-            fresh = [one.tokens[cache.length :] for one, cache in zip(seen, caches, strict=True)]
+            inputs = [patched(row) for row in rows]
+            fresh = [one.tokens[cache.length :] for one, cache in zip(inputs, caches, strict=True)]
             packed = spans([len(tokens) for tokens in fresh], caches)
             hidden = self._encode(torch.from_numpy(np.concatenate(fresh)), packed, passes > 1)
-            mean, deviation = np.array([(one.mean, one.deviation) for one in seen]).T[:, :, None, None]
+            mean, deviation = np.array([(one.mean, one.deviation) for one in inputs]).T[:, :, None, None]
             if done == 0 and horizon <= SPREAD:
                 spread = _outputs(self._quantiles(hidden, horizon * OUTPUTS)) * deviation
             made.append(_outputs(self._point(hidden, min(STEP, horizon - done * STEP) * OUTPUTS)) * deviation + mean)
@@ -134,17 +134,17 @@ class Network:
         median = slice(MEDIAN, MEDIAN + 1)
         return np.asarray(spread - spread[..., median] + answer[..., median])
 
-    def _cache(self, capacity: int, kept: bool) -> Cache:
+    def _cache(self, capacity: int, fed_back: bool) -> Cache:
         """For one row; if nothing is fed back, the layers use the same room one after the other."""
         like = torch.empty(0, dtype=self.dtype, device=self.device)
-        return Cache(self.sizes.layers if kept else 1, self.sizes.heads, capacity, self.sizes.head, like)
+        return Cache(self.sizes.layers if fed_back else 1, self.sizes.heads, capacity, self.sizes.head, like)
 
-    def _encode(self, tokens: Tensor, packed: Sequence[Span], kept: bool) -> Tensor:
+    def _encode(self, tokens: Tensor, packed: Sequence[Span], fed_back: bool) -> Tensor:
         """Run new patches, shape (patches, 2 * PATCH), through all layers; return each row's last, (rows, width)."""
         stream = self._into(tokens.to(self.device))
         angles = self._rotary.at(positions(packed).to(self.device))
         for index, layer in enumerate(self._layers):
-            stream = layer(stream, index if kept else 0, packed, angles, last=layer is self._layers[-1])
+            stream = layer(stream, index if fed_back else 0, packed, angles, last=layer is self._layers[-1])
         for span in packed:
             span.cache.length += len(span)
         return stream
@@ -202,11 +202,11 @@ class _Layer:
         self._out = weight("attn.out", width, width)
         self._up, self._down = weight("ff0", sizes.hidden, width), weight("ff1", width, sizes.hidden)
 
-    def __call__(self, stream: Tensor, place: int, packed: Sequence[Span], angles: Angles, last: bool) -> Tensor:
+    def __call__(self, stream: Tensor, slot: int, packed: Sequence[Span], angles: Angles, last: bool) -> Tensor:
         """The stream (patches, width) after this layer; with ``last``, only the last patch of each row.
 
         Args:
-            place: of this layer's keys and values in the caches.
+            slot: of this layer's keys and values in the caches.
         """
         sizes = self._sizes
         qkv = self._qkv(_norm(stream, self._before).to(self._dtype)).view(-1, 3, sizes.heads, sizes.head)
@@ -216,8 +216,8 @@ class _Layer:
             ends = torch.tensor([span.stop - 1 for span in packed], device=stream.device)
             stream, query, angles = stream[ends], query[ends], (angles[0][ends], angles[1][ends])
         query = _norm(turned(query, angles), self._query)
-        seen = attend(query, key, value, place, packed)
-        stream = stream + _norm(self._out(seen).float(), self._after)
+        attended = attend(query, key, value, slot, packed)
+        stream = stream + _norm(self._out(attended).float(), self._after)
         inner = F.silu(self._up(_norm(stream, self._before_ff).to(self._dtype)))
         return stream + _norm(self._down(inner).float(), self._after_ff)
 

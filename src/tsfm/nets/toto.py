@@ -129,37 +129,37 @@ class Layer:
         shift = None if shift is None else _arranged(shift, sizes, scale, alone)
         self._into = weights.product(_arranged(into, sizes, scale, alone), shift)
         tau, feed_tau = (float(weights.take(f"{at}.{name}_tau", ())) for name in ("attn", "mlp"))
-        self._kept, self._feed_kept = (1 + tau**2) ** -0.5, (1 + feed_tau**2) ** -0.5
-        factor = inner**-0.5 * tau * self._kept
+        self._residual_gain, self._feed_residual_gain = (1 + tau**2) ** -0.5, (1 + feed_tau**2) ** -0.5
+        factor = inner**-0.5 * tau * self._residual_gain
         self._out = weights.product(*weights.linear(f"{at}.attn.out_proj", inner, width, sizes.attention_bias, factor))
         up = weights.linear(f"{at}.ffn.fc1", width, 2 * sizes.inner, sizes.feed_bias, width**-0.5)
-        factor = sizes.inner**-0.5 * feed_tau * self._feed_kept
+        factor = sizes.inner**-0.5 * feed_tau * self._feed_residual_gain
         self._up = weights.product(*up)
         self._down = weights.product(*weights.linear(f"{at}.ffn.fc2", sizes.inner, width, sizes.feed_bias, factor))
 
-    def __call__(self, x: Tensor, turns: tuple[Turn, Turn], seen: Tensor, newest: int) -> Tensor:
+    def __call__(self, x: Tensor, turns: tuple[Turn, Turn], mask: Tensor, newest: int) -> Tensor:
         """The layer's output for the newest tokens.
 
         Args:
             x: shape (B, T, D); it may be changed.
             turns: of queries and of keys.
-            seen: shape (B, 1, T, T), where a token may attend.
+            mask: shape (B, 1, T, T), where a token may attend.
         """
         made = self._into(self._normed(x))
         x = x[:, -newest:]
-        attended = made[:, -newest:] if self._alone else self._attended(made.float(), turns, seen, newest)
-        x = self._out(attended).float().add_(x, alpha=self._kept)
+        attended = made[:, -newest:] if self._alone else self._attended(made.float(), turns, mask, newest)
+        x = self._out(attended).float().add_(x, alpha=self._residual_gain)
         gate, up = self._up(self._normed(x)).chunk(2, -1)
-        return self._down(F.silu(up).mul_(gate)).float().add_(x, alpha=self._feed_kept)
+        return self._down(F.silu(up).mul_(gate)).float().add_(x, alpha=self._feed_residual_gain)
 
     def _normed(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, x.shape[-1:], None, self._sizes.epsilon)
 
-    def _attended(self, made: Tensor, turns: tuple[Turn, Turn], seen: Tensor, newest: int) -> Tensor:
+    def _attended(self, made: Tensor, turns: tuple[Turn, Turn], mask: Tensor, newest: int) -> Tensor:
         split = made.view(*made.shape[:2], 3, self._sizes.heads, -1).permute(2, 0, 3, 1, 4)
         query, key = (_turned(part, turn) for part, turn in zip(split[:2], turns, strict=True))
-        query, seen = query[:, :, -newest:], seen[:, :, -newest:]
-        mixed = F.scaled_dot_product_attention(query, key, split[2], attn_mask=seen, scale=1 / self._sizes.head)
+        query, mask = query[:, :, -newest:], mask[:, :, -newest:]
+        mixed = F.scaled_dot_product_attention(query, key, split[2], attn_mask=mask, scale=1 / self._sizes.head)
         return mixed.transpose(1, 2).flatten(2)
 
 
@@ -193,10 +193,10 @@ class Toto:
         unknown = torch.zeros_like(inputs[:1, :1])
         unknown[..., self.sizes.patch :] = 1
         x = torch.cat((self._embed(inputs), self._embed(unknown).expand(len(inputs), ahead - 1, -1)), 1)
-        seen = _seen(F.pad(observed.any(-1), (0, ahead - 1), value=True))
+        mask = _mask(F.pad(observed.any(-1), (0, ahead - 1), value=True))
         turns = _turns(x.shape[1], self.sizes, x.device)
         for layer in self._layers:
-            x = layer(x, turns, seen, ahead if layer is self._layers[-1] else x.shape[1])
+            x = layer(x, turns, mask, ahead if layer is self._layers[-1] else x.shape[1])
         made = self._head(F.rms_norm(x, x.shape[-1:], None, self.sizes.epsilon))
         return torch.unflatten(made, -1, (self.sizes.patch, -1)).sinh_().permute(0, 3, 1, 2).flatten(2)
 
@@ -212,7 +212,7 @@ def _arranged(x: Tensor, sizes: Sizes, scale: Tensor, alone: bool) -> Tensor:
     return torch.cat((torch.cat((query, split[1:2]))[:, :, order], split[2:])).flatten(0, 2)
 
 
-def _seen(valid: Tensor) -> Tensor:
+def _mask(valid: Tensor) -> Tensor:
     """Where a token may attend: to earlier ones with an observed point, (B, T) to (B, 1, T, T); always to itself."""
     tokens = valid.shape[1]
     causal = torch.ones(tokens, tokens, dtype=torch.bool, device=valid.device).tril()
@@ -221,13 +221,13 @@ def _seen(valid: Tensor) -> Tensor:
 
 def _turns(tokens: int, sizes: Sizes, device: torch.device) -> tuple[Turn, Turn]:
     """Cosines and sines for queries and keys, (T, quarter of K) each; with xPos they decay with distance."""
-    places = torch.arange(tokens, dtype=torch.float32, device=device)[:, None]
+    positions = torch.arange(tokens, dtype=torch.float32, device=device)[:, None]
     width = sizes.head // 2
     channels = torch.arange(0, width, 2, dtype=torch.float32, device=device)
-    angles = places * THETA ** (-channels / width)
+    angles = positions * THETA ** (-channels / width)
     decay = torch.ones_like(angles)
     if sizes.xpos:
-        decay = ((channels + 0.4 * width) / (1.4 * width)) ** ((places - tokens // 2) / DISTANCE)
+        decay = ((channels + 0.4 * width) / (1.4 * width)) ** ((positions - tokens // 2) / DISTANCE)
     cosines, sines = angles.cos(), angles.sin()
     return (cosines * decay, sines * decay), (cosines / decay, sines / decay)
 

@@ -255,7 +255,7 @@ class MoiraiMoE:
             place and width of the log-normal.
         """
         forecaster, inputs = self._network.prepare(batch, horizon, patch_size=PATCH)
-        target, seen, *ids, predicted = forecaster._convert(PATCH, **inputs)
+        target, mask, *ids, predicted = forecaster._convert(PATCH, **inputs)
         members = len(batch[0].members)
         context, steps = forecaster.context_token_length(PATCH), -(-horizon // PATCH)
         begins = [members * context + steps * member for member in range(members)]
@@ -264,13 +264,13 @@ class MoiraiMoE:
         for begin in begins:
             predicted[:, begin : begin + observed] = False
         newest = [context * member + context - 1 for member in range(members)]
-        asked = [begin + step - 1 for begin in begins] if step else newest
+        positions = [begin + step - 1 for begin in begins] if step else newest
         sizes = torch.full(target.shape[:2], PATCH, device=target.device)
-        mixture = forecaster.module(target, seen, *ids, predicted, sizes).base_dist
+        mixture = forecaster.module(target, mask, *ids, predicted, sizes).base_dist
         t, narrow, counts, log = mixture.components
         parts = [*mixture.weights.probs.unbind(-1), t.df, t.loc, t.scale, narrow.loc, narrow.scale]
         parts += [counts.total_count, counts.logits, log.loc, log.scale]
-        return [torch.as_tensor(part).expand(t.df.shape)[:, asked] for part in parts]
+        return [torch.as_tensor(part).expand(t.df.shape)[:, positions] for part in parts]
 
 
 def _each(batch: Sequence[Series]) -> list[Group]:
