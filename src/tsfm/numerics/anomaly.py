@@ -156,8 +156,8 @@ def _deviations(values: FloatArray, quantiles: FloatArray) -> FloatArray:
     """Distances from the median in predictive deviations; NaN where either is missing."""
     below, above = _sides(quantiles)
     error = values - quantiles[1]
-    seen = values[~np.isnan(values)]
-    error[np.abs(error) <= ROUNDING * (float(np.std(seen)) if seen.size else 0.0)] = 0
+    observed = values[~np.isnan(values)]
+    error[np.abs(error) <= ROUNDING * (float(np.std(observed)) if observed.size else 0.0)] = 0
     return np.asarray(np.abs(error) / np.where(error > 0, above, below))
 
 

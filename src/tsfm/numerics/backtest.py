@@ -50,19 +50,19 @@ def score(history: FloatArray, actual: FloatArray, forecast: Forecast, levels: S
         history: shape (n,), the points before the window; NaN is a missing one.
         actual: shape (horizon,), likewise.
     """
-    seen = ~np.isnan(actual)
-    error = (actual - forecast.median)[seen]
+    observed = ~np.isnan(actual)
+    error = (actual - forecast.median)[observed]
     steps = _seasonal_steps(history, season)
     absolute, square = (float(np.mean(values)) if steps.size else 0.0 for values in (np.abs(steps), steps**2))
-    over = actual[seen] - forecast.quantiles[:, seen]
+    over = actual[observed] - forecast.quantiles[:, observed]
     level = np.asarray(levels, np.float64)[:, None]
     return Score(
         float(np.mean(np.abs(error))) / absolute if absolute and error.size else math.nan,
         math.sqrt(float(np.mean(error**2)) / square) if square and error.size else math.nan,
         2 * np.where(over >= 0, level * over, (level - 1) * over).sum(axis=1),
-        float(np.abs(actual[seen]).sum()),
+        float(np.abs(actual[observed]).sum()),
         (over <= 0).sum(axis=1).astype(np.float64),
-        int(seen.sum()),
+        int(observed.sum()),
     )
 
 

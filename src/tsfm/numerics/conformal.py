@@ -183,6 +183,6 @@ def _growth(residuals: Residuals) -> float:
     spread = residuals.quantile(0.9) - residuals.quantile(0.1)
     if min(spread[-1], spread[half]) <= 0:
         return RANDOM_WALK
-    seen = math.log(spread[-1] / spread[half]) / math.log(lead[-1] / lead[half])
+    measured = math.log(spread[-1] / spread[half]) / math.log(lead[-1] / lead[half])
     trust = residuals.independent[-1] / (residuals.independent[-1] + TRUST)
-    return float(np.clip(RANDOM_WALK + trust * (seen - RANDOM_WALK), 0, 1))
+    return float(np.clip(RANDOM_WALK + trust * (measured - RANDOM_WALK), 0, 1))

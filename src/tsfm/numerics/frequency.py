@@ -81,7 +81,7 @@ class Frequency:
         text: as the request names it.
         count: units in one step.
         unit: "us", "month" or "business day".
-        place: of months: "start", "end" or "same" (the day of the first time); of "us": "" or the week's day.
+        alignment: of months: "start", "end" or "same" (the day of the first time); of "us": "" or the week's day.
         phase: of months: which of 12 the anchor is, from 0; of weeks: the day, from 0 for Monday.
         cycle: months from one anchor to the next.
     """
@@ -89,7 +89,7 @@ class Frequency:
     text: str
     count: int
     unit: str
-    place: str = ""
+    alignment: str = ""
     phase: int = 0
     cycle: int = 1
 
@@ -133,7 +133,7 @@ class Frequency:
             day = begin.astype("M8[D]")
             return _us(np.busday_offset(day, steps * self.count, roll="forward") + (begin - day))
         if self.unit == "us":
-            days_on = (self.phase - (int(begin.astype("M8[D]").astype(np.int64)) + 3) % 7) % 7 if self.place else 0
+            days_on = (self.phase - (int(begin.astype("M8[D]").astype(np.int64)) + 3) % 7) % 7 if self.alignment else 0
             return _us(begin + np.timedelta64(days_on, "D") + steps * np.timedelta64(self.count, "us"))
         return self._months(begin, steps)
 
@@ -144,15 +144,15 @@ class Frequency:
     def _months(self, begin: np.datetime64, steps: NDArray[np.int64]) -> Times:
         day, month = begin.astype("M8[D]"), begin.astype("M8[M]")
         of_day = begin - day
-        if self.place == "same":
+        if self.alignment == "same":
             months = month + steps * self.count
             last = (months + 1).astype("M8[D]") - months.astype("M8[D]") - np.timedelta64(1, "D")
             return _us(months.astype("M8[D]") + np.minimum(day - month.astype("M8[D]"), last) + of_day)
-        if self.place == "start" and day != month.astype("M8[D]"):
+        if self.alignment == "start" and day != month.astype("M8[D]"):
             month += 1
         months_on = (self.phase - int(month.astype(np.int64))) % self.cycle  # 1970 began with January
         months = month + months_on + steps * self.count
-        if self.place == "start":
+        if self.alignment == "start":
             return _us(months.astype("M8[D]") + of_day)
         return _us((months + 1).astype("M8[D]") - np.timedelta64(1, "D") + of_day)
 
@@ -179,11 +179,11 @@ def _alias(text: str) -> Frequency | None:
 
 
 def _calendar(text: str, count: int, unit: str, anchor: str | None) -> Frequency | None:
-    months, place = CALENDAR[unit]
+    months, alignment = CALENDAR[unit]
     if anchor and (months == 1 or anchor not in MONTHS):
         return None
-    phase = MONTHS.index(anchor or ("DEC" if place == "end" else "JAN"))
-    return Frequency(text, count * months, "month", place, phase, months)
+    phase = MONTHS.index(anchor or ("DEC" if alignment == "end" else "JAN"))
+    return Frequency(text, count * months, "month", alignment, phase, months)
 
 
 def _iso(text: str) -> Frequency | None:

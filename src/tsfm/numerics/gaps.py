@@ -81,10 +81,10 @@ def _pieces(start: int, stop: int, missing: NDArray[np.bool_], size: int, patch:
     if stop < len(missing):
         behind = missing[stop : stop + reach]
         ends.append((behind, Piece(stop - size // 4, stop, (start, stop))))
-    return [piece for beside, piece in ends if _tells(beside, patch)] or [piece for _, piece in ends]
+    return [piece for beside, piece in ends if _informative(beside, patch)] or [piece for _, piece in ends]
 
 
-def _tells(missing: NDArray[np.bool_], patch: int) -> bool:
+def _informative(missing: NDArray[np.bool_], patch: int) -> bool:
     """Whether at least one whole patch is known, at any position of the patch grid."""
     return any(stop - start >= 2 * patch - 1 for start, stop in runs(~missing))
 

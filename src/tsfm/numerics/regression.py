@@ -76,13 +76,13 @@ def _columns(series: Series, horizon: int) -> FloatArray:
 
 
 def _column(row: FloatArray, points: int) -> FloatArray:
-    seen = ~np.isnan(row)
-    seen[points:] = False
+    observed = ~np.isnan(row)
+    observed[points:] = False
     with np.errstate(over="ignore"):
-        unit, scale = scaling.unit(np.asarray(row, np.float64), seen)
+        unit, scale = scaling.unit(np.asarray(row, np.float64), observed)
     if not scale.spread:
         return np.zeros(len(row))
-    low, high = unit[seen].min(), unit[seen].max()
+    low, high = unit[observed].min(), unit[observed].max()
     reach = FARTHER * (high - low)
     return np.nan_to_num(np.clip(unit, low - reach, high + reach), nan=0.0)  # the mean of its past
 

@@ -72,8 +72,8 @@ def of_model(
     points on both sides of it. Arguments are those of ``conformal.intervals``; ``observed`` has shape (n,).
     """
     if not observed.all():
-        kept = observed[origins]
-        origins, forecasts = origins[kept], forecasts[kept]
+        usable = observed[origins]
+        origins, forecasts = origins[usable], forecasts[usable]
     if len(origins) < FEWEST:
         return None
     spacing = int(np.median(np.diff(origins)))

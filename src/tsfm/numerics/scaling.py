@@ -184,8 +184,8 @@ def _beside(row: FloatArray, points: int) -> FloatArray:
 
 def unit(values: FloatArray, measured: NDArray[np.bool_] | slice) -> tuple[FloatArray, Scale]:
     """Centre and scale the values by the mean and the spread of the ``measured`` ones; float64, NaN stays NaN."""
-    seen = values[measured]
-    low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
+    observed = values[measured]
+    low, high = (float(observed.min()), float(observed.max())) if observed.size else (0.0, 0.0)
     if low == high:
         return values - high, Scale(high, 0.0)
     # First subtract the lowest value, which is exact for near values, then scale the range to 1: squares of 1e200 and

@@ -46,8 +46,10 @@ def _look(views: Sequence[_View], reconstruct: Reconstruct, patch: int, together
     """Values for each view's missing points: from the model, or interpolated if the view has no whole patch."""
     shows = [view.shows_a_patch(patch) for view in views]
     seeing = [view for view, something in zip(views, shows, strict=True) if something]
-    told = _reconstructed(seeing, reconstruct, together)
-    looks = [view.cut(next(told)) if something else view.line() for view, something in zip(views, shows, strict=True)]
+    answers = _reconstructed(seeing, reconstruct, together)
+    looks = [
+        view.cut(next(answers)) if something else view.line() for view, something in zip(views, shows, strict=True)
+    ]
     # NaN would count as missing again in the next round, and the loop would never end.
     if not all(np.isfinite(values).all() for pieces in looks for _, values in pieces):
         raise ModelFailed("the model's answer holds values that are not numbers")

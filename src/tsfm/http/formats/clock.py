@@ -121,8 +121,8 @@ def rhythm(column: pa.ChunkedArray, bounds: Whole, ids: pa.Array, freq: str | No
             clock, times, steps, even = wall, local, _steps(local, bounds), local_even
     starts = tuple(times[bounds[:-1]].tolist())
     named = frequency(freq)
-    told = named or _told(times, steps, even, bounds)
-    if told is None:
+    step = named or _shared_step(times, steps, even, bounds)
+    if step is None:
         raise BadRequest(_uneven(times, steps, bounds, ids))
     if named and (at := _off(named, times, steps, bounds)) is not None:
         series, row = at
@@ -130,7 +130,7 @@ def rhythm(column: pa.ChunkedArray, bounds: Whole, ids: pa.Array, freq: str | No
             f"timestamp: expected steps of freq {named.text}, but item {_name(ids, series)} has {_time(times[row])} "
             f"as its row {row - bounds[series] + 1}"
         )
-    return Rhythm(clock, told, starts)
+    return Rhythm(clock, step, starts)
 
 
 def _steps(times: Whole, bounds: Whole) -> Whole:
@@ -157,7 +157,7 @@ def _disordered(times: Whole, steps: Whole, bounds: Whole, ids: pa.Array) -> str
     return f"timestamp: expected the times of an item oldest first, got {got} in item {item}"
 
 
-def _told(times: Whole, steps: Whole, even: bool, bounds: Whole) -> Frequency | None:
+def _shared_step(times: Whole, steps: Whole, even: bool, bounds: Whole) -> Frequency | None:
     """The step that all series share; None: there is none.
 
     Steps of 28 days and more are taken as months where that fits, since months and years differ in length.
@@ -187,7 +187,7 @@ def _calendar(pair: Whole) -> Iterator[str]:
 
 def _off(freq: Frequency, times: Whole, steps: Whole, bounds: Whole) -> tuple[int, int] | None:
     """The first series and row that are not in step; None: all are."""
-    if freq.unit == "us" and not freq.place:
+    if freq.unit == "us" and not freq.alignment:
         wrong = np.flatnonzero(steps != freq.count)
         return (int(np.searchsorted(bounds, wrong[0], "right")) - 1, int(wrong[0]) + 1) if wrong.size else None
     for series, (begin, end) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)):
