@@ -60,9 +60,9 @@ class Backlog:
             self.waiting.extend(items)
             return
         request = LargeRequest() if request is None else request
-        goes_on = bool(request)
+        continues = bool(request)
         request.extend(chunks(items, self._batch_points, self._workers))
-        if request and not goes_on:
+        if request and not continues:
             self._large.append(request)
 
     def take(self, running: int) -> list[WorkItem]:

@@ -78,8 +78,8 @@ def _covariates(model: Model, horizon: int, most: int) -> dict[str, int]:
     family, can = cast(Family, model), model.capabilities
 
     def fitting(native: bool, schemas: list[tuple[int, int]]) -> int:
-        seen = schemas if native else [(0, 0)] * most
-        return sum(family.context_for(horizon, schema) >= family.min_room for schema in seen)
+        counted = schemas if native else [(0, 0)] * most
+        return sum(family.context_for(horizon, schema) >= family.min_room for schema in counted)
 
     counts = range(1, most + 1)
     return {

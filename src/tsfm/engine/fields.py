@@ -51,10 +51,10 @@ def given(body: dict[str, object], field: str, default: object) -> object:
 
 def unknown(body: dict[str, object], known: Sequence[str]) -> tuple[str, ...]:
     """A warning for each unknown field."""
-    strange = [name if name.isprintable() and len(name) <= 40 else shown(name) for name in body if name not in known]
-    warnings = [f"{name}: not understood and ignored; known are {', '.join(known)}" for name in strange[:MOST_WARNINGS]]
-    if len(strange) > MOST_WARNINGS:
-        warnings.append(f"{len(strange) - MOST_WARNINGS} more fields: not understood and ignored")
+    names = [name if name.isprintable() and len(name) <= 40 else shown(name) for name in body if name not in known]
+    warnings = [f"{name}: not understood and ignored; known are {', '.join(known)}" for name in names[:MOST_WARNINGS]]
+    if len(names) > MOST_WARNINGS:
+        warnings.append(f"{len(names) - MOST_WARNINGS} more fields: not understood and ignored")
     return tuple(warnings)
 
 
@@ -141,8 +141,8 @@ def _numbers(field: str, value: object) -> tuple[FloatArray, set[type]]:
     if not isinstance(value, list):
         raise BadRequest(f"{field}: expected a list of numbers, got {'nothing' if value is None else shown(value)}")
     kinds = set(map(type, value))
-    if strange := kinds - _NUMBER_TYPES:
-        at = next(i for i, item in enumerate(value) if type(item) in strange)
+    if other_types := kinds - _NUMBER_TYPES:
+        at = next(i for i, item in enumerate(value) if type(item) in other_types)
         raise BadRequest(f"{field}[{at}]: expected a number or null, got {shown(value[at])}")
     try:
         array = np.array(value, dtype=np.float64)
@@ -163,8 +163,8 @@ def integers(field: str, value: object) -> np.ndarray[tuple[int], np.dtype[np.in
     """A list of whole numbers of at most 64 bits."""
     if not isinstance(value, list):
         raise BadRequest(f"{field}: expected a list of whole numbers, got {shown(value)}")
-    strange = set(map(type, value)) - {int}
-    if strange:
+    other_types = set(map(type, value)) - {int}
+    if other_types:
         for at, item in enumerate(value):
             if not is_whole(item):
                 raise BadRequest(f"{field}[{at}]: expected a whole number, got {shown(item)}")

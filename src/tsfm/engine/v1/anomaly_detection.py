@@ -53,17 +53,17 @@ def read(fields: Fields, limits: Settings) -> Detection:
     Raises:
         BadRequest, TooLarge: what holds for all series is wrong.
     """
-    asked = parameters.of(fields)
-    freq = parameters.frequency(asked.get("freq"))
-    level = parameters.level("level", given(asked, "level", DEFAULT_LEVEL))
-    window = asked.get("window")
+    options = parameters.of(fields)
+    freq = parameters.frequency(options.get("freq"))
+    level = parameters.level("level", given(options, "level", DEFAULT_LEVEL))
+    window = options.get("window")
     newest = None if window is None else whole("window", window, 1, limits.max_rows)
     entries, warnings = inputs.read(fields, limits, None, ENTRY_FIELDS)
     checked = [_checked(entry) for entry in entries]
     rows = [[Row.of(one, newest) for one in entry.targets] if isinstance(entry, Entry) else [] for entry in checked]
     _check_forecasts(sum(len(row.before) + len(row.after) for variates in rows for row in variates))
-    strange = [f"parameters.{warning}" for warning in unknown(asked, PARAMETERS)]
-    warnings = (*unknown(fields, FIELDS), *strange, *warnings, *answers.unused_times(entries, freq))
+    unknown_options = [f"parameters.{warning}" for warning in unknown(options, PARAMETERS)]
+    warnings = (*unknown(fields, FIELDS), *unknown_options, *warnings, *answers.unused_times(entries, freq))
     return Detection(checked, rows, level, freq, warnings)
 
 
@@ -90,7 +90,7 @@ def finish(request: Detection, outcomes: Sequence[Outcome]) -> Fields:
 
 def schema(card: Card, limits: Settings) -> tuple[Json, Json]:
     """JSON schemas of the request and of the answer."""
-    wanted: Json = {
+    options: Json = {
         "level": {
             "type": ["number", "null"],
             "minimum": NARROWEST,
@@ -110,7 +110,7 @@ def schema(card: Card, limits: Settings) -> tuple[Json, Json]:
     numbers = _row_of({"type": ["number", "null"]})
     point: Json = {"anomaly": flags | {"description": "null where a point is not judged"}, "score": numbers}
     point |= {name: numbers for name in ("expected", "lower", "upper")}
-    return answers.request_schema(card, limits, wanted, covariates=False), answers.answer_schema(point)
+    return answers.request_schema(card, limits, options, covariates=False), answers.answer_schema(point)
 
 
 def example(points: int, limits: Settings) -> Fields:
@@ -166,7 +166,7 @@ def _prediction(entry: Entry, request: Detection, rows: Sequence[Row], outputs: 
 
 def _points(row: Row, judged: Judged, origin: int, level: float) -> Fields:
     missing = np.isnan(row.values)
-    missing[: row.asked] = False
+    missing[: row.first_judged] = False
     flags = [
         None if score != score and not gap else bool(score > level)
         for score, gap in zip(judged.score.tolist(), missing.tolist(), strict=True)

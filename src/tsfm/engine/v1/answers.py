@@ -124,8 +124,8 @@ def request_schema(card: Card, limits: Settings, parameters: Json, covariates: b
     }
     entry = structure({"target": target}, optional)
     series: Json = {"type": "array", "items": entry, "minItems": 1, "maxItems": limits.max_series}
-    wanted: Json = {"type": ["object", "null"], "properties": parameters}
-    return structure({"inputs": series}, {"parameters": wanted})
+    options: Json = {"type": ["object", "null"], "properties": parameters}
+    return structure({"inputs": series}, {"parameters": options})
 
 
 def answer_schema(prediction: Json, patterns: Json | None = None, more: Json | None = None) -> Json:

@@ -62,9 +62,9 @@ def read(fields: Fields, limits: Settings) -> CrossValidation:
         BadRequest, TooLarge: what holds for all series is wrong.
     """
     shared = parameters.read(fields, limits, PARAMETERS)
-    asked = parameters.of(fields)
-    windows = whole("n_windows", given(asked, "n_windows", DEFAULT_WINDOWS), 1, limits.max_series)
-    step = whole("step_size", given(asked, "step_size", shared.horizon), 1, limits.max_rows)
+    options = parameters.of(fields)
+    windows = whole("n_windows", given(options, "n_windows", DEFAULT_WINDOWS), 1, limits.max_series)
+    step = whole("step_size", given(options, "step_size", shared.horizon), 1, limits.max_rows)
     entries, warnings = inputs.read(fields, limits, None)
     series = inputs.count(entries, windows)
     inputs.check_count(series, limits)
@@ -120,7 +120,7 @@ def finish(request: CrossValidation, outcomes: Sequence[Outcome]) -> Fields:
 def schema(card: Card, limits: Settings) -> tuple[Json, Json]:
     """JSON schemas of the request and of the answer."""
     whole_number: Json = {"type": ["integer", "null"], "minimum": 1}
-    wanted = parameters.schema(limits) | {
+    options = parameters.schema(limits) | {
         "n_windows": whole_number | {"maximum": limits.max_series, "default": DEFAULT_WINDOWS},
         "step_size": whole_number | {"maximum": limits.max_rows, "description": "default: prediction_length"},
     }
@@ -133,14 +133,14 @@ def schema(card: Card, limits: Settings) -> tuple[Json, Json]:
     both: Json = {"metrics": metrics, "seasonal_naive": metrics}
     seasons: Json = {"type": ["integer", "array"], "items": {"type": "integer"}}
     one: Json = {"season_length": seasons, "windows": {"type": "array", "items": window}}
-    request = answers.request_schema(card, limits, wanted)
+    request = answers.request_schema(card, limits, options)
     return request, answers.answer_schema(one | both, more=both)
 
 
 def example(points: int, limits: Settings) -> Fields:
     """A valid request of so many points, or of as many as the limits allow."""
-    wanted = {"prediction_length": min(2, limits.max_horizon), "n_windows": 2, "season_length": 1}
-    return answers.example(max(points + 4, 16), limits) | {"parameters": wanted}
+    options = {"prediction_length": min(2, limits.max_horizon), "n_windows": 2, "season_length": 1}
+    return answers.example(max(points + 4, 16), limits) | {"parameters": options}
 
 
 def _checked(entry: Entry | Refused, request: CrossValidation) -> Entry | Refused:

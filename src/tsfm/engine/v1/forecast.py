@@ -47,11 +47,11 @@ def read(fields: Fields, limits: Settings) -> ManyForecasts:
     Raises:
         BadRequest, TooLarge: what holds for all series is wrong.
     """
-    asked = parameters.read(fields, limits)
-    entries, warnings = inputs.read(fields, limits, asked.horizon)
-    check_numbers(inputs.count(entries) * asked.numbers)
-    warnings = (*unknown(fields, FIELDS), *asked.warnings, *warnings, *answers.unused_times(entries, asked.freq))
-    return ManyForecasts(entries, asked, warnings)
+    options = parameters.read(fields, limits)
+    entries, warnings = inputs.read(fields, limits, options.horizon)
+    check_numbers(inputs.count(entries) * options.numbers)
+    warnings = (*unknown(fields, FIELDS), *options.warnings, *warnings, *answers.unused_times(entries, options.freq))
+    return ManyForecasts(entries, options, warnings)
 
 
 def check_numbers(numbers: int) -> None:
@@ -65,19 +65,19 @@ def check_numbers(numbers: int) -> None:
 
 def work(request: ManyForecasts, model: Family, family: str) -> Many:
     """What the loaded model has to compute, in the order of the series and their variates."""
-    asked = request.parameters
-    if asked.together and model.capabilities.cross_learning:
-        parts = _together(request.entries, asked, asked.together, cast(JointFamily, model), family)
+    options = request.parameters
+    if options.together and model.capabilities.cross_learning:
+        parts = _together(request.entries, options, options.together, cast(JointFamily, model), family)
     else:
-        parts = items(request.entries, lambda _: [WHOLE], asked, model, family)
+        parts = items(request.entries, lambda _: [WHOLE], options, model, family)
     count = inputs.count(request.entries)
-    return Many(parts, count, count * asked.numbers)
+    return Many(parts, count, count * options.numbers)
 
 
 def items(
     entries: Sequence[Entry | Refused],
     cuts: Callable[[Entry], Sequence[Cut]],
-    asked: Parameters,
+    options: Parameters,
     model: Family,
     family: str,
 ) -> Iterator[Part]:
@@ -93,10 +93,12 @@ def items(
         for cut in cuts(entry):
             if model.capabilities.multivariate and not entry.flat:
                 both = cast(JointFamily, model)
-                yield from joint.part([_target(entry, cut, asked, both, family)], asked.horizon, asked.levels, both)
+                yield from joint.part(
+                    [_target(entry, cut, options, both, family)], options.horizon, options.levels, both
+                )
             else:
                 for variate in range(len(entry.targets)):
-                    yield _item(entry.series(variate, *cut), asked, model, family)
+                    yield _item(entry.series(variate, *cut), options, model, family)
 
 
 def finish(request: ManyForecasts, outcomes: Sequence[Outcome]) -> Fields:
@@ -130,46 +132,48 @@ def example(points: int, limits: Settings) -> Fields:
 
 
 def _together(
-    entries: Sequence[Entry | Refused], asked: Parameters, rows: int, model: JointFamily, family: str
+    entries: Sequence[Entry | Refused], options: Parameters, rows: int, model: JointFamily, family: str
 ) -> Iterator[Part]:
     """Groups of the entries that follow one another, each of as many rows or of a few more, as Chronos-2's pipeline."""
     waiting: list[Prepared | Refusals] = []
     count = 0
     for entry in entries:
-        target = [entry.error] if isinstance(entry, Refused) else _target(entry, WHOLE, asked, model, family)
+        target = [entry.error] if isinstance(entry, Refused) else _target(entry, WHOLE, options, model, family)
         waiting.append(target)
         count += target.group.rows if isinstance(target, Prepared) else 0
         if count >= rows:
-            yield from joint.part(waiting, asked.horizon, asked.levels, model, crossed=True)
+            yield from joint.part(waiting, options.horizon, options.levels, model, crossed=True)
             waiting, count = [], 0
-    yield from joint.part(waiting, asked.horizon, asked.levels, model, crossed=True)
+    yield from joint.part(waiting, options.horizon, options.levels, model, crossed=True)
 
 
-def _target(entry: Entry, cut: Cut, asked: Parameters, model: JointFamily, family: str) -> Prepared | Refusals:
+def _target(entry: Entry, cut: Cut, options: Parameters, model: JointFamily, family: str) -> Prepared | Refusals:
     group = entry.group(*cut)
     try:
-        return Prepared.of(group.newest(asked.context) if asked.context else group, asked.horizon, model, family, WORDS)
+        return Prepared.of(
+            group.newest(options.context) if options.context else group, options.horizon, model, family, WORDS
+        )
     except RequestError as error:
         return [error for _ in group.members]
 
 
-def _item(series: Series, asked: Parameters, model: Family, family: str) -> Part:
-    series = replace(series if asked.context is None else series.newest(asked.context), season=asked.usual_season)
+def _item(series: Series, options: Parameters, model: Family, family: str) -> Part:
+    series = replace(series if options.context is None else series.newest(options.context), season=options.usual_season)
     try:
-        return item(series, asked.horizon, asked.levels, model, family, WORDS)
+        return item(series, options.horizon, options.levels, model, family, WORDS)
     except RequestError as error:
         return error
 
 
-def _prediction(entry: Entry, asked: Parameters, outputs: Sequence[Output]) -> Fields:
+def _prediction(entry: Entry, options: Parameters, outputs: Sequence[Output]) -> Fields:
     fields = answers.head(entry)
-    if entry.start and asked.freq:
+    if entry.start and options.freq:
         try:
-            times = asked.freq.times(entry.start, len(entry.targets[0]), asked.horizon)
+            times = options.freq.times(entry.start, len(entry.targets[0]), options.horizon)
         except ValueError as error:
             return answers.refused(entry, BadRequest(f"start: {error}, got later ones"))
         fields |= {"start": times[0], "timestamps": times}
-    rows = dict(quantile_rows(entry, asked.levels, outputs))
+    rows = dict(quantile_rows(entry, options.levels, outputs))
     warnings = list(dict.fromkeys(warning for output in outputs for warning in output.warnings))
     return fields | rows | answers.warned(warnings)
 

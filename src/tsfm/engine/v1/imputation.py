@@ -45,11 +45,11 @@ def read(fields: Fields, limits: Settings) -> ManyImputations:
     Raises:
         BadRequest, TooLarge: what holds for all series is wrong.
     """
-    asked = parameters.of(fields)
-    freq = parameters.frequency(asked.get("freq"))
+    options = parameters.of(fields)
+    freq = parameters.frequency(options.get("freq"))
     entries, warnings = inputs.read(fields, _bounded(limits), None, ENTRY_FIELDS)
-    strange = [f"parameters.{warning}" for warning in unknown(asked, PARAMETERS)]
-    warnings = (*unknown(fields, FIELDS), *strange, *warnings, *answers.unused_times(entries, freq))
+    unknown_options = [f"parameters.{warning}" for warning in unknown(options, PARAMETERS)]
+    warnings = (*unknown(fields, FIELDS), *unknown_options, *warnings, *answers.unused_times(entries, freq))
     return ManyImputations([_checked(entry) for entry in entries], freq, warnings)
 
 

@@ -95,8 +95,8 @@ def read(
     check_count(len(value), limits)
     entries = [_entry(one, limits, horizon) for one in value]
     check_count(sum(len(entry.targets) for entry in entries if isinstance(entry, Entry)), limits)
-    strange = {name: None for one in value if isinstance(one, dict) for name in one if name not in known}
-    return entries, tuple(f"inputs[].{warning}" for warning in unknown(dict(strange), known))
+    unknown_fields = {name: None for one in value if isinstance(one, dict) for name in one if name not in known}
+    return entries, tuple(f"inputs[].{warning}" for warning in unknown(dict(unknown_fields), known))
 
 
 def count(entries: Sequence[Entry | Refused], windows: int = 1) -> int:

@@ -44,14 +44,14 @@ class Row:
     Attributes:
         values: shape (n,), centred and scaled; NaN is a missing point.
         scale: back to the unit of the request.
-        asked: the first point that the answer judges.
+        first_judged: the first point that the answer judges.
         cut: the first point that is looked at, to know what is ordinary.
         season: points of its season; 1: none was found.
     """
 
     values: FloatArray
     scale: Scale
-    asked: int
+    first_judged: int
     cut: int
     season: int
 
@@ -65,9 +65,9 @@ class Row:
         _, scale = scaling.standardise(Series(target), False)
         half = (scale.spread or 1.0) / 2
         values = (np.asarray(target, np.float64) / 2 - scale.centre / 2) / half
-        asked = max(0, len(values) - (window or len(values)))
-        cut = max(0, asked - anomaly.REFERENCE)
-        return cls(values, Scale(scale.centre, 2 * half), asked, cut, shapes.found_season(values[cut:]))
+        first_judged = max(0, len(values) - (window or len(values)))
+        cut = max(0, first_judged - anomaly.REFERENCE)
+        return cls(values, Scale(scale.centre, 2 * half), first_judged, cut, shapes.found_season(values[cut:]))
 
     @cached_property
     def before(self) -> list[int]:
@@ -120,7 +120,7 @@ class Row:
             before = anomaly.around(self.values, before[1])
         found = anomaly.judge(self.values, before, after, self._shapes(made), level)
         for rows in (found.score, found.expected, found.lower, found.upper):
-            rows[: self.asked] = np.nan
+            rows[: self.first_judged] = np.nan
         restore = self.scale.restore
         return Judged(found.score, restore(found.expected), restore(found.lower), restore(found.upper))
 

@@ -75,17 +75,17 @@ def read(fields: dict[str, object], limits: Settings, also: tuple[str, ...] = ()
     Raises:
         BadRequest: one sentence that names the field, what was expected and what came.
     """
-    asked = of(fields)
-    context, season = asked.get("context_length"), asked.get("season_length")
+    options = of(fields)
+    context, season = options.get("context_length"), options.get("season_length")
     together = None
-    if any([_switch(name, asked.get(name)) for name in TOGETHER]):
-        together = whole(BATCH, given(asked, BATCH, MOST_TOGETHER), 1, MOST_TOGETHER)
+    if any([_switch(name, options.get(name)) for name in TOGETHER]):
+        together = whole(BATCH, given(options, BATCH, MOST_TOGETHER), 1, MOST_TOGETHER)
         also = (*also, BATCH)
-    warnings = [f"parameters.{warning}" for warning in unknown(asked, (*FORECASTING, *also))]
+    warnings = [f"parameters.{warning}" for warning in unknown(options, (*FORECASTING, *also))]
     return Parameters(
-        whole("prediction_length", given(asked, "prediction_length", DEFAULT_HORIZON), 1, limits.max_horizon),
-        levels(asked.get("quantile_levels")),
-        frequency(asked.get("freq")),
+        whole("prediction_length", given(options, "prediction_length", DEFAULT_HORIZON), 1, limits.max_horizon),
+        levels(options.get("quantile_levels")),
+        frequency(options.get("freq")),
         None if season is None else whole("season_length", season, 1, limits.max_rows),
         None if context is None else whole("context_length", context, 1, limits.max_rows),
         tuple(warnings),
