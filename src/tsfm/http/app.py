@@ -29,7 +29,7 @@ from tsfm.http.page import views
 from tsfm.http.protocols import paths
 from tsfm.http.reading import LARGE, Body, Reading
 from tsfm.http.refusals import CLIENT_LEFT
-from tsfm.http.v1 import Asked, Operations
+from tsfm.http.v1 import Negotiation, Operations
 from tsfm.logs import ESCAPES
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def _add_operations(app: Flask, engine: Engine, large: LargeBodies) -> None:
 
     def view(path: str, operation: Operation) -> Callable[[], Response]:
         def answer() -> Response:
-            form = paths.form(path, operation, _asked(engine.settings.max_body_mib << 20))
+            form = paths.form(path, operation, _negotiation(engine.settings.max_body_mib << 20))
             return _answer(engine, lambda body, slot: operations.answer(form, body, slot).then(_response))
 
         return answer
@@ -79,12 +79,12 @@ def _add_readers(app: Flask, engine: Engine) -> None:
     """The paths that only read."""
 
     def known(value: object, when_ready: bool) -> Callable[[], Response]:
-        def tell() -> Response:
+        def answer() -> Response:
             if when_ready and not engine.ready:
                 return _error(engine.why_not_ready, 503, NotReady.retry_after_s, paths.refusal(request.path))
             return _json(value)
 
-        return tell
+        return answer
 
     for path, value in paths.always(engine.card).items():
         app.add_url_rule(path, path, known(value, False), methods=["GET"])
@@ -168,10 +168,10 @@ def _admitted(engine: Engine, begin: Callable[[Body, Slot], Pending[T]]) -> Pend
         return slot.hold(begin(Body(_body(), packed), slot))
 
 
-def _asked(most: int) -> Asked:
+def _negotiation(most: int) -> Negotiation:
     """What the present request says about the form of its body and of its answer."""
     accept = [name.lower() for name in request.accept_mimetypes.values()]
-    return Asked(request.mimetype, accept, request.args.to_dict(flat=False), most, request.headers.get)
+    return Negotiation(request.mimetype, accept, request.args.to_dict(flat=False), most, request.headers.get)
 
 
 def _one(engine: Engine, large: LargeBodies, body: Body, slot: Slot) -> Pending[Fields]:

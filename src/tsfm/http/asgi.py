@@ -25,7 +25,7 @@ from tsfm.engine.pending import Deferred
 from tsfm.errors import BadRequest, NotReady, RequestError, TsfmError
 from tsfm.http import auth, lifecycle, refusals, wsgi
 from tsfm.http.app import create_app
-from tsfm.http.auth import Asked
+from tsfm.http.auth import Head
 from tsfm.http.turns import Turns
 from tsfm.http.wsgi import Incoming, Outgoing, Scope
 from tsfm.settings import Settings
@@ -141,7 +141,7 @@ class Asgi:
         if self._access:
             path = "/" + incoming.path.lstrip("/")
             authorization = incoming.headers.get("AUTHORIZATION", "")
-            self._access.check(Asked(incoming.address, incoming.method, path, authorization, incoming.has_body))
+            self._access.check(Head(incoming.address, incoming.method, path, authorization, incoming.has_body))
         if incoming.declared_bytes >= self._most_bytes:
             raise refusals.too_large(self._most_bytes)
         if self.failure:

@@ -25,7 +25,7 @@ PAGE = re.compile(r"/|/page/[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Asked:
+class Head:
     """The facts of a request that its headers give."""
 
     address: str
@@ -61,27 +61,27 @@ class Access:
         """The address is in one of the networks of ``allow``, or there are none."""
         return allows(self._networks, address)
 
-    def check(self, asked: Asked) -> None:
+    def check(self, head: Head) -> None:
         """Refuse a request from another network or without the token; open paths are not checked, but take no body.
 
         Raises:
             Forbidden, Unauthorized
         """
         try:
-            self._check(asked)
+            self._check(head)
         except RequestError as error:
-            log.info("%s %s: %d %s", asked.method[:20], asked.path[:80].translate(ESCAPES), error.status, error)
-            self.on_refusal(asked.method, error.status)
+            log.info("%s %s: %d %s", head.method[:20], head.path[:80].translate(ESCAPES), error.status, error)
+            self.on_refusal(head.method, error.status)
             raise
 
-    def _check(self, asked: Asked) -> None:
-        if asked.path in OPEN_PATHS and not asked.has_body:
+    def _check(self, head: Head) -> None:
+        if head.path in OPEN_PATHS and not head.has_body:
             return
-        if not self.knows(asked.address):
-            raise Forbidden(f"{plain(asked.address)} is in none of the networks of allow")
-        if not asked.has_body and asked.method in ("GET", "HEAD") and PAGE.fullmatch(asked.path):
+        if not self.knows(head.address):
+            raise Forbidden(f"{plain(head.address)} is in none of the networks of allow")
+        if not head.has_body and head.method in ("GET", "HEAD") and PAGE.fullmatch(head.path):
             return
-        if self._token and not hmac.compare_digest(asked.authorization.encode("latin-1"), b"Bearer " + self._token):
+        if self._token and not hmac.compare_digest(head.authorization.encode("latin-1"), b"Bearer " + self._token):
             raise Unauthorized("Authorization: expected Bearer and the token of token_file")
 
 

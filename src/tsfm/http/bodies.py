@@ -42,7 +42,7 @@ class LargeBodies:
 
         Its ``get`` raises ``BadRequest`` or ``TooLarge`` with one sentence that names the field.
         """
-        return self._reader.ask(reading, body, slot, reading.grows)
+        return self._reader.submit(reading, body, slot, reading.grows)
 
     def close(self) -> None:
         """End the process, whatever it does."""

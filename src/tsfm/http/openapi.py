@@ -34,7 +34,7 @@ REFUSALS = {
     "504": "no answer within the deadline",
     "507": "the series needs more memory than there is",
 }
-COME_AGAIN = ("429", "503")
+RETRYABLE = ("429", "503")
 EXAMPLE_POINTS = 12
 
 
@@ -92,10 +92,10 @@ def _readers(card: Card, limits: Settings) -> dict[str, Json]:
     document = structure(always, {"components": {"type": "object"}, "security": {"type": "array"}})
     one = structure({"models": {"type": "array", "minItems": 1, "maxItems": 1, "items": _model(limits)}})
     facts: dict[str, tuple[str, Json, dict[str, str]]] = {
-        path: ("always the same", _content({"const": told}), {}) for path, told in paths.always(card).items()
+        path: ("always the same", _content({"const": answer}), {}) for path, answer in paths.always(card).items()
     }
-    for path, told in paths.when_ready(card).items():
-        facts[path] = ("the model answers", _content({"const": told}), not_ready)
+    for path, answer in paths.when_ready(card).items():
+        facts[path] = ("the model answers", _content({"const": answer}), not_ready)
     facts |= {
         "/metrics": ("numbers for Prometheus", metrics, {}),
         "/v1/models": ("what is served", _content(one), {}),
@@ -153,7 +153,7 @@ def _responses(text: str, content: Json, refused: dict[str, str], error: Json) -
     again: Json = {"Retry-After": {"required": True, "description": "seconds", "schema": {"type": "integer"}}}
     responses: Json = {"200": {"description": text, "content": content}}
     for code, reason in sorted(refused.items()):
-        headers = {"headers": again} if code in COME_AGAIN else {}
+        headers = {"headers": again} if code in RETRYABLE else {}
         schema: Json = error if error == ERROR else {"anyOf": [error, ERROR]}
         responses[code] = {"description": reason, "content": _content(schema), **headers}
     return responses

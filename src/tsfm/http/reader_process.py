@@ -73,7 +73,7 @@ class ReaderProcess:
         self._connection: Connection | None = None
         threading.Thread(target=self._loop, name=name, daemon=True).start()
 
-    def ask(self, how: object, body: bytes, slot: Slot, grows: bool = False) -> Pending[object]:
+    def submit(self, how: object, body: bytes, slot: Slot, grows: bool = False) -> Pending[object]:
         """What the process makes of a body; ``get`` raises the ``RequestError`` that it sends."""
         future: Future[object] = Future()
         self._unread.put(Unread(how, body, slot, grows, slot.watch(future)))

@@ -20,7 +20,7 @@ ASIDE_THREADS = 2
 
 
 @dataclass(frozen=True)
-class Asked:
+class Negotiation:
     """What the headers and the address of a request say about the form of its body and of its answer.
 
     Attributes:

@@ -32,16 +32,16 @@ def main(file: int, memory: int = MEMORY) -> None:
     try:
         connection.recv()  # the greeting, which says nothing
         while True:
-            asked = connection.recv()
-            connection.send(_answer(asked, connection.recv_bytes()))
+            request = connection.recv()
+            connection.send(_answer(request, connection.recv_bytes()))
             gc.collect()
     except (EOFError, ConnectionError):
         return
 
 
-def _answer(asked: dict[str, Any], data: bytes) -> Fields | RequestError:
+def _answer(request: dict[str, Any], data: bytes) -> Fields | RequestError:
     try:
-        return view(asked["file"], data, Options(**asked["options"]), asked["number"], asked["most"])
+        return view(request["file"], data, Options(**request["options"]), request["number"], request["most"])
     except UsageError as error:
         return BadRequest(str(error))
     except MemoryError:

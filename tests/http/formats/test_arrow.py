@@ -18,7 +18,7 @@ from tsfm.http import bodies
 from tsfm.http.formats import arrow, tables
 from tsfm.http.formats.tables import PARQUET, STREAM
 from tsfm.http.reading import Reading
-from tsfm.http.v1 import Asked
+from tsfm.http.v1 import Negotiation
 
 pytestmark = pytest.mark.slow
 
@@ -36,8 +36,8 @@ class Reader:
         self.large = bodies.LargeBodies(lambda: LIMITS)
 
     def read(self, body: bytes, media_type: str) -> object:
-        asked = Asked(media_type, [], {}, MOST, lambda name: None)
-        form = tables.form(tasks.find("forecast").operations["forecast"], asked)
+        negotiation = Negotiation(media_type, [], {}, MOST, lambda name: None)
+        form = tables.form(tasks.find("forecast").operations["forecast"], negotiation)
         reading = Reading(form.operation.steps, form.decode, grows=True)
         with self.admission.enter(len(body)) as slot:
             pending = slot.hold(self.large.read(body, slot, reading))

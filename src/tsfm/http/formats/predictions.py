@@ -55,8 +55,8 @@ def table(answer: Fields, source: Source | None = None) -> pa.Table:
     if missing is not None:
         columns["error"] = pa.array([prediction.get("error") for prediction in predictions], pa.string()).take(of_cell)
     made = pa.table(columns)
-    said = _beside(answer, series)
-    return made.replace_schema_metadata({METADATA: encode(said)}) if said else made
+    metadata = _beside(answer, series)
+    return made.replace_schema_metadata({METADATA: encode(metadata)}) if metadata else made
 
 
 def _windows(series: Sequence[Prediction]) -> tuple[list[Prediction], list[int]]:
@@ -133,9 +133,9 @@ def _target_names(
 
 def _beside(answer: Fields, series: Sequence[Prediction]) -> Fields:
     """What the answer says beside its predictions, with the warnings and scores of each series."""
-    said = {name: value for name, value in answer.items() if name != "predictions"}
+    metadata = {name: value for name, value in answer.items() if name != "predictions"}
     warnings = [f"item {shown(one.get('item_id'))}: {warning}" for one in series for warning in one.get("warnings", ())]
     if warnings:
-        said["warnings"] = [*cast(list[str], said.get("warnings", [])), *warnings]
+        metadata["warnings"] = [*cast(list[str], metadata.get("warnings", [])), *warnings]
     scored = [{name: one[name] for name in ("item_id", *SCORES) if name in one} for one in series if "windows" in one]
-    return said | ({"series": scored} if scored else {})
+    return metadata | ({"series": scored} if scored else {})

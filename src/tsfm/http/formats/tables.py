@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tsfm.engine.tasks import Fields, Operation, Steps
 from tsfm.errors import Unsupported
 from tsfm.http.encoding import Content, pieces
-from tsfm.http.v1 import Asked, Form
+from tsfm.http.v1 import Form, Negotiation
 
 if TYPE_CHECKING:
     from tsfm.http.formats.long import Query
@@ -30,7 +30,7 @@ SOURCE = "the table of the request"
 """A field that no JSON has, of requests and of answers: what the answer to a table is made with."""
 
 
-def form(operation: Operation, asked: Asked) -> Form:
+def form(operation: Operation, negotiation: Negotiation) -> Form:
     """The form of one request for an operation: anything but a table is JSON.
 
     Without one of our media types in Accept the answer has the form of the request.
@@ -38,19 +38,19 @@ def form(operation: Operation, asked: Asked) -> Form:
     Raises:
         Unsupported: a table, on a host without the package.
     """
-    given = NAMES.get(asked.content_type)
-    wanted = next((NAMES.get(name, name) for name in asked.accept if name in (JSON, *NAMES)), given or JSON)
-    for header, name in (("Content-Type", given), ("Accept", wanted if wanted != JSON else None)):
+    given = NAMES.get(negotiation.content_type)
+    answer_type = next((NAMES.get(name, name) for name in negotiation.accept if name in (JSON, *NAMES)), given or JSON)
+    for header, name in (("Content-Type", given), ("Accept", answer_type if answer_type != JSON else None)):
         if name and not AVAILABLE:
             raise Unsupported(
                 f"{header}: expected {JSON}, since the package {PACKAGE} is not installed on this host, got {name}"
             )
-    back = wanted != JSON
-    encode = TableEncoder(wanted) if back else pieces
+    back = answer_type != JSON
+    encode = TableEncoder(answer_type) if back else pieces
     if given is None:
         return Form(replace(operation, heavy=True) if back else operation, encode=encode)
     sourced = replace(operation, steps=WithSource(operation.steps)) if back else operation
-    return Form(sourced, TableDecoder(given, asked.query, asked.most, back), encode, apart=True)
+    return Form(sourced, TableDecoder(given, negotiation.query, negotiation.most, back), encode, apart=True)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ READING = {
     "504": "the file was not read within the deadline",
     "507": "reading the file takes too much memory",
 }
-ASKING = {
+FORWARDING = {
     "400": "no such family or task, or what the neighbour refuses",
     "401": "the neighbour asks for another token",
     "403": "the neighbour does not answer this client",
@@ -61,7 +61,7 @@ def paths(family: str, responses: Responses, refused: dict[str, str], refused_pa
     found[TABLE] = {"post": _table(responses, refused)}
     found[NEIGHBOURS] = {
         "get": {"summary": "the other models of this host", "responses": responses("those that run", listed, refused)},
-        "post": _ask(family, responses, refused),
+        "post": _forward(family, responses, refused),
     }
     return found
 
@@ -93,14 +93,14 @@ def _table(responses: Responses, refused: dict[str, str]) -> Json:
     }
 
 
-def _ask(family: str, responses: Responses, refused: dict[str, str]) -> Json:
+def _forward(family: str, responses: Responses, refused: dict[str, str]) -> Json:
     others = [name for name in card.names(packaged_only=True) if name != family]
     schemas: dict[str, Json] = {"family": {"enum": others}, "task": {"enum": list(TASKS)}}
     return {
         "summary": "a request to /v1/TASK of another model of this host",
         "parameters": [_parameter(name, schema) | {"required": True} for name, schema in schemas.items()],
         "requestBody": {"required": True, "content": _json({"type": "object"})},
-        "responses": responses("its answer", _json({"type": "object"}), refused | ASKING),
+        "responses": responses("its answer", _json({"type": "object"}), refused | FORWARDING),
     }
 
 

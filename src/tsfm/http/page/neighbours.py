@@ -80,7 +80,7 @@ class Neighbours:
         self._family, self._find = family, find or configured
         self._looks = ThreadPoolExecutor(len(card.names()), "neighbours")
         self._lists = ThreadPoolExecutor(1, "neighbours-list")
-        self._asks = ThreadPoolExecutor(MOST_AT_ONCE, "neighbours-ask")
+        self._forwards = ThreadPoolExecutor(MOST_AT_ONCE, "neighbours-ask")
 
     def list(self, client: Client) -> Pending[list[Fields]]:
         """The entry in /v1/models of each neighbour that runs and would answer this client, its port and its memory.
@@ -95,7 +95,7 @@ class Neighbours:
 
         return Pending(self._lists.submit(look_at_all), lambda entries: [entry for entry in entries if entry])
 
-    def ask(self, query: Query, body: Body, client: Client, slot: Slot) -> Pending[Reply]:
+    def forward(self, query: Query, body: Body, client: Client, slot: Slot) -> Pending[Reply]:
         """A neighbour's answer to a request.
 
         Raises:
@@ -107,7 +107,7 @@ class Neighbours:
         if task not in TASKS:
             raise BadRequest(f"task: expected one of {', '.join(TASKS)}, got {task[:40]!r}")
 
-        def ask() -> Reply:
+        def answer() -> Reply:
             found = {one.card.name: one for one in self._find(self._family)}
             if family not in found:
                 raise BadRequest(f"family: expected one of {', '.join(found)}, got {family[:40]!r}")
@@ -115,11 +115,11 @@ class Neighbours:
                 raise Forbidden(f"{family} answers other addresses only: see host and allow in tsfm.ini")
             return _pass_on(found[family], f"/v1/{task}", body, client)
 
-        return Pending(slot.watch(self._asks.submit(ask)), lambda reply: reply)
+        return Pending(slot.watch(self._forwards.submit(answer)), lambda reply: reply)
 
     def close(self) -> None:
         """Take no more requests."""
-        for pool in (self._lists, self._looks, self._asks):
+        for pool in (self._lists, self._looks, self._forwards):
             pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -149,10 +149,10 @@ def _look(one: Neighbour, client: Client) -> Fields | None:
 def _resident(one: Neighbour, client: Client) -> Fields:
     """The memory of the neighbour's process, if it tells."""
     try:
-        told = RESIDENT.search(exchange(f"{one.base}/metrics", headers=client.headers, timeout_s=LOOK_S).body)
+        match = RESIDENT.search(exchange(f"{one.base}/metrics", headers=client.headers, timeout_s=LOOK_S).body)
     except (Unreachable, Broken):
         return {}
-    return {"resident_mib": int(float(told[1])) >> 20} if told else {}
+    return {"resident_mib": int(float(match[1])) >> 20} if match else {}
 
 
 def _entry(reply: Reply, family: str) -> Fields | None:

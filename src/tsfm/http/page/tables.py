@@ -62,8 +62,8 @@ class Tables:
         plain = unpack(body.data, body.packed, LARGEST_MIB << 20)
         if len(plain) > LARGEST_MIB << 20:
             raise TooLarge(f"body: expected a table of at most {LARGEST_MIB} MiB, got more; keep the newest rows")
-        asked = _arguments(query) | {"most": self._most}
-        return self._reader.ask(asked, plain, slot).then(_answer)
+        request = _arguments(query) | {"most": self._most}
+        return self._reader.submit(request, plain, slot).then(_answer)
 
     def close(self) -> None:
         """End the process, whatever it does."""

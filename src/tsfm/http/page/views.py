@@ -68,7 +68,7 @@ def add(app: Flask, engine: Engine, answers: Answers) -> None:
     @app.post(NEIGHBOURS)
     def neighbours_ask() -> Response:
         query, client = _query(), _client()
-        return _answer(answers, lambda body, slot: neighbours.ask(query, body, client, slot).then(_reply))
+        return _answer(answers, lambda body, slot: neighbours.forward(query, body, client, slot).then(_reply))
 
 
 def _file(file: files.File) -> Response:

@@ -48,7 +48,7 @@ BACK = {ours: theirs for theirs, ours in (INPUTS | OPTIONS).items()}
 
 
 @dataclass(frozen=True)
-class Told:
+class Labels:
     """What the answer for one series is made with: its type, the name of its frequency, and its start."""
 
     kind: str
@@ -62,7 +62,7 @@ class Translated:
 
     request: ManyForecasts
     model: str
-    told: tuple[Told, ...]
+    labels: tuple[Labels, ...]
 
 
 def read(fields: Fields, limits: Settings) -> Translated:
@@ -82,7 +82,7 @@ def read(fields: Fields, limits: Settings) -> Translated:
         "parameters": {OPTIONS.get(name, name): value for name, value in options.items()},
     }
     with renamed(BACK):
-        return Translated(forecast.read(translated, limits), model, tuple(told for _, told in entries))
+        return Translated(forecast.read(translated, limits), model, tuple(labels for _, labels in entries))
 
 
 def work(request: Translated, model: Family, family: str) -> Many:
@@ -94,7 +94,7 @@ def finish(request: Translated, outcomes: Sequence[Outcome]) -> Fields:
     """The fields of the answer: an output for each series, completed or with its error."""
     answer = forecast.finish(request.request, outcomes)
     predictions = cast(list[Fields], answer.pop("predictions"))
-    entries = zip(predictions, request.request.entries, request.told, strict=True)
+    entries = zip(predictions, request.request.entries, request.labels, strict=True)
     outputs = [_output(*one) for one in entries]
     done = sum(output["status"] == "completed" for output in outputs)
     status = "completed" if done == len(outputs) else "partial" if done else "error"
@@ -153,7 +153,7 @@ def example(points: int, limits: Settings) -> Fields:
     }
 
 
-def _entry(at: int, value: object) -> tuple[Fields, Told]:
+def _entry(at: int, value: object) -> tuple[Fields, Labels]:
     """An entry of a request for forecasts, and what the answer is made with."""
     if not isinstance(value, dict):
         raise BadRequest(f"inputs[{at}]: expected an object, got {shown(value)}")
@@ -163,25 +163,25 @@ def _entry(at: int, value: object) -> tuple[Fields, Told]:
     if not isinstance(frequency, str) or frequency not in FREQUENCIES:
         raise BadRequest(f"inputs[{at}].frequency: expected one of {', '.join(FREQUENCIES)}, got {shown(frequency)}")
     with renamed({"start": f"inputs[{at}].start_timestamp"}):
-        told = Told(kind, frequency, inputs.start(start))
+        labels = Labels(kind, frequency, inputs.start(start))
     entry: Fields = {INPUTS.get(name) or name: one for name, one in value.items() if name not in OWN}
-    return entry, told
+    return entry, labels
 
 
-def _output(prediction: Fields, entry: Entry | Refused, told: Told) -> Fields:
+def _output(prediction: Fields, entry: Entry | Refused, labels: Labels) -> Fields:
     """The output for one series; its times follow its own frequency, which may differ from that of the others."""
     head: Fields = {"type": "time_series_forecast", "id": str(uuid.uuid4())}
     try:
         if isinstance(entry, Refused) or "error" in prediction:
             raise BadRequest(sentence(str(prediction["error"]), BACK))
-        start = _next(told, len(entry.targets[0]))
+        start = _next(labels, len(entry.targets[0]))
     except BadRequest as error:
         return head | {"status": "error", "content": [], "error": refusal(str(error), error.status)["error"]}
     made: Fields = {
-        "type": told.kind,
+        "type": labels.kind,
         "name": str(prediction.get("item_id", "")),
         "mean_forecast": prediction["mean"],
-        "frequency": told.frequency,
+        "frequency": labels.frequency,
         "start_timestamp": start,
         "quantiles": {level: row for level, row in prediction.items() if level[0].isdigit()},
     }
@@ -189,11 +189,11 @@ def _output(prediction: Fields, entry: Entry | Refused, told: Told) -> Fields:
     return head | {"status": "completed", "content": [made], "error": None} | warnings
 
 
-def _next(told: Told, points: int) -> str:
+def _next(labels: Labels, points: int) -> str:
     """The time of the first step; the type has a text always, so it is empty where the series has no start."""
-    if told.start is None:
+    if labels.start is None:
         return ""
     try:
-        return Frequency.of(FREQUENCIES[told.frequency]).times(told.start, points, 1)[0]
+        return Frequency.of(FREQUENCIES[labels.frequency]).times(labels.start, points, 1)[0]
     except ValueError as error:
         raise BadRequest(f"start_timestamp: {error}, got later ones") from None

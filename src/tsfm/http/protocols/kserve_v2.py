@@ -66,10 +66,10 @@ class Inferences:
             raise BadRequest(f"inputs: expected a list of tensors, got {shown(listed)}")
         named = dict(tensors.read(at, tensor) for at, tensor in enumerate(listed))
         target = _target(named)
-        asked = given(fields, "parameters", {})
-        if not isinstance(asked, dict):
-            raise BadRequest(f"parameters: expected an object, got {shown(asked)}")
-        parameters = {name: _parameter(name, value) for name, value in asked.items() if name not in OF_CLIENTS}
+        options = given(fields, "parameters", {})
+        if not isinstance(options, dict):
+            raise BadRequest(f"parameters: expected an object, got {shown(options)}")
+        parameters = {name: _parameter(name, value) for name, value in options.items() if name not in OF_CLIENTS}
         if "quantile_levels" in named:
             parameters["quantile_levels"] = named["quantile_levels"].ravel().tolist()
         rank, series = target.ndim, target[np.newaxis] if target.ndim == 1 else target
@@ -84,7 +84,7 @@ class Inferences:
         request_id = fields.get("id")
         if request_id is not None and not isinstance(request_id, str):
             raise BadRequest(f"id: expected text, got {shown(request_id)}")
-        return Inference(request, rank, _wanted(fields, asked), request_id)
+        return Inference(request, rank, _requested(fields, options), request_id)
 
     def work(self, request: Inference, model: Family, family: str) -> Many:
         """What the loaded model has to compute."""
@@ -109,9 +109,9 @@ class Inferences:
             made |= {"mean": made["mean"][0], "quantiles": made["quantiles"][0]}
         outputs = [_output(name, made[name], binary) for name, binary in request.binary.items()]
         warnings = cast(list[str], answer.get("warnings", []))
-        said: Fields = {"parameters": {"warnings": "; ".join(warnings)}} if warnings else {}
-        said |= {} if request.id is None else {"id": request.id}
-        return {"model_name": self.family, "model_version": VERSION, "outputs": outputs} | said
+        extra: Fields = {"parameters": {"warnings": "; ".join(warnings)}} if warnings else {}
+        extra |= {} if request.id is None else {"id": request.id}
+        return {"model_name": self.family, "model_version": VERSION, "outputs": outputs} | extra
 
     def schema(self, card: Card, limits: Settings) -> tuple[Json, Json]:
         """JSON schemas of the request and of the answer."""
@@ -180,14 +180,14 @@ def _parameter(name: str, value: object) -> object:
     return value
 
 
-def _wanted(fields: Fields, parameters: Mapping[str, object]) -> dict[str, bool]:
+def _requested(fields: Fields, parameters: Mapping[str, object]) -> dict[str, bool]:
     """The outputs that the client asks for, and whether in binary."""
     listed = fields.get("outputs")
     if listed is None or listed == []:
         return dict.fromkeys(OUTPUTS, parameters.get("binary_data_output") is True)
     if not isinstance(listed, list):
         raise BadRequest(f"outputs: expected a list, got {shown(listed)}")
-    wanted = {}
+    requested = {}
     for at, output in enumerate(listed):
         name = output.get("name") if isinstance(output, dict) else output
         if not isinstance(output, dict) or name not in OUTPUTS:
@@ -195,8 +195,8 @@ def _wanted(fields: Fields, parameters: Mapping[str, object]) -> dict[str, bool]
         own = output.get("parameters", {})
         if not isinstance(own, dict):
             raise BadRequest(f"outputs[{at}].parameters: expected an object, got {shown(own)}")
-        wanted[str(name)] = own.get("binary_data") is True
-    return wanted
+        requested[str(name)] = own.get("binary_data") is True
+    return requested
 
 
 def _output(name: str, values: Values, binary: bool) -> Fields:

@@ -22,7 +22,7 @@ TENSOR: Json = structure(HEAD | DATA, {"parameters": {"type": "object"}})
 TARGET: Json = {"type": "object", "properties": {"name": {"const": "target"}}}
 OPTIONAL = ("item_id", "start", "quantile_levels")
 OUTPUTS = ("mean", "quantiles", "quantile_levels")
-WANTED: Json = structure({"name": {"enum": list(OUTPUTS)}}, {"parameters": {"type": "object"}})
+REQUESTED_OUTPUT: Json = structure({"name": {"enum": list(OUTPUTS)}}, {"parameters": {"type": "object"}})
 REFUSAL: Json = structure({"error": TEXT})
 
 
@@ -58,7 +58,7 @@ def schema(card: Card, limits: Settings) -> tuple[Json, Json]:
         {
             "id": {"type": ["string", "null"]},
             "parameters": {"type": ["object", "null"], "properties": parameters},
-            "outputs": {"type": ["array", "null"], "items": WANTED},
+            "outputs": {"type": ["array", "null"], "items": REQUESTED_OUTPUT},
         },
     )
     output = structure({"name": {"enum": list(OUTPUTS)}, "shape": COUNTS, "datatype": {"const": "FP64"}} | DATA)

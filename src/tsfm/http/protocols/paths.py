@@ -15,7 +15,7 @@ from tsfm.http.formats import tables
 from tsfm.http.protocols import kserve_timeseries, kserve_v2, tensors
 from tsfm.http.protocols import kserve_v2_description as v2_description
 from tsfm.http.protocols.kserve_v2 import Inferences
-from tsfm.http.v1 import Asked, Form
+from tsfm.http.v1 import Form, Negotiation
 
 INVOCATIONS, PING = "/invocations", "/ping"  # what SageMaker asks of a container
 V2 = "/v2"
@@ -35,7 +35,7 @@ def operations(card: Card) -> dict[str, Operation]:
     return paths
 
 
-def form(path: str, operation: Operation, asked: Asked) -> Form:
+def form(path: str, operation: Operation, negotiation: Negotiation) -> Form:
     """The form of one request at one of these paths.
 
     Raises:
@@ -44,8 +44,8 @@ def form(path: str, operation: Operation, asked: Asked) -> Form:
     if path == kserve_timeseries.PATH:
         return Form(operation, encode=whole)
     if path.startswith(V2):
-        return Form(operation, tensors.Decoder(asked.header(tensors.HEADER)), tensors.write)
-    return tables.form(operation, asked)
+        return Form(operation, tensors.Decoder(negotiation.header(tensors.HEADER)), tensors.write)
+    return tables.form(operation, negotiation)
 
 
 def refusal(path: str) -> Callable[[str, int], Fields]:

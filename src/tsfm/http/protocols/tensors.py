@@ -154,9 +154,9 @@ def _flat(field: str, data: object, datatype: str) -> Values:
         return numbers(field, values)
     if not isinstance(values, list):
         raise BadRequest(f"{field}: expected a list, got {kind(values)}")
-    wanted = bool if datatype == "BOOL" else str
+    expected = bool if datatype == "BOOL" else str
     for at, value in enumerate(values):
-        if value is not None and not isinstance(value, wanted):
+        if value is not None and not isinstance(value, expected):
             raise BadRequest(f"{field}[{at}]: expected a value of type {datatype}, got {shown(value)}")
     return _objects(values)
 

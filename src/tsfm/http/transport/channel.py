@@ -15,7 +15,7 @@ from waitress.task import ErrorTask, Task, WSGITask
 
 from tsfm.engine.pending import RESUME, Deferred
 from tsfm.http import refusals
-from tsfm.http.auth import Access, Asked
+from tsfm.http.auth import Access, Head
 from tsfm.http.transport.parser import Parser, Refused
 
 if TYPE_CHECKING:
@@ -240,4 +240,4 @@ def _check(access: Access | None, address: str, request: Parser) -> None:
     if access:
         path = "/" + request.path.lstrip("/")  # as waitress.task.WSGITask gives it to the app
         authorization = request.headers.get("AUTHORIZATION", "")
-        access.check(Asked(address, request.command, path, authorization, request.body_rcv is not None))
+        access.check(Head(address, request.command, path, authorization, request.body_rcv is not None))

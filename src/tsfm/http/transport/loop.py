@@ -145,10 +145,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
     ) -> None:
         self.access, self.bounds, self.last_call = access, bounds, False
         self.loop = loop
-        kept = inherited
-        known = (kept.family, kept.type, kept.proto, kept.getsockname()) if kept else adj.listen[0]
-        more = {"dispatcher": loop, "adj": adj, "sockinfo": known, "bind_socket": not kept}
-        super().__init__(resumable(app), loop.sockets, _sock=kept, **more)
+        socket_facts = adj.listen[0]
+        if inherited:
+            socket_facts = (inherited.family, inherited.type, inherited.proto, inherited.getsockname())
+        more = {"dispatcher": loop, "adj": adj, "sockinfo": socket_facts, "bind_socket": not inherited}
+        super().__init__(resumable(app), loop.sockets, _sock=inherited, **more)
         loop.attach(self)
 
     def run(self) -> None:
