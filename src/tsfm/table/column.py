@@ -68,9 +68,9 @@ class Column:
     def summary(self) -> str:
         """``column val, 96 rows, from 2026-03-01 to 2026-03-04``."""
         gaps = self.values.count(None)
-        said = f"column {self.name}, {len(self.values)} row" + ("s" if len(self.values) > 1 else "")
-        said += f" ({gaps} without a value)" if gaps else ""
-        return f"{said}, from {self.times[0]} to {self.times[-1]}" if self.times else said
+        text = f"column {self.name}, {len(self.values)} row" + ("s" if len(self.values) > 1 else "")
+        text += f" ({gaps} without a value)" if gaps else ""
+        return f"{text}, from {self.times[0]} to {self.times[-1]}" if self.times else text
 
     def part(self, rows: slice) -> Column:
         """Some of the rows."""
@@ -148,10 +148,10 @@ def choose(file: str, table: Rows, encoding: str, options: Options) -> Column:
 def _of_series(file: str, table: Rows, number: int, series: str) -> Rows:
     """The rows of one series."""
     index = _numbered(file, table, number)
-    kept = [at for at, row in enumerate(table.cells) if row[index].strip() == series]
-    if not kept:
+    rows = [at for at, row in enumerate(table.cells) if row[index].strip() == series]
+    if not rows:
         raise UsageError(f"{file}: column {table.label(index)} has no {series[:40]!r}")
-    return replace(table, cells=[table.cells[at] for at in kept], lines=[table.lines[at] for at in kept])
+    return replace(table, cells=[table.cells[at] for at in rows], lines=[table.lines[at] for at in rows])
 
 
 def _numbered(file: str, table: Rows, number: int) -> int:
@@ -171,24 +171,24 @@ def pick(file: str, table: Rows, found: Times | None, options: Options) -> tuple
     if options.column is not None:
         return named(file, table, options.column, "--column"), ""
     # An empty name over empty cells is a separator at the end of each line.
-    kept = [
+    candidates = [
         i
         for i in range(len(table.names))
         if i not in options.apart
         and not times.like(table, i, found)
         and (contents.filled(table, i) or not table.names[i].isdecimal())
     ]
-    if not kept:
+    if not candidates:
         only = ", ".join(table.names)
         raise UsageError(
             f"{file}: expected a column of numbers, found only times: {only}; another separator? --separator"
         )
-    changing = [i for i in kept if contents.changes(table, i)]
+    changing = [i for i in candidates if contents.changes(table, i)]
     # A column of something like numbers is never skipped silently: reading it names what is wrong.
-    likely = [i for i in kept if not (contents.is_text(table, i) or contents.is_constant(table, i))]
+    likely = [i for i in candidates if not (contents.is_text(table, i) or contents.is_constant(table, i))]
     likely = [i for i in likely if not STATE.fullmatch(table.names[i])] or likely
-    index = likely[-1] if changing else kept[-1]
-    others = [i for i in kept if i != index and contents.is_numeric(table, i)]
+    index = likely[-1] if changing else candidates[-1]
+    others = [i for i in candidates if i != index and contents.is_numeric(table, i)]
     if not others or not changing:
         return index, ""
     still = [table.label(i) for i in others if i not in changing]
@@ -211,22 +211,22 @@ def _labels(table: Rows, columns: list[int]) -> str:
     return ", ".join(map(table.label, columns))
 
 
-def named(file: str, table: Rows, wanted: str, option: str) -> int:
+def named(file: str, table: Rows, column: str, option: str) -> int:
     """The column by its name, by its name in another case if that is unique, or by its number from 1.
 
     Raises:
         UsageError: there is none; the sentence names the option.
     """
-    exact = [i for i, name in enumerate(table.names) if name == wanted]
-    alike = exact or [i for i, name in enumerate(table.names) if name.casefold() == wanted.strip().casefold()]
+    exact = [i for i, name in enumerate(table.names) if name == column]
+    alike = exact or [i for i, name in enumerate(table.names) if name.casefold() == column.strip().casefold()]
     if len(alike) > 1:
         numbered = ", ".join(f"{i + 1} ({table.names[i]})" for i in alike)
-        raise UsageError(f"{option}: {file} has {wanted!r} more than once; give its number: {numbered}")
+        raise UsageError(f"{option}: {file} has {column!r} more than once; give its number: {numbered}")
     if alike:
         return alike[0]
-    if wanted.isdecimal() and 1 <= int(wanted) <= len(table.names):
-        return int(wanted) - 1
-    raise UsageError(f"{option}: {file} has {', '.join(table.names)}; got {wanted!r}")
+    if column.isdecimal() and 1 <= int(column) <= len(table.names):
+        return int(column) - 1
+    raise UsageError(f"{option}: {file} has {', '.join(table.names)}; got {column!r}")
 
 
 def _others(table: Rows, found: Times | None, index: int) -> str:

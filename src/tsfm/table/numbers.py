@@ -31,9 +31,9 @@ def read(
         UsageError: a cell is no number, or can be read as two different numbers.
     """
     plain = [cells.plain(text) for text in texts]
-    places = [f"{file}: line {line}, column {name}" for line in lines]
-    sign = given or decimal(plain, places, separator)
-    values = [_number(cell, text, sign) for text, cell in zip(plain, places, strict=True)]
+    positions = [f"{file}: line {line}, column {name}" for line in lines]
+    sign = given or decimal(plain, positions, separator)
+    values = [_number(cell, text, sign) for text, cell in zip(plain, positions, strict=True)]
     return values, sign
 
 
@@ -61,7 +61,7 @@ def _hint(text: str) -> str:
     return f"; take {unit[1]!r} out of the cells" if unit else ""
 
 
-def decimal(texts: Sequence[str], places: Sequence[str], separator: str) -> str:
+def decimal(texts: Sequence[str], positions: Sequence[str], separator: str) -> str:
     """The decimal sign that at least one cell proves; a point if none proves any.
 
     Raises:
@@ -77,7 +77,7 @@ def decimal(texts: Sequence[str], places: Sequence[str], separator: str) -> str:
     if len(proof) == 2:
         first, second = sorted(proof.values())
         raise UsageError(
-            f"{places[second]}: expected the decimal sign of {texts[first][:40]!r} above, got {texts[second][:40]!r}"
+            f"{positions[second]}: expected the decimal sign of {texts[first][:40]!r} above, got {texts[second][:40]!r}"
         )
     if proof:
         return next(iter(proof))
@@ -86,7 +86,7 @@ def decimal(texts: Sequence[str], places: Sequence[str], separator: str) -> str:
         if sign == "," or separator == ";" or hundreds:
             text = texts[at]
             raise UsageError(
-                f"{places[at]}: {text} may be {text.replace(sign, '')} or {text.replace(sign, '.')}; give "
+                f"{positions[at]}: {text} may be {text.replace(sign, '')} or {text.replace(sign, '.')}; give "
                 "the decimal sign: --decimal . or --decimal ,"
             )
     return "."

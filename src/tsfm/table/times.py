@@ -115,10 +115,10 @@ def check(file: str, rows: Rows, times: Times) -> tuple[bool, list[str]]:
 def _falls(file: str, lines: Sequence[int], times: Times, steps: Steps, falls: Positions) -> str:
     line, at = lines[falls[0] + 1], int(falls[0])
     before, after = times.texts[at], times.texts[at + 1]
-    said = f"line {line}, column {times.name}: the time falls from {before} to {after}"
+    fall = f"line {line}, column {times.name}: the time falls from {before} to {after}"
     if falls.size > 2 or (steps[falls] < -CLOCK_CHANGE_NS).any():
-        raise UsageError(f"{file}: {said}; sort the rows by time, oldest first")
-    return f"{said}, as when clocks are changed: the rows are taken in the file's order"
+        raise UsageError(f"{file}: {fall}; sort the rows by time, oldest first")
+    return f"{fall}, as when clocks are changed: the rows are taken in the file's order"
 
 
 def _uneven(lines: Sequence[int], times: Times, steps: Steps) -> list[str]:
@@ -160,8 +160,8 @@ def _several_series(file: str, rows: Rows, times: Times, steps: Steps) -> None:
         apart = at.groupby(pd.Series(series)).diff().dropna()
         if (apart > 0).all() or (apart < 0).all():
             some = ", ".join(list(dict.fromkeys(series))[:3]) + (", ..." if count > 3 else "")
-            apart_said = f"names {count} series ({some}), each with times of its own"
-            raise SeveralSeries(f"{file}: column {name} {apart_said}; --id {name} takes each of them", index)
+            reason = f"names {count} series ({some}), each with times of its own"
+            raise SeveralSeries(f"{file}: column {name} {reason}; --id {name} takes each of them", index)
 
 
 def _written(file: str, rows: Rows, columns: tuple[int, ...]) -> Times:
@@ -170,8 +170,8 @@ def _written(file: str, rows: Rows, columns: tuple[int, ...]) -> Times:
     for line, row in zip(rows.lines, rows.cells, strict=True):
         if not cells.is_date(row[columns[0]]):
             got = repr(row[columns[0]][:40]) if row[columns[0]].strip() else "an empty cell"
-            place = f"{file}: line {line}, column {name}"
-            raise UsageError(f"{place}: expected a time, got {got}; a line of totals or units? take it out")
+            position = f"{file}: line {line}, column {name}"
+            raise UsageError(f"{position}: expected a time, got {got}; a line of totals or units? take it out")
     western = [_western(text) for text in texts]
     instants, mixed = _instants(western)
     zones = sum(ZONE.search(text) is not None for text in western)

@@ -121,8 +121,8 @@ def _groups(table: Rows, item: int) -> dict[str, Rows]:
 def _decimal(source: Source, index: int) -> str:
     """One decimal sign for all series: a short one may prove none."""
     table = source.rows
-    places = [f"{source.name}: line {line}, column {table.label(index)}" for line in table.lines]
-    return numbers.decimal([cells.plain(text) for text in table.column(index)], places, table.separator)
+    positions = [f"{source.name}: line {line}, column {table.label(index)}" for line in table.lines]
+    return numbers.decimal([cells.plain(text) for text in table.column(index)], positions, table.separator)
 
 
 def _series(source: Source, rows: Rows, covariates: Sequence[_Covariate], horizon: int, item_id: str | None) -> Series:
