@@ -60,7 +60,7 @@ def _anode(found: Tdgpt, endpoints: Sequence[Endpoint], units: dict[str, Unit] |
     tasks = {endpoint.key: endpoint.task for endpoint in endpoints}
     # TDgpt may list a model under its task too: moment is listed as moment-imputation.
     missing = [k for k, task in tasks.items() if k not in names and f"{k}-{task}" not in names]
-    missing += [key for key in adapters.placed(found.code, endpoints) if key not in (*names, *missing)]
+    missing += [key for key in adapters.installed(found.code, endpoints) if key not in (*names, *missing)]
     if missing:
         yield finding.broken("anode", f"{where} does not list {', '.join(missing)}", remedy)
     else:
@@ -70,7 +70,7 @@ def _anode(found: Tdgpt, endpoints: Sequence[Endpoint], units: dict[str, Unit] |
 def _database() -> Iterator[Finding]:
     try:
         access = database.read()
-        count = len(rest.ask(access, "show anodes", Deadline.after(3)).rows)
+        count = len(rest.query(access, "show anodes", Deadline.after(3)).rows)
     except ConfigError as error:
         yield finding.broken("database", str(error), f"correct [{rest.SECTION}] of tsfm.ini, or run as root")
     except rest.DatabaseError as error:

@@ -104,7 +104,7 @@ def ours(library: Path) -> list[Path]:
     return written
 
 
-def placed(library: Path | None, endpoints: Sequence[Endpoint]) -> list[str]:
+def installed(library: Path | None, endpoints: Sequence[Endpoint]) -> list[str]:
     """The names in SQL of the families' adapters that are in TDgpt's tree."""
     found = [algorithm for endpoint in endpoints for algorithm in algorithms(endpoint)]
     return [algorithm.key for algorithm in found if library and algorithm.path(library).exists()]

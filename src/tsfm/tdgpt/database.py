@@ -66,7 +66,7 @@ def update_anodes(deadline: Deadline) -> str:
     """
     access = read()
     try:
-        return _update(lambda sql: len(rest.ask(access, sql, deadline).rows))
+        return _update(lambda sql: len(rest.query(access, sql, deadline).rows))
     except Unreachable as refusal:
         if shutil.which("taos") is None or deadline.passed:
             raise

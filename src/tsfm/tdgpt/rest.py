@@ -46,7 +46,7 @@ class Answer:
     rows: list[list[object]]
 
 
-def ask(access: Access, sql: str, deadline: Deadline, largest: int = LARGEST, silence_s: float = SILENCE_S) -> Answer:
+def query(access: Access, sql: str, deadline: Deadline, largest: int = LARGEST, silence_s: float = SILENCE_S) -> Answer:
     """Run a statement.
 
     Args:

@@ -76,7 +76,7 @@ def _continue(offered: Offer, remote: Remote, url: str, out: FileIO, arrived: Ca
     if position > remote.size:
         position = _start_again(out)
     span = {"Range": f"bytes={position}-"} if position else {}
-    with http.ask("GET", url, span, (offered.endpoint, hub.token())) as reply:
+    with http.send("GET", url, span, (offered.endpoint, hub.token())) as reply:
         if reply.status == 416 or (reply.status == 206 and not _starts_at(reply, position)):
             _start_again(out)
             raise Busy(

@@ -57,7 +57,7 @@ class _Unprocessed(urllib.request.HTTPErrorProcessor):
 
 
 @contextmanager
-def ask(
+def send(
     method: str,
     url: str,
     headers: dict[str, str],

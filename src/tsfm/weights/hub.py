@@ -91,7 +91,7 @@ def _look(address: str, checkpoint: Checkpoint, revision: str, name: str) -> tup
     """The commit, size and hash of one file."""
     url = _url(address, checkpoint, revision, name)
     # A file in LFS is on another host; the response that redirects there already holds commit, size and hash.
-    with http.ask("HEAD", url, {}, (address, token()), lambda reply: "X-Linked-Etag" in reply.headers) as reply:
+    with http.send("HEAD", url, {}, (address, token()), lambda reply: "X-Linked-Etag" in reply.headers) as reply:
         facts = reply.headers
         if reply.status >= 400:
             raise refusal(address, checkpoint, reply)

@@ -26,7 +26,7 @@ def read(sql: str) -> Rows:
     # The settings may name a user who may change data: a forecast must not.
     if not re.match(r"\s*select\b", sql, re.IGNORECASE) or re.search(r";\s*\S", sql):
         raise UsageError(f"--sql: expected one SELECT statement, got {sql[:60]!r}")
-    answer = rest.ask(database.read(), sql.rstrip().rstrip(";"), Deadline.after(LIMIT_S), LARGEST, LIMIT_S)
+    answer = rest.query(database.read(), sql.rstrip().rstrip(";"), Deadline.after(LIMIT_S), LARGEST, LIMIT_S)
     if not answer.rows:
         raise UsageError(f"--sql: the statement gives no rows: {sql[:200]}")
     rows = ([typed.text(cell) for cell in row] for row in answer.rows)
