@@ -160,7 +160,7 @@ def detector(host: Host, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 
 
 @pytest.mark.parametrize(
-    ("times", "places"),
+    ("times", "positions"),
     [
         ([0, 10, 20], [0, 1, 2]),
         ([5, 15, 45], [0, 1, 4]),
@@ -171,14 +171,14 @@ def detector(host: Host, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
         ([7], [0]),
     ],
 )
-def test_missing_rows_are_missing_points(times: list[int], places: list[int], detector: types.ModuleType) -> None:
-    assert detector._places(times) == places
+def test_missing_rows_are_missing_points(times: list[int], positions: list[int], detector: types.ModuleType) -> None:
+    assert detector._positions(times) == positions
 
 
 def test_a_grid_is_never_longer_than_what_a_query_may_have(detector: types.ModuleType) -> None:
     times = [60 * i for i in range(30_000)] + [60 * 45_000]
-    assert detector._places(times) == list(range(30_001))
-    assert detector._places([*times[:-1], 60 * 39_999])[-1] == 39_999
+    assert detector._positions(times) == list(range(30_001))
+    assert detector._positions([*times[:-1], 60 * 39_999])[-1] == 39_999
 
 
 def test_no_rows_need_no_service(detector: types.ModuleType) -> None:

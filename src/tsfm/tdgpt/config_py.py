@@ -39,10 +39,10 @@ def register(text: str, selected: Sequence[Endpoint], source: str) -> Edit:
             edit.notes.append(marks.replaced_note(source, endpoint.key, current, endpoint.url))
             body += [instead, *_assignments(endpoint, facts)]
         else:
-            edit.notes.append(_kept_note(facts, endpoint, current or "", source))
+            edit.notes.append(_unchanged_note(facts, endpoint, current or "", source))
     edit.text = stripped.text
     if body:
-        edit.text = base + "".join(marks.block([marks.WHO, *remarks, *body], marks.line_end(base)))
+        edit.text = base + "".join(marks.block([marks.HEADING, *remarks, *body], marks.line_end(base)))
         pyfacts.read(edit.text, source)
     return edit
 
@@ -81,9 +81,9 @@ def url(facts: Facts, endpoint: Endpoint) -> str | None:
     return None
 
 
-def _kept_note(facts: Facts, endpoint: Endpoint, current: str, source: str) -> str:
+def _unchanged_note(facts: Facts, endpoint: Endpoint, current: str, source: str) -> str:
     if current or not facts.computed or endpoint.family in facts.models:
-        return marks.kept_note(source, endpoint.key, current or "(computed)", endpoint.url)
+        return marks.unchanged_note(source, endpoint.key, current or "(computed)", endpoint.url)
     entry = f'models["{endpoint.family}"].update(port={endpoint.port}, endpoint="{endpoint.path}")'
     return (
         f"{source}: line {facts.computed} computes `models`, so {endpoint.key} = (computed) is kept; "

@@ -29,13 +29,13 @@ def find(addresses: Mapping[str, str], registered: Sequence[Endpoint], source: s
     ours = {_location(endpoint.url): endpoint for endpoint in reversed(registered)}
     own = {_normalised(key): endpoint for endpoint in registered for key in card.read(endpoint.family).keys}
     found = []
-    seen: dict[tuple[str, int], str] = {}
+    keys: dict[tuple[str, int], str] = {}
     for key, location in locations.items():
         endpoint, expected = ours.get(location), own.get(_normalised(key))
         if endpoint is None:
-            if other := seen.get(location):
+            if other := keys.get(location):
                 found.append(_same_location(source, other, key, location))
-            seen.setdefault(location, key)
+            keys.setdefault(location, key)
         elif expected != endpoint:
             found.append(_port_taken(source, key, addresses[key], endpoint))
     return found

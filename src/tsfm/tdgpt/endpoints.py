@@ -78,7 +78,7 @@ def installed() -> list[Endpoint]:
     return [of(family) for family in paths.installed_families() if family in known]
 
 
-def asked() -> list[Endpoint]:
+def served() -> list[Endpoint]:
     """The endpoints for TDgpt: the balancer's for the families that it balances, installed here or not, and the others.
 
     Raises:

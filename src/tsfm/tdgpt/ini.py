@@ -55,7 +55,7 @@ def register(text: str, selected: Sequence[Endpoint], source: str, from_template
     if not body and not origin:
         edit.text = stripped.text
         return edit
-    head = [marks.WHO, *origin, *remarks]
+    head = [marks.HEADING, *origin, *remarks]
     insert_at = len(rows) if layout.after is None else layout.after
     section = [f"[{SECTION}]"] if layout.after is None else []
     rows[insert_at:insert_at] = marks.block([*head, *section, *body], eol)
@@ -77,7 +77,7 @@ def _decide(endpoint: Endpoint, layout: Layout, taken: set[str], edit: Edit, sou
         edit.notes.append(marks.replaced_note(source, endpoint.key, current, endpoint.url))
         return "replace"
     where = f"{source}: line {layout.options[endpoint.key] + 1}"
-    edit.notes.append(marks.kept_note(where, endpoint.key, " ".join(current.split()), endpoint.url))
+    edit.notes.append(marks.unchanged_note(where, endpoint.key, " ".join(current.split()), endpoint.url))
     return "keep"
 
 
@@ -102,10 +102,10 @@ def read(text: str, source: str) -> Layout:
     layout = Layout()
     if not tracer.has_section(SECTION):
         return layout
-    layout.options = {key: row for section, key, row in tracer.options_seen if section == SECTION}
+    layout.options = {key: row for section, key, row in tracer.option_rows if section == SECTION}
     layout.values = {key: tracer.get(SECTION, key) for key in layout.options}
-    first = next(row for name, row in tracer.headers_seen if name == SECTION)
-    end = min((row for _, row in tracer.headers_seen if row > first), default=len(rows))
+    first = next(row for name, row in tracer.headers if name == SECTION)
+    end = min((row for _, row in tracer.headers if row > first), default=len(rows))
     filled = [row for row in range(first, end) if rows[row].strip() and rows[row].strip()[0] not in "#;"]
     layout.after = filled[-1] + 1
     return layout
@@ -118,8 +118,8 @@ class _Tracer(configparser.RawConfigParser):
         super().__init__()
         self.row = 0
         self.reading = False
-        self.headers_seen: list[tuple[str, int]] = []
-        self.options_seen: list[tuple[str, str, int]] = []
+        self.headers: list[tuple[str, int]] = []
+        self.option_rows: list[tuple[str, str, int]] = []
         self.SECTCRE = _Headers(self)  # type: ignore[assignment]  # the documented hook; only match() is used
 
     def feed(self, rows: Sequence[str]) -> Iterator[str]:
@@ -131,8 +131,8 @@ class _Tracer(configparser.RawConfigParser):
     def optionxform(self, optionstr: str) -> str:
         key = super().optionxform(optionstr)
         if self.reading:
-            section = self.headers_seen[-1][0] if self.headers_seen else ""
-            self.options_seen.append((section, key, self.row))
+            section = self.headers[-1][0] if self.headers else ""
+            self.option_rows.append((section, key, self.row))
         return key
 
 
@@ -143,5 +143,5 @@ class _Headers:
     def match(self, value: str) -> object:
         found = configparser.RawConfigParser.SECTCRE.match(value)
         if found:
-            self._tracer.headers_seen.append((found.group("header"), self._tracer.row))
+            self._tracer.headers.append((found.group("header"), self._tracer.row))
         return found

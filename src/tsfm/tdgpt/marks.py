@@ -14,7 +14,7 @@ WAS = "# was: "
 """The prefix of an original line that our block replaces."""
 NO_LINE_END = "# the file's last line had no line end"
 FROM_TEMPLATE = "# tsfm register made this file from its template"
-WHO = "# Written by `tsfm register`; `tsfm unregister` takes it out. Change tsfm.ini instead."
+HEADING = "# Written by `tsfm register`; `tsfm unregister` takes it out. Change tsfm.ini instead."
 
 
 class Refused(TsfmError):
@@ -51,7 +51,7 @@ def replaced_note(source: str, key: str, current: str, url: str) -> str:
     return f"{source}: {key} was {current}, where no service answers; now it is {url} (`tsfm unregister` restores it)"
 
 
-def kept_note(source: str, key: str, current: str, url: str) -> str:
+def unchanged_note(source: str, key: str, current: str, url: str) -> str:
     """The note about another person's line that stays."""
     return f"{source}: {key} = {current} is kept; to use {url} delete that line and run `tsfm register`"
 

@@ -57,12 +57,12 @@ def register(dry: bool = False, also: Collection[str] = ()) -> Outcome:
     Raises:
         ConfigError: tsfm.ini is wrong; nothing was changed.
     """
-    asked = endpoints.asked()
-    in_sql = listed(asked)
-    selected = [endpoint for endpoint in asked if endpoint in in_sql or endpoint.family in also]
+    served = endpoints.served()
+    in_sql = listed(served)
+    selected = [endpoint for endpoint in served if endpoint in in_sql or endpoint.family in also]
     outcome = Outcome(host.find(), dry)
     with _exclusive():
-        _place_scripts(outcome, [endpoint.family for endpoint in endpoints.installed()])
+        _install_scripts(outcome, [endpoint.family for endpoint in endpoints.installed()])
         if outcome.found is None:
             outcome.notes.append(
                 f"no TDgpt on this host ({install_paths.TDGPT} and {install_paths.ETC}/taosanode.* are missing): "
@@ -70,7 +70,7 @@ def register(dry: bool = False, also: Collection[str] = ()) -> Outcome:
             )
             return outcome
         if library := outcome.found.code:
-            _place_adapters(outcome, library, selected)
+            _install_adapters(outcome, library, selected)
         for path in outcome.found.configs:
             with _refusal(outcome):
                 _edit(outcome, path, selected)
@@ -84,7 +84,7 @@ def unregister(dry: bool = False) -> Outcome:
     """Remove every line and file of ours; TDgpt's configurations become what they were before."""
     outcome = Outcome(host.find(), dry)
     with _exclusive():
-        _place_scripts(outcome, [])
+        _install_scripts(outcome, [])
         if outcome.found and outcome.found.code:
             _remove(outcome, adapters.ours(outcome.found.code), stale=True)
         for path in outcome.found.configs if outcome.found else ():
@@ -212,7 +212,7 @@ def _restore(outcome: Outcome, path: Path) -> None:
     _change(outcome, path, without, "our lines are removed")
 
 
-def _place_scripts(outcome: Outcome, families: Sequence[str]) -> None:
+def _install_scripts(outcome: Outcome, families: Sequence[str]) -> None:
     scripts = adapters.scripts(families)
     if scripts and not outcome.dry:
         with _refusal(outcome):
@@ -226,7 +226,7 @@ def _place_scripts(outcome: Outcome, families: Sequence[str]) -> None:
                 folder.rmdir()
 
 
-def _place_adapters(outcome: Outcome, library: Path, selected: Sequence[Endpoint]) -> None:
+def _install_adapters(outcome: Outcome, library: Path, selected: Sequence[Endpoint]) -> None:
     found, reasons = adapters.planned(library, selected)
     outcome.notes += reasons
     notes: dict[str, list[Path]] = {}

@@ -94,11 +94,11 @@ class _{title}AnomalyService({base}):
         if self.input_is_empty():
             return []
         columns = self.list if isinstance(self.list[0], list) else [self.list]
-        places = _places(self.ts_list or range(len(columns[0])))
-        target = [_spread(column, places) for column in columns]
+        positions = _positions(self.ts_list or range(len(columns[0])))
+        target = [_spread(column, positions) for column in columns]
         body = {{"inputs": [{{"target": target}}], "parameters": self.parameters}}
-        flags = _ask(body)["anomaly"]
-        return [-1 if any(column[place] for column in flags) else 1 for place in places]
+        flags = _post(body)["anomaly"]
+        return [-1 if any(column[position] for column in flags) else 1 for position in positions]
 
 
 def _value(text):
@@ -108,26 +108,26 @@ def _value(text):
         return text
 
 
-def _places(times):
+def _positions(times):
     """Where each row is on a grid of the shortest step, so that a missing row is a missing point; one after another
     where the times are on no such grid, or most of it would be empty."""
     steps = [after - before for before, after in zip(times, times[1:])]
     step = min(steps) if steps else 0
     if step > 0 and not any(one % step for one in steps):
-        places = [(time - times[0]) // step for time in times]
-        if places[-1] < min(2 * len(times), MOST_ROWS):
-            return places
+        positions = [(time - times[0]) // step for time in times]
+        if positions[-1] < min(2 * len(times), MOST_ROWS):
+            return positions
     return list(range(len(times)))
 
 
-def _spread(column, places):
-    points = [None] * (places[-1] + 1)
-    for place, value in zip(places, column):
-        points[place] = value
+def _spread(column, positions):
+    points = [None] * (positions[-1] + 1)
+    for position, value in zip(positions, column):
+        points[position] = value
     return points
 
 
-def _ask(body):
+def _post(body):
     parts = urlsplit(URL)
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=LONGEST_S)
     try:

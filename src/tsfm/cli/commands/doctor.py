@@ -33,17 +33,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _look() -> Iterator[Finding]:
     try:
-        installed, asked, balanced = endpoints.installed(), endpoints.asked(), fleet_balancer.read()
+        installed, served, balanced = endpoints.installed(), endpoints.served(), fleet_balancer.read()
     except ConfigError as error:
         yield finding.broken("tsfm.ini", str(error), "correct the file")
         return
     torch = host.Torch()
     names = [families.unit_name(endpoint.family) for endpoint in installed]
     states = units.show([*names, tdgpt_host.UNIT, link.PATH_UNIT, fleet_balancer.UNIT])
-    yield from link.check(tdgpt_host.find(), listed(asked), states)
+    yield from link.check(tdgpt_host.find(), listed(served), states)
     if balanced:
         yield from balancer.check(balanced, states)
-    if not asked:
+    if not served:
         yield finding.note("families", f"none in {paths.VENVS}", "install one: apt install taos-tsfm")
     yield from families.check(installed, states)
     yield from host.check(installed, states, torch)
