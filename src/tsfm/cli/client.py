@@ -133,7 +133,7 @@ def wait(service: Target, starting: Callable[[], None] | None = None) -> dict[st
     )
 
 
-def ask(service: Target, path: str, body: bytes, timeout_s: float) -> dict[str, object]:
+def request(service: Target, path: str, body: bytes, timeout_s: float) -> dict[str, object]:
     """POST a request, repeat it after 429 or 503, and return the fields of the answer.
 
     Raises:

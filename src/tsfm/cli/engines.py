@@ -55,18 +55,22 @@ class Question:
     read: Callable[[Series, Mapping[str, object]], Parts]
 
 
-def measure(card: Card, settings: Settings, engine: str, dtype: str, sent: Sequence[Series], ask: Question) -> Measured:
+def measure(
+    card: Card, settings: Settings, engine: str, dtype: str, sent: Sequence[Series], question: Question
+) -> Measured:
     """Start the engine, ask it for all series twice and for the first one some times, and stop it.
 
     Raises:
         TsfmError: it does not become ready, or no series has an answer.
     """
     with started.own(card, settings, "--engine", engine, "--dtype", dtype) as (service, facts, pid):
-        operation = many.Operation(service, ask.path, ask.parameters, many.Limits.of(facts), settings.deadline_s)
-        answers, _ = _timed(operation, sent, ask)
-        again, all_s = _timed(operation, sent, ask)
+        operation = many.Operation(
+            service, question.path, question.parameters, many.Limits.of(facts), settings.deadline_s
+        )
+        answers, _ = _timed(operation, sent, question)
+        again, all_s = _timed(operation, sent, question)
         first = next(one for one, answer in zip(sent, answers, strict=True) if not isinstance(answer, Failure))
-        seconds = [_timed(operation, [first], ask)[1] for _ in range(TIMED)]
+        seconds = [_timed(operation, [first], question)[1] for _ in range(TIMED)]
         return Measured(facts, answers, again, median(seconds) * 1000, all_s, _peak_mib(pid))
 
 
@@ -99,9 +103,11 @@ def hide(series: Series) -> Series:
     return replace(series, column=replace(series.column, values=values))
 
 
-def _timed(operation: many.Operation, sent: Sequence[Series], ask: Question) -> tuple[list[Parts | Failure], float]:
+def _timed(
+    operation: many.Operation, sent: Sequence[Series], question: Question
+) -> tuple[list[Parts | Failure], float]:
     began = time.monotonic()
-    return many.send(operation, sent, ask.read), time.monotonic() - began
+    return many.send(operation, sent, question.read), time.monotonic() - began
 
 
 def _peak_mib(pid: int) -> float:

@@ -85,7 +85,7 @@ def _behind(card: Card, host: str) -> Instance:
     chosen = settings.read(card.name, {})
     empty = Instance(card.name, "", chosen.port or card.port, host=host)
     try:
-        return _asked(empty, client.target(card, chosen, host))
+        return _probed(empty, client.target(card, chosen, host))
     except TsfmError as error:
         return replace(empty, state="no answer", detail=str(error))
 
@@ -93,7 +93,7 @@ def _behind(card: Card, host: str) -> Instance:
 def _instance(card: Card, chosen: settings.Settings, unit: Unit | None) -> Instance | None:
     empty = Instance(card.name, "", chosen.port or card.port)
     try:
-        found = _asked(empty, client.target(card, chosen))
+        found = _probed(empty, client.target(card, chosen))
     except Unreachable:
         if not paths.is_there(card.name) and not (unit and unit.active not in ("", "inactive")):
             return None
@@ -103,7 +103,7 @@ def _instance(card: Card, chosen: settings.Settings, unit: Unit | None) -> Insta
     return replace(found, pid=pid, memory_mib=_memory_mib(pid) if pid else None, restarts=restarts)
 
 
-def _asked(empty: Instance, service: client.Target) -> Instance:
+def _probed(empty: Instance, service: client.Target) -> Instance:
     """What the service itself says.
 
     Raises:

@@ -150,7 +150,7 @@ def _answer(
     parameters = json.dumps(operation.parameters).encode()
     body = b'{"inputs":[%s],"parameters":%s}' % (b",".join(bodies), parameters)
     try:
-        answer = client.ask(operation.service, operation.path, body, operation.deadline_s)
+        answer = client.request(operation.service, operation.path, body, operation.deadline_s)
     except client.Refused as error:
         if error.is_too_much and len(sent) > 1:
             raise

@@ -9,7 +9,7 @@ from tsfm.doctor.finding import Finding
 from tsfm.doctor.units import Unit
 from tsfm.fleet import apply, haproxy, hosts
 from tsfm.fleet.balancer import UNIT, Balancer
-from tsfm.fleet.hosts import Seen
+from tsfm.fleet.hosts import HostState
 
 _APPLY = "run: tsfm balancer apply"
 
@@ -25,9 +25,9 @@ def check(balancer: Balancer, units: dict[str, Unit] | None) -> Iterator[Finding
         yield finding.ok("balancer", f"{apply.FILE} agrees with tsfm.ini")
     if units is not None:
         yield _unit(units.get(UNIT))
-    seen = hosts.look(balancer)
+    states = hosts.look(balancer)
     for family in balancer.families:
-        yield from _family(family, [one for one in seen if one.family == family])
+        yield from _family(family, [one for one in states if one.family == family])
 
 
 def _unit(unit: Unit | None) -> Finding:
@@ -42,16 +42,16 @@ def _unit(unit: Unit | None) -> Finding:
     return finding.ok("balancer", f"{UNIT} runs")
 
 
-def _family(family: str, seen: list[Seen]) -> Iterator[Finding]:
-    lost = [one for one in seen if one.trouble]
-    ready = len(seen) - len(lost)
+def _family(family: str, states: list[HostState]) -> Iterator[Finding]:
+    lost = [one for one in states if one.trouble]
+    ready = len(states) - len(lost)
     level = finding.warning if ready else finding.broken
     for one in lost:
-        text = f"{ready} of {len(seen)} hosts are ready: {one.trouble}"
+        text = f"{ready} of {len(states)} hosts are ready: {one.trouble}"
         yield level(family, text, f"on {one.host} run: tsfm doctor")
-    serves = {one.serves: one.host for one in seen if one.serves}
+    serves = {one.serves: one.host for one in states if one.serves}
     if len(serves) > 1:
         text = "; ".join(f"{host} serves {what}" for what, host in serves.items())
         yield finding.warning(family, f"the same request may get different answers: {text}", "make the hosts alike")
     elif not lost:
-        yield finding.ok(family, f"ready on {', '.join(one.host for one in seen)}")
+        yield finding.ok(family, f"ready on {', '.join(one.host for one in states)}")

@@ -19,7 +19,7 @@ PROC = Path("/proc")
 _X86 = {"avx2": "AVX2", "avx512f": "AVX512", "avx512_bf16": "bf16", "amx_bf16": "AMX"}
 _ARM = {"asimd": "NEON", "sve": "SVE", "bf16": "bf16"}
 _NEWER = "run the service on a CPU of 2013 or newer; in a virtual machine choose the host's CPU type"
-_ASK = "import torch; print(torch.__version__, torch.backends.cpu.get_cpu_capability())"
+_PROBE = "import torch; print(torch.__version__, torch.backends.cpu.get_cpu_capability())"
 
 
 class Torch:
@@ -30,7 +30,7 @@ class Torch:
         self._process = None
         if python.exists():
             self._process = subprocess.Popen(
-                [python, "-I", "-B", "-c", _ASK],
+                [python, "-I", "-B", "-c", _PROBE],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -56,8 +56,8 @@ def check(file: Path) -> None:
     except NotInTime as error:
         raise ConfigError(str(error)) from None
     if code:
-        said = next((line.strip() for line in output.splitlines() if "[ALERT]" in line), output.strip()[:200])
-        raise ConfigError(f"haproxy refuses the configuration, the old one stays: {said}")
+        alert = next((line.strip() for line in output.splitlines() if "[ALERT]" in line), output.strip()[:200])
+        raise ConfigError(f"haproxy refuses the configuration, the old one stays: {alert}")
 
 
 def reload() -> str:

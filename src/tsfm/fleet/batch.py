@@ -34,14 +34,14 @@ class Progress:
 
     Attributes:
         rows_in_all: None: the file does not tell.
-        kept: series of parts that were there already.
+        reused: series of parts that were there already.
     """
 
     rows_in_all: int | None
     answered: int = 0
     failed: int = 0
     rows: int = 0
-    kept: int = 0
+    reused: int = 0
 
     def __post_init__(self) -> None:
         self.began = self._shown = time.monotonic()
@@ -53,8 +53,8 @@ class Progress:
         self._shown = now
         share = f", {self.rows / self.rows_in_all:.0%} of the rows" if self.rows_in_all else ""
         rate = (self.answered + self.failed) / max(now - self.began, 1e-9)
-        kept = f", {self.kept} portions kept from before" if self.kept else ""
-        print(f"{self.answered} series, {self.failed} without a forecast, {rate:.0f}/s{share}{kept}", file=sys.stderr)
+        reused = f", {self.reused} portions kept from before" if self.reused else ""
+        print(f"{self.answered} series, {self.failed} without a forecast, {rate:.0f}/s{share}{reused}", file=sys.stderr)
 
 
 def run(source: Path, target: Path, job: Job, processes: int) -> Progress:
@@ -100,7 +100,7 @@ def _forecast(
         part = folder / f"{number:06}.parquet"
         yield part
         if part.exists():
-            progress.kept += 1
+            progress.reused += 1
             progress.rows += table.num_rows
             continue
         while len(running) >= most:
@@ -127,8 +127,8 @@ def _folder(source: Path, target: Path, job: Job) -> Path:
         facts = source.stat()
     except OSError as error:
         raise UsageError(f"{source}: cannot be read: {error.strerror}") from None
-    asked = {"version": __version__, "source": str(source.resolve()), "bytes": facts.st_size, "series": SERIES}
-    text = json.dumps(asked | {"changed": facts.st_mtime_ns, "job": asdict(job) | {"threads": 0}}, sort_keys=True)
+    fingerprint = {"version": __version__, "source": str(source.resolve()), "bytes": facts.st_size, "series": SERIES}
+    text = json.dumps(fingerprint | {"changed": facts.st_mtime_ns, "job": asdict(job) | {"threads": 0}}, sort_keys=True)
     folder = target.with_name(f"{target.name}.parts")
     note = folder / "job.json"
     try:

@@ -17,7 +17,7 @@ LOOK_S = 2.0  # a service answers a GET at once, however busy its model is
 
 
 @dataclass(frozen=True)
-class Seen:
+class HostState:
     """One family on one host.
 
     Attributes:
@@ -32,26 +32,26 @@ class Seen:
     serves: str = ""
 
 
-def look(balancer: Balancer) -> list[Seen]:
+def look(balancer: Balancer) -> list[HostState]:
     """Ask every host for every family, all at the same time."""
-    wanted = [(card.read(name), host) for name in balancer.families for host in balancer.hosts]
-    with ThreadPoolExecutor(len(wanted)) as pool:
-        return list(pool.map(lambda one: _seen(one[0], one[1], balancer.port(one[0])), wanted))
+    pairs = [(card.read(name), host) for name in balancer.families for host in balancer.hosts]
+    with ThreadPoolExecutor(len(pairs)) as pool:
+        return list(pool.map(lambda one: _look(one[0], one[1], balancer.port(one[0])), pairs))
 
 
-def _seen(family: Card, host: str, port: int) -> Seen:
+def _look(family: Card, host: str, port: int) -> HostState:
     base = f"http://{authority(host, port)}"
     try:
         ready, models = (exchange(base + path, timeout_s=LOOK_S) for path in ("/readyz", "/v1/models"))
     except TsfmError as error:
-        return Seen(family.name, host, port, str(error))
+        return HostState(family.name, host, port, str(error))
     trouble = "" if ready.status == 200 else f"{base} is not ready: {_field(ready, 'error') or ready.status}"
     found = _field(models, "models")
     facts = found[0] if isinstance(found, list) and found and isinstance(found[0], dict) else {}
     if facts.get("family", family.name) != family.name:
-        return Seen(family.name, host, port, f"{base} serves {facts['family']}, not {family.name}")
+        return HostState(family.name, host, port, f"{base} serves {facts['family']}, not {family.name}")
     serves = f"{facts['checkpoint']} of version {facts['version']}" if {"checkpoint", "version"} <= set(facts) else ""
-    return Seen(family.name, host, port, trouble, serves)
+    return HostState(family.name, host, port, trouble, serves)
 
 
 def _field(reply: Reply, name: str) -> object:

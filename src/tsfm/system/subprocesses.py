@@ -79,9 +79,9 @@ def ends_with(parent: int) -> Callable[[], None]:
     """
     libc = ctypes.CDLL(None)
 
-    def ask_the_kernel() -> None:
+    def set_death_signal() -> None:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:  # it ended before the call
             os._exit(1)
 
-    return ask_the_kernel
+    return set_death_signal

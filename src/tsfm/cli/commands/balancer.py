@@ -22,16 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    wanted = balancer.read()
-    if wanted is None:
+    configured = balancer.read()
+    if configured is None:
         raise ConfigError(f"{path()}: [{BALANCER}] hosts: expected the addresses of the hosts that serve, found none")
-    text = haproxy.configuration(wanted)
+    text = haproxy.configuration(configured)
     if args.dry_run:
         print(text, end="")
         return 0
     if apply.replace(text):
-        hosts, families = ", ".join(wanted.hosts), ", ".join(wanted.families)
-        print(f"{apply.FILE}: written: {families} at {wanted.listen}, on the hosts {hosts}")
+        hosts, families = ", ".join(configured.hosts), ", ".join(configured.families)
+        print(f"{apply.FILE}: written: {families} at {configured.listen}, on the hosts {hosts}")
     else:
         print(f"{apply.FILE}: up to date")
     print(apply.reload())

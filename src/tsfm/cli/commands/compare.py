@@ -54,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
         raise TsfmError("; ".join(f"{one.item_id}: {one.reason}" for one in found if isinstance(one, Failure)))
     fills = card.task == "imputation"
     sent: list[Series] = [engines.hide(one) for one in usable] if fills else usable
-    ask = engines.imputation() if fills else engines.forecast(args.horizon, args.level)
-    theirs = engines.measure(card, chosen, "official", "float32", sent, ask)
-    ours = engines.measure(card, chosen, "native", args.dtype, sent, ask)
+    question = engines.imputation() if fills else engines.forecast(args.horizon, args.level)
+    theirs = engines.measure(card, chosen, "official", "float32", sent, question)
+    ours = engines.measure(card, chosen, "native", args.dtype, sent, question)
     # Imported here: it needs numpy, as the command line's environment has it.
     from tsfm.cli.output import verdict
 

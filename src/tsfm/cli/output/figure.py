@@ -17,7 +17,7 @@ PALE = 0.16  # how much of its colour a band has
 INK, GREY, GRID, MARK = "#1f2933", "#616e7c", "#e4e7eb", "#a4262c"
 
 Point = tuple[float, float]
-Place = Callable[[float, float], Point]  # from a place on the axis and a value to pixels
+ToPixels = Callable[[float, float], Point]  # from a place on the axis and a value to pixels
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ Shape = Line | Area | Label | Dot
 
 def shapes(plot: Plot) -> list[Shape]:
     """Grid and labels, the newest history, and over it the lines of each layer with their intervals."""
-    xs, history = _seen(plot)
+    xs, history = _history(plot)
     layers = [_numbers(layer, xs[0]) for layer in plot.layers]
     marks = [(x, value) for x, value in plot.marks if x >= xs[0]]
     every = [*history, *(v for layer in layers for _, *values in layer for v in values), *(v for _, v in marks)]
@@ -86,7 +86,7 @@ def shapes(plot: Plot) -> list[Shape]:
     return [*drawn, *_legend(plot), *_times(plot, xs[0], at)]
 
 
-def _seen(plot: Plot) -> tuple[list[float], list[float]]:
+def _history(plot: Plot) -> tuple[list[float], list[float]]:
     """Places and values of the history that is shown; NaN is a gap."""
     newest = slice(-plot.shown if plot.shown else None, None)
     return list(plot.xs[newest]), [_number(value) for value in plot.values[newest]]
@@ -114,7 +114,7 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def _grid(low: float, high: float, left: float, right: float, at: Place, begin: float) -> list[Shape]:
+def _grid(low: float, high: float, left: float, right: float, at: ToPixels, begin: float) -> list[Shape]:
     """Lines at round values, each with its label."""
     rough = (high / TICKS - low / TICKS) or 1.0
     power = 10.0 ** math.floor(math.log10(rough))
@@ -152,7 +152,7 @@ def _legend(plot: Plot) -> list[Shape]:
     return found
 
 
-def _times(plot: Plot, first: float, at: Place) -> list[Shape]:
+def _times(plot: Plot, first: float, at: ToPixels) -> list[Shape]:
     """The times of the first point and of the last one."""
     base = HEIGHT - 10
     return [Label(LEFT, base, plot.times[0]), Label(WIDTH - RIGHT, base, plot.times[1], "end")]
