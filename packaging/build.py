@@ -120,23 +120,23 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("format", choices=["deb", "rpm"])
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these packages alone")
     args = parser.parse_args(arguments)
-    wanted = [package for package in packages() if not args.only or package.name in args.only]
+    selected = [package for package in packages() if not args.only or package.name in args.only]
     shutil.rmtree(STAGE, ignore_errors=True)
     stage_core()
-    for package in wanted:
+    for package in selected:
         if package.part == "doc":
             website.build(STAGE / "html")
         stage_documents(package)
     date(STAGE)
     OUT.mkdir(parents=True, exist_ok=True)
     sizes = json.loads(SIZES.read_text()) if SIZES.exists() else {}
-    for package in wanted:
+    for package in selected:
         built = make(package, args.format)
         row = sizes.setdefault(package.name, {})
         row[args.format] = built.stat().st_size
         row["installed"] = installed_size(package)
     SIZES.write_text(json.dumps(sizes, indent=2, sort_keys=True) + "\n")
-    print(table({package.name: sizes[package.name] for package in wanted}))
+    print(table({package.name: sizes[package.name] for package in selected}))
     return 0
 
 
@@ -289,7 +289,7 @@ def copyright_file(package: Package) -> str:
             "Comment:",
             " CPython and the libraries in it are built from these sources of Debian's. Their licences",
         ]
-        lines += [f" lie in {interpreter.PLACE}/licenses:"]
+        lines += [f" lie in {interpreter.PREFIX}/licenses:"]
         lines += [f" {name} {version}" for name, version in interpreter.sources(package.trees["python"]).items()]
     metadata = [path for tree in package.trees.values() for path in sorted(tree.rglob("*.dist-info/METADATA"))]
     if metadata:

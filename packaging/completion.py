@@ -135,10 +135,10 @@ def fish() -> str:
     for name, (summary, options) in commands().items():
         lines.append(f"complete -c tsfm -n __fish_use_subcommand -a {name} -d {_quoted(summary)}")
         for option in options:
-            seen = f"complete -c tsfm -n '__fish_seen_subcommand_from {name}'"
+            prefix = f"complete -c tsfm -n '__fish_seen_subcommand_from {name}'"
             names = " ".join(f"-l {one[2:]}" if one.startswith("--") else f"-s {one[1:]}" for one in option.names)
             if option.names or option.takes:
-                lines.append(" ".join(filter(None, (seen, names, _fish(option), f"-d {_quoted(option.help)}"))))
+                lines.append(" ".join(filter(None, (prefix, names, _fish(option), f"-d {_quoted(option.help)}"))))
     return "\n".join([*lines, ""])
 
 

@@ -69,15 +69,15 @@ def words(c: card.Card, language: int) -> list[str]:
         others: dict[str, list[str]] = {}
         for name, found in kinds:
             if found[column] != default:
-                others.setdefault(_said(found[column], language), []).append(name)
+                others.setdefault(_translated(found[column], language), []).append(name)
         named = "; ".join(f"{', '.join(names)}: {word}" for word, names in others.items())
-        cells.append(_said(default, language) + (f" ({named})" if named else ""))
+        cells.append(_translated(default, language) + (f" ({named})" if named else ""))
     return cells
 
 
 def columns(language: int = 0) -> str:
     """One row per family: what it does in each of ``abilities.COLUMNS``."""
-    heads = [("family", "模型系列")[language], *(_said(name, language) for name in abilities.COLUMNS)]
+    heads = [("family", "模型系列")[language], *(_translated(name, language) for name in abilities.COLUMNS)]
     rows = [[name, *words(card.read(name), language)] for name in card.names(packaged_only=True)]
     return "\n".join([_row(heads), f"|{'---|' * len(heads)}", *map(_row, rows)])
 
@@ -86,7 +86,7 @@ def columns_in_chinese() -> str:
     return columns(1)
 
 
-def _said(word: str, language: int) -> str:
+def _translated(word: str, language: int) -> str:
     return CHINESE[word] if language else ENGLISH.get(word, word)
 
 
@@ -97,7 +97,7 @@ def _row(cells: Sequence[str]) -> str:
 def choose(language: int = 0) -> str:
     """One short row per family, for choosing a model: facts of its card and measurements; 0 is English, 1 Chinese."""
     measured = json.loads((ROOT / "docs/measured.json").read_text(encoding="utf-8"))["families"]
-    heads = [*HEADS[language][:6], *(_said(name, language) for name in abilities.COLUMNS), *HEADS[language][6:]]
+    heads = [*HEADS[language][:6], *(_translated(name, language) for name in abilities.COLUMNS), *HEADS[language][6:]]
     rows = [_row(heads), f"|{'---|' * len(heads)}"]
     for name in card.names(packaged_only=True):
         c = card.read(name)
@@ -141,10 +141,10 @@ FAULT_HEADS = (
 
 def faults(language: int = 0) -> str:
     """One row per fault, from tests/host/test_fleet.py; 0 is English, 1 Chinese."""
-    seen = json.loads((ROOT / "docs/faults.json").read_text(encoding="utf-8"))
+    measured = json.loads((ROOT / "docs/faults.json").read_text(encoding="utf-8"))
     keys = ("requests", "lost", "crossed", "p50_ms", "slowest_ms", "gets", "gets_not_405", "gets_over_100ms")
     rows = [FAULT_HEADS[language], "|---" * (len(keys) + 1) + "|"]
-    for name, one in seen.items():
+    for name, one in measured.items():
         rows.append(f"| {(name, FAULTS[name])[language]} | {' | '.join(f'{one[key]:,}' for key in keys)} |")
     return "\n".join(rows)
 
@@ -192,7 +192,7 @@ def manual_balanced() -> str:
 
 
 # (file, first mark, last mark, function that generates the text between them)
-PLACES = [
+GENERATED = [
     ("README.md", "<!-- choose -->", "<!-- /choose -->", choose),
     ("README.zh-CN.md", "<!-- choose -->", "<!-- /choose -->", choose_in_chinese),
     ("docs/families.md", "<!-- families -->", "<!-- /families -->", families),
@@ -218,7 +218,7 @@ PLACES = [
 def renewed(name: str) -> str:
     """The text of a document with its tables generated again between their marks."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    for file, first, last, table in PLACES:
+    for file, first, last, table in GENERATED:
         if file == name:
             before, found, rest = text.partition(first + "\n")
             _, closed, after = rest.partition(last)
@@ -243,6 +243,6 @@ def _parameters(count: int) -> str:
 
 
 if __name__ == "__main__":
-    for document in sorted({file for file, *_ in PLACES}):
+    for document in sorted({file for file, *_ in GENERATED}):
         new = renewed(document)
         (ROOT / document).write_text(new, encoding="utf-8")

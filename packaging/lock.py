@@ -44,9 +44,9 @@ def main(arguments: list[str]) -> int:
         _compile(one.name, one.requirements, _laid_over([one]), [*upgrade, *beyond])
     makers = {name: official.environment(name) for name in official.names()}
     everything = [*cards, *makers.values()]
-    wanted = [*runtime, *chain(*layers.values()), *_lines("dev.in")]
-    wanted += [line for one in everything for line in one.requirements]
-    _compile("dev", wanted, [*_laid_over(everything, wanted), *_lines("dev-overrides.in")], upgrade)
+    direct = [*runtime, *chain(*layers.values()), *_lines("dev.in")]
+    direct += [line for one in everything for line in one.requirements]
+    _compile("dev", direct, [*_laid_over(everything, direct), *_lines("dev-overrides.in")], upgrade)
     tested = ["--constraints", str(LOCKS / "dev.txt"), *_without_base()]
     for name, one in makers.items():
         _compile(f"{name}-official", one.requirements, _laid_over([one]), tested)
@@ -57,9 +57,9 @@ def _without_base() -> list[str]:
     return [f"--no-emit-package={name}" for name in sorted(pinned("runtime"))]
 
 
-def _laid_over(parts: Iterable[card.Card | official.Environment], asked: Iterable[str] = ()) -> list[str]:
+def _laid_over(parts: Iterable[card.Card | official.Environment], direct: Iterable[str] = ()) -> list[str]:
     """The overrides of parts together. One part may drop a package that another one asks for by name."""
-    named = {_name(line) for line in asked}
+    named = {_name(line) for line in direct}
     found = [*_lines("overrides.in"), *(line for one in parts for line in one.overrides)]
     # A marker that is never true removes a package.
     drops = [f"{name} ; python_version < '0'" for one in parts for name in one.dropped if _name(name) not in named]
@@ -72,12 +72,12 @@ def pinned(lock: str) -> dict[str, str]:
     return dict(found)
 
 
-def _compile(lock: str, wanted: Iterable[str], overrides: Iterable[str], options: Sequence[str]) -> None:
+def _compile(lock: str, direct: Iterable[str], overrides: Iterable[str], options: Sequence[str]) -> None:
     target = LOCKS / f"{lock}.txt"
     before = target.read_text() if target.exists() else ""
     with tempfile.TemporaryDirectory() as folder:
         requirements, laid_over = Path(folder, "requirements.in"), Path(folder, "overrides.in")
-        requirements.write_text("\n".join(sorted(set(wanted))) + "\n")
+        requirements.write_text("\n".join(sorted(set(direct))) + "\n")
         laid_over.write_text("\n".join(sorted(set(overrides))) + "\n")
         output = Path(folder, "lock.txt")
         output.write_text(before)  # uv prefers the versions pinned here

@@ -52,7 +52,7 @@ def package(card: Card, checkpoint: Checkpoint, folder: Path, stage: Path) -> No
     build.date(stage)
     template = (venvs.HERE / "model-package.yaml").read_text()
     config = stage / f"{name}.yaml"
-    place = settings.MODEL_ROOT / card.name / (checkpoint.folder if checkpoint.pullable else "")
+    target = settings.MODEL_ROOT / card.name / (checkpoint.folder if checkpoint.pullable else "")
     values = {
         "name": name,
         "version": version,
@@ -61,8 +61,8 @@ def package(card: Card, checkpoint: Checkpoint, folder: Path, stage: Path) -> No
         "checkpoint": checkpoint.name,
         "parameters": f"{checkpoint.parameters / 1e6:.0f}",
         "family": card.name,
-        "parent": str(place.parent),
-        "place": str(place),
+        "parent": str(target.parent),
+        "place": str(target),
         "stage": str(stage),
     }
     config.write_text(Template(template).substitute(values))

@@ -54,7 +54,7 @@ def check(trial: bool) -> None:
         sys.exit("release: SIGN_KEY is empty; expected a key of gpg's that signs (gpg --list-secret-keys)")
     if trial:
         return
-    if changed := said(["git", "status", "--porcelain"]):
+    if changed := output(["git", "status", "--porcelain"]):
         sys.exit(f"release: commit these changes first, or set TRIAL=yes:\n{changed}")
     interpreter.check()
 
@@ -86,7 +86,7 @@ def subjects() -> dict[str, str]:
 def statement(built: dict[str, str], trial: bool) -> dict[str, object]:
     """What was built, from which commit and locks, with which tools. It has no dates: the same build says the same."""
     built = {name: digest for name, digest in built.items() if name != "provenance.json"}
-    commit = {"name": "taos-tsfm", "digest": {"gitCommit": said(["git", "rev-parse", "HEAD"])}}
+    commit = {"name": "taos-tsfm", "digest": {"gitCommit": output(["git", "rev-parse", "HEAD"])}}
     locks = [
         {
             "name": path.relative_to(build.ROOT).as_posix(),
@@ -112,11 +112,11 @@ def statement(built: dict[str, str], trial: bool) -> dict[str, object]:
 
 
 def tools() -> dict[str, str]:
-    found = {name: said([name, "--version"]).partition("\n")[0] for name in TOOLS}
+    found = {name: output([name, "--version"]).partition("\n")[0] for name in TOOLS}
     return found | {"python": platform.python_version(), "system": platform.freedesktop_os_release()["PRETTY_NAME"]}
 
 
-def said(command: list[str]) -> str:
+def output(command: list[str]) -> str:
     return subprocess.run(command, cwd=build.ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
 

@@ -72,7 +72,7 @@ NOT_SERVED = (
         )
     ),
 )
-KEPT = ("torch/bin/torch_shm_manager",)
+USED = ("torch/bin/torch_shm_manager",)
 STRIPPED = ("torch/lib/libtorch_cpu.so", "torch/lib/libtorch_python.so")
 RECORDS = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"}
 NO_USE = {".pyi", ".exe", ".c", ".cpp", ".h", ".hpp", ".pyx", ".pxd", ".pxi", ".a", ".lib"}
@@ -112,7 +112,7 @@ def python() -> str:
     return str(interpreter.tree() / interpreter.PROGRAM)
 
 
-def place(name: str) -> str:
+def installed_path(name: str) -> str:
     """Where the tree lies once installed; ``tsfm.paths`` has the same places."""
     if name in (*SHARED, OPTIONAL):
         return f"{PAYLOAD}/{name}"
@@ -149,13 +149,13 @@ def _build(name: str, venv: Path) -> None:
     _slim(venv)
     if name != "runtime":
         # site.py takes a relative line as relative to this folder, so the tree can be moved as a whole.
-        up = "../" * len(Path(place(name), PACKAGES).relative_to(PAYLOAD).parts)
+        up = "../" * len(Path(installed_path(name), PACKAGES).relative_to(PAYLOAD).parts)
         # It passes over a line whose folder does not exist.
         below = ("runtime",) if name == OPTIONAL else ("runtime", OPTIONAL)
         (venv / PACKAGES / "_runtime.pth").write_text("".join(f"{up}{layer}/{PACKAGES}\n" for layer in below))
-    _forget_the_build(venv)
-    _link_interpreter(venv, place(name))
-    _compile(venv, place(name))
+    _remove_build_paths(venv)
+    _link_interpreter(venv, installed_path(name))
+    _compile(venv, installed_path(name))
     _date(venv)
 
 
@@ -189,7 +189,7 @@ def _slim(venv: Path) -> None:
         inside = path.relative_to(packages).as_posix()
         unused = any(inside == folder or inside.startswith(f"{folder}/") for folder in NOT_SERVED)
         tests = path.is_dir() and path.name == "tests"
-        if tests or (path.is_file() and path.suffix in NO_USE) or (unused and inside not in KEPT):
+        if tests or (path.is_file() and path.suffix in NO_USE) or (unused and inside not in USED):
             if path.is_dir() and (tests or not any(path.iterdir())):
                 shutil.rmtree(path)
             elif path.is_file():
@@ -201,7 +201,7 @@ def _slim(venv: Path) -> None:
             subprocess.run([strip, "--strip-unneeded", str(packages / library)], check=True)
 
 
-def _forget_the_build(venv: Path) -> None:
+def _remove_build_paths(venv: Path) -> None:
     # Nobody types at these environments: neither activate nor console scripts, whose first lines
     # hold the build's path.
     for path in (venv / "bin").iterdir():
@@ -222,7 +222,7 @@ def _forget_the_build(venv: Path) -> None:
 
 def _link_interpreter(venv: Path, final: str) -> None:
     """Point the environment, which is installed at ``final``, to the interpreter of taos-tsfm-python."""
-    program = Path(interpreter.PLACE, interpreter.PROGRAM)
+    program = Path(interpreter.PREFIX, interpreter.PROGRAM)
     text = f"home = {program.parent}\ninclude-system-site-packages = false\nversion = 3.11\n"
     (venv / "pyvenv.cfg").write_text(text)
     relative = os.path.relpath(program, Path(final, "bin"))

@@ -65,7 +65,7 @@ def test_development_holds_what_the_packages_hold(layer: str) -> None:
 
 
 def test_every_environment_lies_where_the_command_looks_for_it() -> None:
-    program = "import sys, venvs; print([venvs.place(name) for name in sys.argv[1:]])"
+    program = "import sys, venvs; print([venvs.installed_path(name) for name in sys.argv[1:]])"
     command = [sys.executable, "-c", program, "runtime", "cli", "fracast", "fracast-official"]
     said = subprocess.run(command, cwd=ROOT / "packaging", check=True, capture_output=True, text=True).stdout
     places = (paths.RUNTIME, paths.COMMAND_LINE, paths.VENVS / "fracast", paths.OFFICIAL / "fracast")

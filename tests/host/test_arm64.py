@@ -116,7 +116,7 @@ for module in (errno, fcntl, locale, math, mmap, os, resource, select, signal, s
 print(sys.hash_info, sys.float_info, sys.thread_info.lock, sys.version_info, ssl.OPENSSL_VERSION)
 print(sorted(sys.builtin_module_names), sorted(hashlib.algorithms_available))
 """
-PYTHON = f"{interpreter.PLACE}/{interpreter.PROGRAM}"
+PYTHON = f"{interpreter.PREFIX}/{interpreter.PROGRAM}"
 # CPython's own tests of arithmetic and hashes: a compiler brings functions that libc has as well, and not as good.
 TESTED = ("test_math", "test_float", "test_struct", "test_time", "test_hashlib")
 SCRIPT = f"""
@@ -150,7 +150,7 @@ def said(repository: Path) -> Iterator[Path]:
         (root / "etc/apt/sources.list.d/tsfm.list").write_text("deb [trusted=yes] file:/srv/repository ./\n")
         (root / "srv/series.csv").write_bytes(SERIES.read_bytes())
         (root / "srv/facts.py").write_text(FACTS)
-        library = f"{interpreter.PLACE}/lib/python3.11"
+        library = f"{interpreter.PREFIX}/lib/python3.11"
         shutil.copytree(interpreter.own_tests("aarch64"), root / library.lstrip("/"))
         (root / "srv/request.json").write_text(json.dumps(request("forecast")))
         done = emulation.run(root, SCRIPT, f"--bind-ro={repository}:/srv/repository")

@@ -36,7 +36,7 @@ RED_HATS = "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"
 def program(host: Host) -> str:
     """The installed interpreter, on a host where nothing else of ours is."""
     host.out("apt-get -q -y install /srv/v1/taos-tsfm-python_*.deb")
-    return f"{interpreter.PLACE}/{interpreter.PROGRAM}"
+    return f"{interpreter.PREFIX}/{interpreter.PROGRAM}"
 
 
 def test_the_systems_certificates_are_found_and_a_users_choice_wins(host: Host, program: str) -> None:
@@ -64,7 +64,7 @@ def test_the_bill_of_materials_names_the_pinned_sources(host: Host, program: str
     assert {name: component["version"] for name, component in named.items()} == interpreter.pinned()
     version = interpreter.pinned()["openssl"]
     assert named["openssl"]["purl"] == f"pkg:deb/debian/openssl@{version}?arch=source&distro=bookworm"
-    licences = host.out(f"ls {interpreter.PLACE}/licenses").split()
+    licences = host.out(f"ls {interpreter.PREFIX}/licenses").split()
     assert licences == sorted(f"{name}.txt" for name in interpreter.pinned())
 
 
