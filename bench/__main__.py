@@ -48,8 +48,8 @@ PARTS = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; none: all")
-    asked = parser.parse_args()
-    chosen = asked.parts or list(PARTS)
+    args = parser.parse_args()
+    chosen = args.parts or list(PARTS)
     if unknown := sorted(set(chosen) - set(PARTS)):
         parser.error(f"{unknown[0]}: expected one of {', '.join(PARTS)}")
     file = common.BUILD / "bench.json"

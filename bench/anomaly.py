@@ -76,14 +76,14 @@ def _speed(family: str, size: str, points: int) -> dict[str, float]:
         common.until_ready(process, port)
         _seconds(port, series[:200])  # the first request prepares the weights
         before = common.cpu_s(process.pid)
-        took, cpu = _seconds(port, series), common.cpu_s(process.pid) - before
+        seconds, cpu = _seconds(port, series), common.cpu_s(process.pid) - before
         newest = _seconds(port, series, window=BLOCK)
     finally:
         process.terminate()
         process.wait()
     scale = 10_000 / points
     return {
-        f"anomaly_s_10k_{family}": took * scale,
+        f"anomaly_s_10k_{family}": seconds * scale,
         f"anomaly_cpu_s_10k_{family}": cpu * scale,
         f"anomaly_s_newest_{family}": newest,
     }
@@ -98,10 +98,10 @@ def _seconds(port: int, series: list[float], **parameters: int) -> float:
     body = json.dumps({"inputs": [{"target": series}], "parameters": parameters}).encode()
     began = time.perf_counter()
     reply = common.exchange(f"http://127.0.0.1:{port}/v1/anomaly_detection", body, timeout_s=300)
-    took = time.perf_counter() - began
+    seconds = time.perf_counter() - began
     if reply.status != 200 or b'"error"' in reply.body:
         raise RuntimeError(f"{reply.status}: {reply.body[:200]!r}")
-    return took
+    return seconds
 
 
 class _Ours:

@@ -23,7 +23,7 @@ def run(
     host, load = Host("chronos", common.checkpoint("chronos", size)), Generator()
     body = many(series)
     try:
-        ask(host.port, body)  # the process that reads large bodies starts with the first one
+        timed(host.port, body)  # the process that reads large bodies starts with the first one
         measured = [_speed(host, body, series) for _ in range(rounds)]
         fairness = _fairness(host, load, body, seconds)
     finally:
@@ -46,7 +46,7 @@ def many(series: int) -> bytes:
     ).encode()
 
 
-def ask(port: int, body: bytes) -> float:
+def timed(port: int, body: bytes) -> float:
     """Seconds until the whole answer is there.
 
     Raises:
@@ -54,21 +54,21 @@ def ask(port: int, body: bytes) -> float:
     """
     began = time.perf_counter()
     reply = common.exchange(f"http://127.0.0.1:{port}/v1/forecast", body, timeout_s=120)
-    took = time.perf_counter() - began
+    seconds = time.perf_counter() - began
     if reply.status != 200 or b'"error"' in reply.body:
         raise RuntimeError(f"{reply.status}: {reply.body[:200]!r}")
-    return took
+    return seconds
 
 
 def _speed(host: Host, body: bytes, series: int) -> dict[str, float]:
     lengths = [common.CONTEXT] * series
     (before,) = host.bare(lengths, BATCH)
-    took = ask(host.port, body)
+    seconds = timed(host.port, body)
     (after,) = host.bare(lengths, BATCH)
     bare = (before + after) / 2
     return {
-        "api_many_efficiency": bare / took,
-        "api_series_per_s": series / took,
+        "api_many_efficiency": bare / seconds,
+        "api_series_per_s": series / seconds,
         "api_series_per_s_bare": series / bare,
     }
 
@@ -87,7 +87,7 @@ def _fairness(host: Host, load: Generator, body: bytes, seconds: float) -> dict[
 
     def large() -> None:
         while not ended.is_set():
-            ask(host.port, body)
+            timed(host.port, body)
 
     thread = threading.Thread(target=large)
     thread.start()

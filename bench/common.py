@@ -25,8 +25,8 @@ CONTEXT, HORIZON, THREADS = 512, 48, 2
 
 def environment(**more: str) -> dict[str, str]:
     """The environment of our processes: the code of this tree, no downloads."""
-    places = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests"), str(ROOT)])
-    return os.environ | {"PYTHONPATH": places, "HF_HUB_OFFLINE": "1", "TSFM_INI": os.devnull} | more
+    folders = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests"), str(ROOT)])
+    return os.environ | {"PYTHONPATH": folders, "HF_HUB_OFFLINE": "1", "TSFM_INI": os.devnull} | more
 
 
 def checkpoint(family: str, size: str) -> Path:

@@ -38,11 +38,11 @@ def coverage(name: str, model: object, series: Sequence[real.Real], origins: int
     from tsfm.series import Series
 
     tails = [(1 - level) / 2 for level in LEVELS]
-    asked = [*tails, *(1 - tail for tail in tails)]
+    levels = [*tails, *(1 - tail for tail in tails)]
     inside = []
     for one in series:
         contexts, after = zip(*one.origins(origins), strict=True)
-        answers = scaling.forecast(model, [Series(context) for context in contexts], one.horizon, asked)
+        answers = scaling.forecast(model, [Series(context) for context in contexts], one.horizon, levels)
         bounds = np.stack([answer.quantiles for answer in answers])  # (origins, lower three and upper three, horizon)
         truth = np.stack(after)[:, None]
         within = (bounds[:, : len(LEVELS)] <= truth) & (truth <= bounds[:, len(LEVELS) :])

@@ -31,7 +31,7 @@ class Client:
     sent: int = 0
     waits: bool = False
 
-    def ask(self) -> None:
+    def send(self) -> None:
         self._answer, self._length = b"", 0
         self.began = time.perf_counter()
         if self.socket is None:
@@ -103,7 +103,7 @@ def run(
     probers = [Client(ports[0], [get("/ds_predict")], selector, probe_s, address)] if probe_s else []
     began = time.perf_counter()
     for client in busy + probers:
-        client.ask()
+        client.send()
     end = began + seconds
     answered_in_time = 0
     while any(client.waits for client in busy):
@@ -111,7 +111,7 @@ def run(
         idle = [p for p in probers if not p.waits]
         for prober in idle:
             if now >= prober.began + prober.every_s and now < end:
-                prober.ask()
+                prober.send()
         events = selector.select(probe_s if idle else PATIENCE_S)
         if not events and not idle:
             raise ConnectionError(f"no answer within {PATIENCE_S} s")
@@ -121,7 +121,7 @@ def run(
                 now = time.perf_counter()
                 answered_in_time += now < end
                 if now < end and (count is None or answered_in_time <= count - clients):
-                    client.ask()
+                    client.send()
     for client in busy + probers:
         client.close()
     return {

@@ -110,5 +110,5 @@ def _answered(all_values: list[np.ndarray], missing: slice) -> tuple[float, floa
     return float(half), float(most)
 
 
-def _furthest(shares: Iterable[float], promised: float) -> float:
-    return float(max(shares, key=lambda share: abs(share - promised)))
+def _furthest(shares: Iterable[float], nominal: float) -> float:
+    return float(max(shares, key=lambda share: abs(share - nominal)))

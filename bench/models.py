@@ -45,15 +45,15 @@ def run(keys: Sequence[str] = tuple(CASES), size: str | None = None, budget_s: f
     from tsfm.system import preload
 
     environment = common.environment(**preload.TORCH)  # as the service sets it, for both sides
-    usual_places = environment["PYTHONPATH"]
+    usual_path = environment["PYTHONPATH"]
     found: dict[str, float] = {}
     for key in keys:
         family, usual, _, seconds = CASES[key]
         chosen = usual and (size or usual)  # no size: the package contains the weights
         if chosen:
             common.checkpoint(family, chosen)
-        places = [str(APART[key])] if key in APART else []
-        environment["PYTHONPATH"] = os.pathsep.join([*places, usual_places])
+        folders = [str(APART[key])] if key in APART else []
+        environment["PYTHONPATH"] = os.pathsep.join([*folders, usual_path])
         arguments = [key, chosen, str(seconds if budget_s is None else budget_s)]
         command = [sys.executable, "-W", "ignore", "-m", "bench.models", *arguments]
         ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)

@@ -61,7 +61,7 @@ def _start(running: ExitStack, size: str) -> tuple[int, int]:
     running.callback(process.wait, 60)
     running.callback(process.terminate)
     common.until_ready(process, port)
-    api.ask(port, api.many(64))  # the process that reads large bodies starts with the first one
+    api.timed(port, api.many(64))  # the process that reads large bodies starts with the first one
     return process.pid, port
 
 
@@ -71,7 +71,7 @@ def _many_series(port: int, pid: int, counts: Sequence[int], largest: int) -> di
         bodies = [api.many(min(largest, count - at)) for at in range(0, count, largest)]
         times = -(-LEAST // count)
         before = _cpu_s(pid)
-        seconds = sum(api.ask(port, body) for _ in range(times) for body in bodies)
+        seconds = sum(api.timed(port, body) for _ in range(times) for body in bodies)
         found |= {
             f"scale_series_{count}_ms": seconds / (times * count) * 1000,
             f"scale_series_{count}_cpu_ms": (_cpu_s(pid) - before) / (times * count) * 1000,

@@ -92,10 +92,10 @@ def _imports(turns: int) -> dict[str, float]:
     """Seconds to import all that serving the default family needs, compared with ``import torch``."""
     ours, bare = [], []
     for _ in range(turns):
-        for code, kept in (("import torch", bare), ("import tsfm.http.server, tsfm.families.fracast", ours)):
+        for code, times in (("import torch", bare), ("import tsfm.http.server, tsfm.families.fracast", ours)):
             began = time.perf_counter()
             _output(code)
-            kept.append(time.perf_counter() - began)
+            times.append(time.perf_counter() - began)
     return {
         "import_s_ratio": common.ratio(ours, bare),
         "import_s_serving": median(ours),
@@ -105,15 +105,15 @@ def _imports(turns: int) -> dict[str, float]:
 
 def _over_time(idle_s: float, many: int) -> dict[str, float]:
     """Idle CPU, and memory after many requests of all lengths and horizons, some of them invalid."""
-    asked = _mixture()
+    mixture = _mixture()
     folder = common.checkpoint("chronos", "bolt-tiny")
     with closing(Generator()) as load, _served("chronos", folder) as (process, port):
         before = common.cpu_s(process.pid)
         time.sleep(idle_s)
         idle = common.cpu_s(process.pid) - before
-        load.run(port, 16, 600, asked, count=many // 10)
+        load.run(port, 16, 600, mixture, count=many // 10)
         early = _rss_mib(Path(f"/proc/{process.pid}/status").read_text())
-        load.run(port, 16, 600, asked, count=many - many // 10)
+        load.run(port, 16, 600, mixture, count=many - many // 10)
         late = _rss_mib(Path(f"/proc/{process.pid}/status").read_text())
     return {
         "idle_cpu_percent": 100 * idle / idle_s,
@@ -136,12 +136,12 @@ def _mixture() -> list[bytes]:
 @contextmanager
 def _served(family: str, folder: Path | None) -> Iterator[tuple[subprocess.Popen, int]]:
     """A running service that has sent READY=1 to its notify socket, as to systemd."""
-    with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-        channel.bind(f"{place}/notify")
+    with tempfile.TemporaryDirectory() as runtime, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(f"{runtime}/notify")
         channel.settimeout(180)
         options = ["--model-folder", str(folder)] if folder else []
         process, port = common.serve(
-            family, *options, "--threads", str(common.THREADS), env={"NOTIFY_SOCKET": f"{place}/notify"}
+            family, *options, "--threads", str(common.THREADS), env={"NOTIFY_SOCKET": f"{runtime}/notify"}
         )
         try:
             while b"READY=1" not in channel.recv(4096):

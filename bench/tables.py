@@ -89,11 +89,11 @@ class Way:
     def seconds(self) -> float:
         began = time.thread_time()
         _, source = self.steps.read(self.read(self.body), self.limits)
-        took = time.thread_time() - began
+        seconds = time.thread_time() - began
         fields = self.answer | {SOURCE: source}
         began = time.thread_time()
         TableEncoder(STREAM)(fields)
-        return took + time.thread_time() - began
+        return seconds + time.thread_time() - began
 
 
 class Json:

@@ -174,11 +174,11 @@ def waves(lengths: tuple[int, ...] | list[int], seed: int = 0) -> Iterator[Float
 
 def checkpoint(folder: Path, family: str, size: str) -> Path | None:
     """The checkpoint in ``folder``, made there if it is missing; None: in the family's package."""
-    place = folder / (f"{family}-{size}" if size else family)
-    if size and not place.exists():
-        importlib.import_module(f"checkpoints.{family}").make(place.with_name("partial"), size)
-        place.with_name("partial").rename(place)
-    return place if place.exists() else None
+    target = folder / (f"{family}-{size}" if size else family)
+    if size and not target.exists():
+        importlib.import_module(f"checkpoints.{family}").make(target.with_name("partial"), size)
+        target.with_name("partial").rename(target)
+    return target if target.exists() else None
 
 
 def prepare(folder: Path, real: bool) -> None:
@@ -229,21 +229,21 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0, help="of the soak")
     parser.add_argument("--tolerance", type=float, default=1e-3, help="of parity, in deviations")
     parser.add_argument("--output", type=Path, default=Path("gpu_check.json"))
-    asked = parser.parse_args()
-    if asked.prepare:
-        prepare(asked.prepare, not asked.small)
+    args = parser.parse_args()
+    if args.prepare:
+        prepare(args.prepare, not args.small)
         return 0
-    if asked.device != "cpu" and not torch.cuda.is_available():
+    if args.device != "cpu" and not torch.cuda.is_available():
         print(f"torch {torch.__version__} finds no CUDA device; --device cpu checks what a CPU can", file=sys.stderr)
         return 2
     with ExitStack() as stack:
-        folder = asked.checkpoints or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        check = Check(asked.device, asked.tolerance, asked.seconds, tuple(asked.batches), not asked.small, folder)
-        found, left_out = _each(asked.families, check.run)
-        soak = check.soak(list(found), asked.minutes) if found else {"passed": False}
+        folder = args.checkpoints or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        check = Check(args.device, args.tolerance, args.seconds, tuple(args.batches), not args.small, folder)
+        found, left_out = _each(args.families, check.run)
+        soak = check.soak(list(found), args.minutes) if found else {"passed": False}
     passed = bool(soak["passed"]) and all(one["parity_met"] for one in found.values())
-    result = _machine(asked.device) | {"families": found, "left_out": left_out, "soak": soak, "passed": passed}
-    asked.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result = _machine(args.device) | {"families": found, "left_out": left_out, "soak": soak, "passed": passed}
+    args.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
     return 0 if passed else 1
 

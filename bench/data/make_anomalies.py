@@ -20,16 +20,16 @@ Found = Iterator[tuple[str, np.ndarray, np.ndarray]]  # name, values, labels
 
 
 def main() -> None:
-    kept = {}
+    arrays = {}
     with tempfile.TemporaryDirectory() as folder:
         uv = ["sh", str(HERE.parent.parent / "packaging" / "uv.sh"), "pip", "install", "--quiet", "--no-deps"]
         subprocess.run([*uv, "--target", folder, *PACKAGES], check=True)
         for read in (_aeon, _streamad, _sktime):
             for name, values, labels in read(Path(folder)):
-                kept[f"{name}/values"] = np.asarray(values, np.float32)
-                kept[f"{name}/labels"] = np.asarray(labels) != 0
-    np.savez_compressed(HERE / "anomalies.npz", **kept)
-    print(f"{len(kept) // 2} series, {sum(map(len, kept.values())) // 2} points")
+                arrays[f"{name}/values"] = np.asarray(values, np.float32)
+                arrays[f"{name}/labels"] = np.asarray(labels) != 0
+    np.savez_compressed(HERE / "anomalies.npz", **arrays)
+    print(f"{len(arrays) // 2} series, {sum(map(len, arrays.values())) // 2} points")
 
 
 def _aeon(folder: Path) -> Found:

@@ -14,7 +14,7 @@ from tools.fleet.proxy import Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 6099
-ASKS = "10.77.0.1"
+CLIENT = "10.77.0.1"
 DELAY_S = 0.05  # of each batch: so there is always a request on its way
 READY_S = 60.0
 
@@ -49,7 +49,7 @@ class Fleet:
 
     def __init__(self, folder: Path, count: int = 2) -> None:
         mark = f"tsfm{os.getpid()}"
-        self.asks = f"{mark}a"
+        self.client = f"{mark}a"
         self._folder = folder
         self.hosts = [Host(f"{mark}h{n}", f"10.77.0.{11 + n}", folder) for n in range(count)]
         (folder / "naive.json").write_text(json.dumps({"delay_s": DELAY_S}))
@@ -66,7 +66,7 @@ class Fleet:
                 host.start()
             for host in self.hosts:
                 self.until_ready(host.address)
-            self.proxy = Proxy(self._folder, self._folder / "tsfm.ini", self._within(self.asks))
+            self.proxy = Proxy(self._folder, self._folder / "tsfm.ini", self._within(self.client))
             self.until_ready("127.0.0.1")
         except BaseException:
             self.__exit__()
@@ -80,18 +80,18 @@ class Fleet:
             if host.process and host.process.poll() is None:
                 host.process.kill()
             host.wait()
-        for name in [*(host.name for host in self.hosts), self.asks]:
+        for name in [*(host.name for host in self.hosts), self.client]:
             subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
 
     def plug(self, host: Host, state: str) -> None:
         """Put a host's cable ``up`` or ``down``, at the other end."""
-        _ip("-n", self.asks, "link", "set", f"v{host.address.rpartition('.')[2]}", state)
+        _ip("-n", self.client, "link", "set", f"v{host.address.rpartition('.')[2]}", state)
 
     def load(self, seconds: float, clients: int) -> subprocess.Popen[str]:
         """Begin the load; returns once every client has its first answer."""
         words = ["-m", "tools.fleet.load", f"http://127.0.0.1:{PORT}", str(seconds), str(clients)]
         process = subprocess.Popen(
-            [*self._within(self.asks), sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True
+            [*self._within(self.client), sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
         if process.stdout is None or process.stdout.readline() != "begun\n":
             raise RuntimeError("the load did not begin")
@@ -100,9 +100,9 @@ class Fleet:
     def until_ready(self, address: str) -> None:
         """Wait until a service, or the balancer, answers on the network of the host that asks."""
         ends = time.monotonic() + READY_S
-        asked = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://{address}:{PORT}/readyz"]
+        command = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://{address}:{PORT}/readyz"]
         while time.monotonic() < ends:
-            done = subprocess.run([*self._within(self.asks), *asked], capture_output=True, text=True)
+            done = subprocess.run([*self._within(self.client), *command], capture_output=True, text=True)
             if done.stdout == "200":
                 return
             time.sleep(0.1)  # a service tells nobody when it is ready
@@ -114,19 +114,19 @@ class Fleet:
         return ["ip", "netns", "exec", name]
 
     def _connect(self) -> None:
-        _ip("netns", "add", self.asks)
-        _ip("-n", self.asks, "link", "set", "lo", "up")
-        _ip("-n", self.asks, "link", "add", "br0", "type", "bridge")
-        _ip("-n", self.asks, "address", "add", f"{ASKS}/24", "dev", "br0")
-        _ip("-n", self.asks, "link", "set", "br0", "up")
+        _ip("netns", "add", self.client)
+        _ip("-n", self.client, "link", "set", "lo", "up")
+        _ip("-n", self.client, "link", "add", "br0", "type", "bridge")
+        _ip("-n", self.client, "address", "add", f"{CLIENT}/24", "dev", "br0")
+        _ip("-n", self.client, "link", "set", "br0", "up")
         for host in self.hosts:
             end = f"v{host.address.rpartition('.')[2]}"
             _ip("netns", "add", host.name)
             _ip("-n", host.name, "link", "set", "lo", "up")
-            _ip("-n", host.name, "link", "add", "eth0", "type", "veth", "peer", "name", end, "netns", self.asks)
+            _ip("-n", host.name, "link", "add", "eth0", "type", "veth", "peer", "name", end, "netns", self.client)
             _ip("-n", host.name, "address", "add", f"{host.address}/24", "dev", "eth0")
             _ip("-n", host.name, "link", "set", "eth0", "up")
-            _ip("-n", self.asks, "link", "set", end, "master", "br0", "up")
+            _ip("-n", self.client, "link", "set", end, "master", "br0", "up")
 
 
 def _ip(*words: str) -> None:

@@ -24,13 +24,13 @@ POINTS, STEPS = 64, 4
 class Client:
     """One client, and what came of its requests."""
 
-    def __init__(self, host: str, port: int, keeps: bool) -> None:
-        self._host, self._port, self._keeps = host, port, keeps
+    def __init__(self, host: str, port: int, keep_alive: bool) -> None:
+        self._host, self._port, self._keep_alive = host, port, keep_alive
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self.kinds: Counter[str] = Counter()
         self.seconds: list[float] = []
 
-    async def ask(self, method: str, body: bytes) -> tuple[int, bytes]:
+    async def request(self, method: str, body: bytes) -> tuple[int, bytes]:
         """Status and body of the answer.
 
         Raises:
@@ -53,7 +53,7 @@ class Client:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0])
         data = await reader.readexactly(length)
-        if not self._keeps or b"connection: close" in head:
+        if not self._keep_alive or b"connection: close" in head:
             self.close()
         return int(head.split()[1]), data
 
@@ -67,7 +67,7 @@ class Client:
         series = [values.gauss(10, 3) for _ in range(POINTS - 1)] + [10 + values.random()]
         began = time.monotonic()
         try:
-            status, data = await self.ask("POST", json.dumps({"input": series, "next_len": STEPS}).encode())
+            status, data = await self.request("POST", json.dumps({"input": series, "next_len": STEPS}).encode())
         except (OSError, EOFError, ValueError) as error:
             self.kinds[type(error).__name__] += 1
             return
@@ -94,7 +94,7 @@ async def probe(client: Client, ends: float) -> None:
     while time.monotonic() < ends:
         began = time.monotonic()
         try:
-            status, _ = await client.ask("GET", b"")
+            status, _ = await client.request("GET", b"")
             client.kinds["405" if status == 405 else "other"] += 1
         except (OSError, EOFError, ValueError) as error:
             client.kinds[type(error).__name__] += 1
@@ -103,9 +103,9 @@ async def probe(client: Client, ends: float) -> None:
 
 
 async def main(url: str, seconds: float, count: int) -> None:
-    place = urlsplit(url)
-    clients = [Client(place.hostname or "", place.port or 80, number % 2 == 0) for number in range(count)]
-    prober = Client(place.hostname or "", place.port or 80, False)
+    address = urlsplit(url)
+    clients = [Client(address.hostname or "", address.port or 80, number % 2 == 0) for number in range(count)]
+    prober = Client(address.hostname or "", address.port or 80, False)
     ends, begun = time.monotonic() + seconds, asyncio.Barrier(count + 1)
     tasks = [asyncio.create_task(work(client, n, ends, begun)) for n, client in enumerate(clients)]
     tasks.append(asyncio.create_task(probe(prober, ends)))

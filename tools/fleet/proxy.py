@@ -61,10 +61,10 @@ class Proxy:
         self._notices.close()
 
     def _write(self) -> None:
-        wanted = balancer.read(self._ini)
-        if wanted is None:
+        configured = balancer.read(self._ini)
+        if configured is None:
             raise SystemExit(f"{self._ini}: expected hosts in [balancer]")
-        self._configuration.write_text(haproxy.configuration(wanted))
+        self._configuration.write_text(haproxy.configuration(configured))
 
     def _wait_until_loaded(self) -> None:
         """Wait until haproxy tells systemd that it is ready; before that it knows no signal."""

@@ -17,7 +17,7 @@ import numpy as np
 from .service import Service
 from .traffic import Traffic, exchange, parsed, questions
 
-QUESTIONS, ASKERS, ATTACKERS = 40, 6, 2
+QUESTIONS, CLIENTS, ATTACKERS = 40, 6, 2
 FAULT_EVERY_S = 20
 
 
@@ -29,8 +29,8 @@ def main() -> int:
         service = Service(Path(folder))
         try:
             service.until_ready()
-            asked = questions(QUESTIONS)
-            traffic = Traffic(service, asked, [answer(service, question) for question in asked])
+            bodies = questions(QUESTIONS)
+            traffic = Traffic(service, bodies, [answer(service, question) for question in bodies])
             seconds = soak(service, traffic, args.minutes * 60)
         finally:
             ended = service.stop()
@@ -48,7 +48,7 @@ def answer(service: Service, question: bytes) -> np.ndarray:
 def soak(service: Service, traffic: Traffic, seconds: float) -> float:
     """Run all clients at once and the faults one after the other; return the duration in seconds."""
     began = time.monotonic()
-    jobs = [traffic.properly] * ASKERS + [traffic.hostile] * ATTACKERS + [traffic.watch]
+    jobs = [traffic.properly] * CLIENTS + [traffic.hostile] * ATTACKERS + [traffic.watch]
     jobs += [repeated(traffic, traffic.burst, 5), repeated(traffic, traffic.hang, 4)]
     threads = [threading.Thread(target=job) for job in jobs]
     for thread in threads:
@@ -67,7 +67,7 @@ def soak(service: Service, traffic: Traffic, seconds: float) -> float:
     traffic.over.set()
     for thread in threads:
         thread.join()
-    answer(service, traffic.asked[0])  # after the faults the service still answers
+    answer(service, traffic.bodies[0])  # after the faults the service still answers
     return time.monotonic() - began
 
 

@@ -33,8 +33,8 @@ class Service:
         self.disturbed: list[float] = []  # times at which a fault began or ended
         self._expected = self._ending = False
         self._start()
-        self._keeper = threading.Thread(target=self._keep)
-        self._keeper.start()
+        self._restarter = threading.Thread(target=self._restart_loop)
+        self._restarter.start()
 
     def kill(self, number: signal.Signals) -> None:
         """Send the signal ``number`` to the process and wait until the new process answers."""
@@ -73,7 +73,7 @@ class Service:
         self._note_growth()
         self._ending = True
         self._process.send_signal(signal.SIGTERM)
-        self._keeper.join()
+        self._restarter.join()
         return self._process.returncode
 
     def _start(self) -> None:
@@ -81,7 +81,7 @@ class Service:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, env=self._environment, stderr=log)
 
-    def _keep(self) -> None:
+    def _restart_loop(self) -> None:
         while True:
             self._process.wait()
             if self._ending:

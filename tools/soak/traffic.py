@@ -81,8 +81,8 @@ class Traffic:
         expected: the answer to each question, measured without load.
     """
 
-    def __init__(self, service: Service, asked: list[bytes], expected: list[np.ndarray]) -> None:
-        self.service, self.asked, self.expected = service, asked, expected
+    def __init__(self, service: Service, bodies: list[bytes], expected: list[np.ndarray]) -> None:
+        self.service, self.bodies, self.expected = service, bodies, expected
         self.tally = Tally()
         self.over = threading.Event()
 
@@ -94,9 +94,9 @@ class Traffic:
 
     def one(self) -> str:
         """Send one question and return the kind of the result."""
-        number, began = random.randrange(len(self.asked)), time.monotonic()
+        number, began = random.randrange(len(self.bodies)), time.monotonic()
         try:
-            kind = self._judged(number, exchange(self.service.port, self.asked[number]), began)
+            kind = self._judged(number, exchange(self.service.port, self.bodies[number]), began)
         except ConnectionRefusedError:
             kind = "nobody listens, being restarted"
             if not self.service.disturbed_since(began):
@@ -114,9 +114,9 @@ class Traffic:
         except ValueError:
             return self._unanswered(f"{len(got)} bytes of an answer", began)
         if status == 200:
-            answer, wanted = np.array(fields["output"]), self.expected[number]
-            if answer.shape != wanted.shape or np.abs(answer - wanted).max() > 0.05:
-                self.tally.bad("crosstalk", f"question {number}: {answer[:3]}, expected {wanted[:3]}")
+            answer, expected = np.array(fields["output"]), self.expected[number]
+            if answer.shape != expected.shape or np.abs(answer - expected).max() > 0.05:
+                self.tally.bad("crosstalk", f"question {number}: {answer[:3]}, expected {expected[:3]}")
         elif status not in (429, 503, 504):
             self.tally.bad("unfit", str((status, fields)))
         return str(status)
@@ -141,7 +141,7 @@ class Traffic:
             for _ in range(size):
                 with contextlib.suppress(OSError):
                     client = held.enter_context(socket.create_connection(("127.0.0.1", self.service.port), timeout=5))
-                    whole = random.choice(self.asked)
+                    whole = random.choice(self.bodies)
                     client.sendall(whole[: random.randrange(len(whole))])
             self.over.wait(3)
         self.tally.kinds["half a request"] += size
@@ -149,7 +149,7 @@ class Traffic:
     def hostile(self) -> None:
         """Send malformed requests until the run ends; an answer, if any, must have our format."""
         while not self.over.is_set():
-            attack = random.choice(ATTACKS)(random.choice(self.asked))
+            attack = random.choice(ATTACKS)(random.choice(self.bodies))
             try:
                 with socket.create_connection(("127.0.0.1", self.service.port), timeout=PATIENCE_S) as client:
                     client.sendall(attack)
