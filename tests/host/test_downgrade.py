@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 
@@ -48,7 +49,10 @@ def forecasts(host: Host, version: str) -> None:
 
     def ready() -> bool:
         status, body = host.get(PORT, "/v1/models")
-        return status == 200 and f'"version":"{version}","state":"ready"' in body and '"max_horizon":48' in body
+        if status != 200:
+            return False
+        (model,) = json.loads(body)["models"]
+        return (model["version"], model["state"], model["limits"]["max_horizon"]) == (version, "ready", 48)
 
     until(ready, 120, lambda: host.run("systemctl status --lines 30 tsfm@fracast", check=False).stdout)
     until(lambda: listed(host).get("fracast") == "ready", 60, lambda: str(listed(host)))

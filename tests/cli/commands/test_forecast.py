@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -262,7 +263,9 @@ def test_a_service_started_for_a_forecast_ends_with_it(tmp_path, ini, number):
     file = tmp_path / "long.csv"
     file.write_text("val\n" + "".join(f"{value}\n" for value in VALUES))
     words = command(file, "--family", "naive")
-    process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # What a shell has put into the background ignores SIGINT, and so would all that it starts.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed)
     assert process.stderr
     child = 0
     for line in process.stderr:
