@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.parser import HeaderParser
@@ -173,7 +174,7 @@ def configuration(package: Package) -> str:
         "maintainer": MAINTAINER,
         "summary": package.summary,
         "family": package.family,
-        "families": ", ".join(package.families),
+        "families": textwrap.fill(", ".join(package.families), 76).replace("\n", "\n  "),
         "tree": str(next(iter(package.trees.values()), "")),
         "cli": str(package.trees.get("cli")),
         "arch": architecture.deb(),
