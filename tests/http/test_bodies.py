@@ -23,7 +23,6 @@ pytestmark = pytest.mark.slow
 WALK = [3.0, 4.0, 2.0, 5.0, 4.0, 6.0, 5.5, 7.0, 6.0, 8.0, 7.5, 9.0]
 MIB = 1 << 20
 PADDING = b" " * (LARGE + 1)
-MOST_S = 0.45  # of CPU time; parsing took from 0.5 s to 2 s
 
 
 @pytest.fixture
@@ -119,15 +118,15 @@ def test_what_cannot_be_read_is_refused_in_the_same_words(serve):
     ids=["integers", "nan", "nested", "lists", "text", "digits", "number", "covariates"],
 )
 def test_the_largest_bodies_take_next_to_nothing_of_the_services_own_time(serve, body, status):
-    """Of CPU time, of which a busy host takes a little more: so the least of three counts."""
+    """Of CPU time, of which a busy host takes a little more: to parse them here took from half a second to two."""
     live = serve("naive").until_ready()
     live.post("/ds_predict", {"input": WALK})
     taken = []
-    while len(taken) < 3 and min(taken, default=1) >= MOST_S:
+    while len(taken) < 5 and min(taken, default=1) >= 0.3:
         before = cpu_s(live.process.pid)
         assert live.post("/ds_predict", body).status == status
         taken.append(cpu_s(live.process.pid) - before)
-    assert min(taken) < MOST_S
+    assert min(taken) < 0.3
 
 
 def test_others_are_answered_while_a_large_body_is_read(serve):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from string import Template
 
 from tsfm import card
@@ -25,6 +26,7 @@ WORDS = {
     508: "a balancer asks a balancer: in [balancer], expected hosts that serve",
 }
 RETRY_AFTER_S = 5
+RELEASE = Path(__file__).with_name("release.lua")
 
 HEAD = Template("""\
 # Written by `tsfm balancer apply` from [balancer] in tsfm.ini: a change here is lost with the next one.
@@ -34,6 +36,8 @@ global
     tune.bufsize $bufsize
     # After a reload, the old process ends its connections within this time.
     hard-stop-after ${stop_s}s
+    # What a frozen host holds is asked on another one.
+    lua-load $release
     # No level above error: an emergency is shown on every terminal.
     log /dev/log daemon info err
     log-tag tsfm-balancer
@@ -82,8 +86,7 @@ backend $name
     timeout server ${server_s}s
     option httpchk
     http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host $name hdr $mark 1
-    default-server check inter ${check_s}s fastinter 250ms downinter 500ms fall 2 rise 1 maxconn $queue \
-on-marked-down shutdown-sessions
+    default-server check inter ${check_s}s fastinter 250ms downinter 500ms fall 2 rise 1 maxconn $queue
 $servers
 """)
 
@@ -95,6 +98,7 @@ def configuration(balancer: Balancer) -> str:
         bufsize=balancer.buffer_kib << 10,
         stop_s=deadline_s + 3 * BEYOND_DEADLINE_S,
         queue_s=QUEUE_S,
+        release=RELEASE,
         errors="\n".join(f"    {_error(status)}" for status in WORDS if status != 508),
     )
     return head + "".join(_family(balancer, card.read(name)) for name in balancer.families)
