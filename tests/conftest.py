@@ -93,7 +93,7 @@ class Answer:
 
 
 class Live:
-    """A `tsfm serve` process on a port of its own."""
+    """A `tsfm serve` process on a port of its own. In ``with``, it is ready, and has to end well."""
 
     def __init__(self, family: str, *options: str, log: Path, env: dict[str, str] | None = None) -> None:
         self.port = free_port()
@@ -102,6 +102,19 @@ class Live:
         environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")} | (env or {})
         with log.open("wb") as stderr:
             self.process = subprocess.Popen(command, env=environment, stderr=stderr)
+
+    def __enter__(self) -> Live:
+        try:
+            return self.until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        status = self.stop()
+        if kind is None:
+            assert status == 0
+            assert "Traceback" not in self.log.read_text()
 
     @property
     def url(self) -> str:

@@ -38,9 +38,8 @@ def at_the_spike(answer: dict) -> bool:
 
 @pytest.fixture(scope="module")
 def fracast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    live = Live("fracast", log=tmp_path_factory.mktemp("fracast") / "log").until_ready()
-    yield live
-    live.stop()
+    with Live("fracast", log=tmp_path_factory.mktemp("fracast") / "log") as live:
+        yield live
 
 
 @pytest.mark.slow

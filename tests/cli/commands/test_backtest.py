@@ -30,11 +30,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("fracast")
     ini = folder / "tsfm.ini"
     ini.write_text("[fracast]\nmax_series = 8\n")
-    service = Live("fracast", "--threads", "1", log=folder / "log", env={"TSFM_INI": str(ini)})
-    try:
-        yield service.until_ready()
-    finally:
-        service.stop()
+    with Live("fracast", "--threads", "1", log=folder / "log", env={"TSFM_INI": str(ini)}) as service:
+        yield service
 
 
 @pytest.fixture

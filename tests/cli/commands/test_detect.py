@@ -28,11 +28,8 @@ ROWS, SPIKE = 160, 111
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    service = Live("fracast", "--threads", "1", log=tmp_path_factory.mktemp("fracast") / "log")
-    try:
-        yield service.until_ready()
-    finally:
-        service.stop()
+    with Live("fracast", "--threads", "1", log=tmp_path_factory.mktemp("fracast") / "log") as service:
+        yield service
 
 
 def values(meter: int) -> list[float | None]:

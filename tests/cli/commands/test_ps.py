@@ -23,11 +23,8 @@ FAMILIES = card.names(packaged_only=True)
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    service = Live("fracast", "--threads", "1", log=tmp_path_factory.mktemp("fracast") / "log")
-    try:
-        yield service.until_ready()
-    finally:
-        service.stop()
+    with Live("fracast", "--threads", "1", log=tmp_path_factory.mktemp("fracast") / "log") as service:
+        yield service
 
 
 def settings(file: Path, **ports: int) -> None:
