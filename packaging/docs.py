@@ -13,7 +13,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "packaging")]
 import growth  # noqa: E402  (the line above adds its path)
 import scores  # noqa: E402
 
-from tsfm import card, settings  # noqa: E402  (the line above adds its path)
+from tsfm import card, kinds, settings  # noqa: E402  (the line above adds its path)
 from tsfm.engine import abilities  # noqa: E402
 from tsfm.fleet import balancer  # noqa: E402
 from tsfm.tdgpt import database  # noqa: E402
@@ -157,7 +157,7 @@ def choose_in_chinese() -> str:
     return choose(1)
 
 
-def keys(table: dict[str, settings.Key] = settings.KEYS) -> str:
+def keys(table: dict[str, kinds.Key] = settings.KEYS) -> str:
     """One row per setting."""
     rows = ["| key | default | meaning |", "|---|---|---|"]
     rows += [f"| `{name}` | {key.default or '-'} | {key.meaning} |" for name, key in table.items()]
@@ -174,7 +174,7 @@ def balanced() -> str:
     return keys(balancer.KEYS)
 
 
-def manual(table: dict[str, settings.Key] = settings.KEYS) -> str:
+def manual(table: dict[str, kinds.Key] = settings.KEYS) -> str:
     """One paragraph per setting, for tsfm.ini(5)."""
     return "\n".join(
         f".TP\n.B {name}\n{_sentence(key.meaning)} Default: {key.default or 'empty'}." for name, key in table.items()

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "etc" / "tsfm.ini"
 sys.path.insert(0, str(ROOT / "src"))
 
-from tsfm import card, settings  # noqa: E402  (the line above adds its path)
+from tsfm import card, kinds, settings  # noqa: E402  (the line above adds its path)
 from tsfm.fleet import balancer  # noqa: E402
 from tsfm.tdgpt import database  # noqa: E402
 
@@ -33,7 +33,7 @@ def text() -> str:
     return "\n".join(parts)
 
 
-def _keys(table: dict[str, settings.Key]) -> list[str]:
+def _keys(table: dict[str, kinds.Key]) -> list[str]:
     """One paragraph per key."""
     paragraphs = []
     for name, key in table.items():

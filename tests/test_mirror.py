@@ -21,6 +21,7 @@ ELSEWHERE = {
     "card.py": "families/test_every_family.py",
     "errors.py": "http/test_server.py",
     "inifile.py": "test_settings.py",
+    "kinds.py": "test_settings.py",
     "logs.py": "http/test_server.py",
     "paths.py": "test_packaging.py",
     "series.py": "numerics/test_scaling.py",

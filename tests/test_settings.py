@@ -11,7 +11,7 @@ from conftest import HERE
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tsfm import inifile, settings
+from tsfm import inifile, kinds, settings
 from tsfm.errors import ConfigError
 from tsfm.tdgpt import database
 
@@ -239,9 +239,9 @@ def test_what_it_takes_it_reads_as_configparser_does(lines):
 
 @pytest.mark.parametrize(("text", "truth"), [("True", True), ("False", False), ("no", False), ("1", True)])
 def test_the_text_false_is_false(text, truth):
-    assert settings.switch(text) is truth
+    assert kinds.switch(text) is truth
 
 
 def test_a_switch_is_nothing_else():
     with pytest.raises(ValueError, match="expected yes or no, got 'maybe'"):
-        settings.switch("maybe")
+        kinds.switch("maybe")

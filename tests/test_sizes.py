@@ -12,7 +12,6 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 250, 40
 LONG_MODULES = {
     "families/chronos.py": "the card lists six checkpoints",
     "official/moirai.py": "two kinds of models, and the pins that uni2ts needs",
-    "settings.py": "the table of all settings",
     "nets/fracast.py": "one network, as published",
     "nets/moirai_encoder.py": "one network, as published",
     "tdgpt/reconcile.py": "one step over all of TDgpt's files",

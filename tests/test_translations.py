@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import HERE
 
-from tsfm import card, settings
+from tsfm import card, kinds, settings
 from tsfm.fleet import balancer
 from tsfm.tdgpt import database
 
@@ -77,7 +77,7 @@ def test_links_of_a_chinese_page_lead_to_files(page: Path) -> None:
     [("settings", settings.KEYS), ("registration", database.KEYS), ("many-hosts", balancer.KEYS)],
     ids=["settings", "registration", "many-hosts"],
 )
-def test_the_chinese_tables_have_every_key_with_its_default(name: str, table: dict[str, settings.Key]) -> None:
+def test_the_chinese_tables_have_every_key_with_its_default(name: str, table: dict[str, kinds.Key]) -> None:
     text = (ROOT / f"docs/zh/{name}.md").read_text(encoding="utf-8")
     section = text.partition("| 参数 | 默认值 |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| `(\w+)` \| (\S+) \| .+ \|$", section, re.MULTILINE)

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from tsfm import families, settings
+from tsfm import families, kinds
 from tsfm.card import Card
 from tsfm.cli import main as command_line
 from tsfm.cli.commands import serve
@@ -93,7 +93,7 @@ def _by_position(card: Card, words: Sequence[str]) -> dict[str, str]:
 
 def _truth(word: str) -> bool:
     try:
-        return settings.switch(word)
+        return kinds.switch(word)
     except ValueError as error:
         raise UsageError(f"ENABLE_MIRROR: {error}") from None
 

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 from tsfm import card, inifile, paths, settings
 from tsfm.card import Card
 from tsfm.errors import ConfigError
-from tsfm.settings import IPNetwork, Key, Settings, address, networks, whole
+from tsfm.kinds import IPNetwork, Key, address, networks, whole
+from tsfm.settings import Settings
 
 UNIT = "tsfm-balancer.service"
 FREE_PORTS = range(1024, 65536)  # the balancer runs without the right to use lower ones

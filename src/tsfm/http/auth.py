@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tsfm.errors import ConfigError, Forbidden, RequestError, Unauthorized
+from tsfm.kinds import IPNetwork
 from tsfm.logs import ESCAPES
-from tsfm.settings import IPNetwork, Settings
+from tsfm.settings import Settings
 
 log = logging.getLogger(__name__)
 # Probes may ask these from any network and without the token.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tsfm import settings
 from tsfm.errors import ConfigError
-from tsfm.settings import Key, absolute, host_name, text, whole
+from tsfm.kinds import Key, absolute, host_name, text, whole
 from tsfm.system.subprocesses import Deadline, NotInTime, run
 from tsfm.tdgpt import rest, trust
 from tsfm.tdgpt.rest import SECTION, Access, DatabaseError, Unreachable

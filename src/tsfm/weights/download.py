@@ -7,7 +7,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
-from tsfm import settings
+from tsfm import kinds, settings
 from tsfm.card import Card, Checkpoint
 from tsfm.errors import ConfigError, TryLater, TsfmError
 from tsfm.weights import checkpoints, fetch, hub, manifest, pins, progress, safe_path, staging
@@ -162,6 +162,6 @@ def _other_exports(card: Card, checkpoint: Checkpoint, to: Path, address: str) -
 
 
 def _instead(mirrored: str, address: str) -> str:
-    return {hub.HUB: f"try the mirror: {mirrored}; or ", settings.MIRROR: ""}.get(
+    return {hub.HUB: f"try the mirror: {mirrored}; or ", kinds.MIRROR: ""}.get(
         address, "check HF_ENDPOINT, and mirror in tsfm.ini; or "
     )

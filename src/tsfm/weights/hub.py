@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from tsfm.card import Checkpoint
 from tsfm.errors import TsfmError
-from tsfm.settings import MIRROR
+from tsfm.kinds import MIRROR
 from tsfm.weights import http, retry
 from tsfm.weights.http import Busy, Reply
 from tsfm.weights.manifest import Listing

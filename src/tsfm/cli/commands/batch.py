@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from tsfm import families, settings
+from tsfm import families, kinds, settings
 from tsfm.cli import arguments
 from tsfm.cli.commands import serve
 from tsfm.cli.prediction import quantile_levels
@@ -75,6 +75,6 @@ def _table(text: str) -> Path:
 
 def _count(text: str) -> int:
     try:
-        return settings.whole(1, 1024)(text)
+        return kinds.whole(1, 1024)(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tsfm import families, logs, settings
+from tsfm import families, kinds, logs, settings
 from tsfm.errors import ConfigError, UsageError
 from tsfm.weights import checkpoints, download, hub, pins, safe_path
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("family", metavar="FAMILY", help="one of `tsfm list`")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help="a name or an index of `tsfm list`")
-    parser.add_argument("--mirror", action="store_true", help=f"download from {settings.MIRROR}, or tsfm.ini's mirror")
+    parser.add_argument("--mirror", action="store_true", help=f"download from {kinds.MIRROR}, or tsfm.ini's mirror")
     parser.add_argument("--revision", metavar="REV", help="a commit, branch or tag, if not the pinned commit")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--folder", metavar="D", help="the family's folder, if not that of tsfm.ini")

@@ -23,7 +23,7 @@ from tsfm.http.formats.packed import unpack
 from tsfm.http.page.query import Query, single
 from tsfm.http.reader_process import ReaderProcess
 from tsfm.http.reading import Body
-from tsfm.settings import one_of, whole
+from tsfm.kinds import one_of, whole
 from tsfm.table import rows
 
 LARGEST_MIB = 16
