@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 from tsfm.card import Card
-from tsfm.cli import many, prediction, started
+from tsfm.cli import instances, many, prediction, started
 from tsfm.cli.prediction import Failure
 from tsfm.errors import TsfmError
 from tsfm.settings import Settings
@@ -35,7 +32,7 @@ class Measured:
         answers: for each series, or why there is none; ``again``: for the same request a second time.
         one_ms: median of requests with one series.
         all_s: one pass over all series.
-        peak_mib: most memory that was resident.
+        peak_mib: most memory that was resident; None: this host does not show it.
     """
 
     facts: dict[str, object]
@@ -43,7 +40,7 @@ class Measured:
     again: list[Parts | Failure]
     one_ms: float
     all_s: float
-    peak_mib: float
+    peak_mib: int | None
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def measure(
     Raises:
         TsfmError: it does not become ready, or no series has an answer.
     """
-    with started.own(card, settings, "--engine", engine, "--dtype", dtype) as (service, facts, pid):
+    with started.own(card, settings, "--engine", engine, "--dtype", dtype) as (service, facts):
         operation = many.Operation(
             service, question.path, question.parameters, many.Limits.of(facts), settings.deadline_s
         )
@@ -71,7 +68,7 @@ def measure(
         again, all_s = _timed(operation, sent, question)
         first = next(one for one, answer in zip(sent, answers, strict=True) if not isinstance(answer, Failure))
         seconds = [_timed(operation, [first], question)[1] for _ in range(TIMED)]
-        return Measured(facts, answers, again, median(seconds) * 1000, all_s, _peak_mib(pid))
+        return Measured(facts, answers, again, median(seconds) * 1000, all_s, instances.peak_mib(service))
 
 
 def forecast(horizon: int, interval: float) -> Question:
@@ -108,8 +105,3 @@ def _timed(
 ) -> tuple[list[Parts | Failure], float]:
     began = time.monotonic()
     return many.send(operation, sent, question.read), time.monotonic() - began
-
-
-def _peak_mib(pid: int) -> float:
-    found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    return int(found[1]) / 1024 if found else math.nan

@@ -53,8 +53,8 @@ def running(card: Card, settings: Settings, first_check: bool = False) -> Iterat
     else:
         yield service, facts
         return
-    with own(card, settings) as (started, facts, _):
-        yield started, facts
+    with own(card, settings) as found:
+        yield found
 
 
 def check(card: Card, settings: Settings) -> None:
@@ -82,8 +82,8 @@ def is_installed(card: Card) -> bool:
 
 
 @contextlib.contextmanager
-def own(card: Card, settings: Settings, *options: str) -> Iterator[tuple[client.Target, dict[str, object], int]]:
-    """A service that no other command uses, on a free port: its address, its facts and its process.
+def own(card: Card, settings: Settings, *options: str) -> Iterator[Running]:
+    """A service that no other command uses, on a free port.
 
     Raises:
         TsfmError: it does not become ready.
@@ -91,7 +91,7 @@ def own(card: Card, settings: Settings, *options: str) -> Iterator[tuple[client.
     port = _free_port()
     service = client.Target(card, f"http://127.0.0.1:{port}", client.target(card, settings).token)
     with _child(card, settings, port, options) as process:
-        yield service, _until_ready(service, process), process.pid
+        yield service, _until_ready(service, process)
 
 
 @contextlib.contextmanager

@@ -86,7 +86,7 @@ def meters():
 
 
 def measured(answers: list[Parts | Failure], again: list[Parts | Failure] | None = None) -> Measured:
-    return Measured({"path": "float32 with AVX2"}, answers, again or answers, 1.0, 1.0, 100.0)
+    return Measured({"path": "float32 with AVX2"}, answers, again or answers, 1.0, 1.0, 100)
 
 
 def shifted(answers: list[Parts], by: float) -> list[Parts]:

@@ -71,7 +71,7 @@ class Verdict:
             ("arithmetic", *(str(one.facts.get("path")) for one in both.values())),
             ("one series, ms", *(f"{one.one_ms:.1f}" for one in both.values())),
             (f"{self.series} series, s", *(f"{one.all_s:.2f}" for one in both.values())),
-            ("peak memory, MiB", *(f"{one.peak_mib:.0f}" for one in both.values())),
+            ("peak memory, MiB", *("-" if one.peak_mib is None else str(one.peak_mib) for one in both.values())),
         ]
         apart = [("difference, deviations", "largest", "mean")]
         apart += [(name, f"{part.largest:.2g}", f"{part.mean:.2g}") for name, part in self.parts.items()]
