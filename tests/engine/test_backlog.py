@@ -31,27 +31,27 @@ def taken(backlog):
     return batches
 
 
-def test_a_large_request_alone_runs_in_full_batches(backlog):
+def test_a_large_request_alone_runs_in_batches_of_half_the_size(backlog):
     items = many(35)
     backlog.add_many(items)
     assert backlog.length == 35
     batches = taken(backlog)
-    assert [len(batch) for batch in batches] == [8, 8, 8, 8, 3]
+    assert [len(batch) for batch in batches] == [4, 4, 4, 4, 4, 4, 4, 4, 3]
     assert {id(one) for batch in batches for one in batch} == set(map(id, items))
     assert backlog.length == 0
 
 
 def test_a_single_series_goes_before_the_rest_of_a_large_request_and_alone(backlog):
     backlog.add_many(many(40))
-    assert len(backlog.take(0)) == 8
+    assert len(backlog.take(0)) == 4
     single = item()
     backlog.waiting.append(single)
-    assert backlog.take(8) == [single]
-    assert len(backlog.take(0)) == 8
+    assert backlog.take(4) == [single]
+    assert len(backlog.take(0)) == 4
 
 
 def test_single_series_that_never_end_hold_a_large_request_up_for_few_batches(backlog):
-    large = many(40)
+    large = many(20)
     backlog.add_many(large)
     turns = []
     for _ in range(30):
@@ -66,7 +66,7 @@ def test_large_requests_take_turns(backlog):
     one, other = many(24), many(24)
     backlog.add_many(one)
     backlog.add_many(other)
-    assert [batch[0] in one for batch in taken(backlog)] == [True, False] * 3
+    assert [batch[0] in one for batch in taken(backlog)] == [True, False] * 6
 
 
 def test_a_request_that_fits_into_one_batch_waits_like_single_series(backlog):
@@ -78,7 +78,7 @@ def test_a_request_that_fits_into_one_batch_waits_like_single_series(backlog):
 def test_a_large_request_is_cut_by_call_and_length():
     mixed = [item(length) for length in (10, 40, 12, 38, 11, 39)] + many(4, 20, "other call")
     cut = chunks(mixed, BATCH_POINTS, 1)
-    assert [[len(one.series) for one in chunk] for chunk in cut] == [[40, 39], [38, 12], [11, 10], [20] * 4]
+    assert [[len(one.series) for one in chunk] for chunk in cut] == [[40], [39], [38], [12, 11, 10], [20] * 2, [20] * 2]
     assert all(len({one.group for one in chunk}) == 1 for chunk in cut)
 
 
@@ -92,8 +92,8 @@ def test_a_series_longer_than_a_batch_is_one_of_its_own():
     assert [len(chunk) for chunk in chunks(many(2, 200), BATCH_POINTS, 1)] == [1, 1]
 
 
-def test_the_batches_of_all_workers_together_are_as_large_as_one():
-    assert [len(chunk) for chunk in chunks(many(10), BATCH_POINTS, 2)] == [4, 4, 2]
+def test_the_batches_of_all_workers_together_are_half_as_large_as_one():
+    assert [len(chunk) for chunk in chunks(many(10), BATCH_POINTS, 2)] == [2, 2, 2, 2, 2]
 
 
 def test_everything_is_taken_out_when_the_threads_end(backlog):

@@ -19,7 +19,7 @@ LargeRequest = deque[list[WorkItem]]
 
 
 class Backlog:
-    """Items of small requests, which share batches, and large requests, each cut into full batches beforehand.
+    """Items of small requests, which share batches, and large requests, each cut into batches beforehand.
 
     A large request takes its turn when nothing else waits, or after ``MOST_BEFORE`` batches of other items; several
     of them take turns. So a single series beside a large request waits for the batch that runs, and seldom for one

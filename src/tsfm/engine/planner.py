@@ -41,8 +41,9 @@ def split(lengths: Sequence[int], batch_points: int) -> list[tuple[int, int]]:
 def chunks(items: Sequence[WorkItem], batch_points: int, workers: int) -> list[list[WorkItem]]:
     """Cut the items of one request into batches, in each of which all may share a call and are of similar length.
 
-    The batches of all workers together are as large as one: what comes in between waits no longer than for one batch
-    on all CPUs. The padding of a batch costs at most as much as another call.
+    The batches of all workers together are half as large as one. What comes in between waits for one of them and shares
+    the CPUs with the next: with whole ones, 1 % waited for more than a batch on all CPUs. The padding of a batch costs
+    at most as much as another call.
     """
     groups: dict[Hashable, list[WorkItem]] = {}
     for item in items:
@@ -54,7 +55,7 @@ def chunks(items: Sequence[WorkItem], batch_points: int, workers: int) -> list[l
         for item in group:
             longest = len((chunk or [item])[0].series)
             padding += longest - len(item.series)
-            full = len(chunk) >= batch_points // workers // max(1, longest)
+            full = len(chunk) >= batch_points // (2 * workers) // max(1, longest)
             if chunk and (full or padding > CALL_POINTS):
                 cut.append(chunk)
                 chunk, padding = [], 0
