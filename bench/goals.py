@@ -76,6 +76,7 @@ GOALS = [
     Goal("api_fairness_p99", "single requests beside it, p99 over 3 times alone plus a batch", most=1.0),
     Goal("joint_cost_8", "a joint forecast of 8 variates over 8 single ones in a batch, Chronos-2", most=1.0),
     Goal("joint_cost_8_moirai", "the same with Moirai-MoE-small", most=1.0),
+    Goal("joint_cost_8_toto", "the same with Toto-2.0-4m", most=1.0),
     Goal(r"anomaly_\w+_pr_over_\w+", "Fracast's area over that of a method without a model", least=1.0),
     Goal(r"anomaly_\w+_pr_better_than_\w+", "share of series where Fracast's area is larger", least=0.6),
     Goal(r"anomaly_false_alarms_[\d.]+", "share of clean points above a level, over what it promises", 0.5, 2.0),

@@ -15,7 +15,7 @@ from bench.models import turns
 VARIATES = 8
 LEVELS = (0.1, 0.9)
 # key: family and size of its checkpoint
-CASES = {"": ("chronos", "chronos-2"), "_moirai": ("moirai", "moe-small")}
+CASES = {"": ("chronos", "chronos-2"), "_moirai": ("moirai", "moe-small"), "_toto": ("toto", "4m")}
 
 
 def run(budget_s: float = 20) -> dict[str, float]:

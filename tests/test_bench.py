@@ -71,10 +71,11 @@ def test_the_api_part_measures_speed_and_fairness():
 
 
 @pytest.mark.long
-def test_the_joint_part_measures_both_families(monkeypatch):
-    monkeypatch.setattr(joint, "CASES", {"": ("chronos", "tiny2"), "_moirai": ("moirai", "tiny")})
+def test_the_joint_part_measures_each_family_that_can(monkeypatch):
+    sizes = {"": ("chronos", "tiny2"), "_moirai": ("moirai", "tiny"), "_toto": ("toto", "tiny")}
+    monkeypatch.setattr(joint, "CASES", sizes)
     found = joint.run(budget_s=0.1)
-    assert with_goals(found) == {"joint_cost_8", "joint_cost_8_moirai"}
+    assert with_goals(found) == {"joint_cost_8", "joint_cost_8_moirai", "joint_cost_8_toto"}
     assert all(value > 0 for value in found.values())
 
 

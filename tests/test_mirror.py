@@ -104,6 +104,7 @@ ELSEWHERE = {
     "nets/timemoe.py": "families/test_timemoe.py",
     "nets/timesfm.py": "families/test_timesfm.py",
     "nets/toto.py": "families/test_toto.py",
+    "nets/toto_layers.py": "families/test_toto.py",
     "numerics/exact.py": "http/test_promises.py",
     "numerics/localscale.py": "numerics/test_conformal.py",
     "numerics/residuals.py": "numerics/test_conformal.py",

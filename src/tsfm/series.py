@@ -90,7 +90,7 @@ class Group:
 
     Attributes:
         members: at least one. The variates of one target have one length, and the first of them holds the covariates
-            of all.
+            of all; where a regression will use the covariates, each holds them.
     """
 
     members: tuple[Series, ...]
@@ -155,7 +155,7 @@ class Capabilities:
 
     past_covariates: bool = False
     future_covariates: bool = False
-    multivariate: bool = False  # forecasts several variates together, with covariates of both kinds: ``JointFamily``
+    multivariate: bool = False  # forecasts several variates together: ``JointFamily``
     cross_learning: bool = False  # forecasts series of any lengths together
     imputation: bool = False
     native_quantiles: bool = False  # intervals come from the model's own quantile head, not from residuals

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import chronos as maker
+from checkpoints import toto
 from chronos import Chronos2Pipeline
+from reference import toto as reference
 
 from tsfm import card, families, settings
 from tsfm.engine import joint
@@ -15,6 +17,7 @@ from tsfm.engine.engine import Engine
 from tsfm.engine.v1.parameters import NOT_TOGETHER
 from tsfm.engine.work import WorkItem
 from tsfm.families import naive
+from tsfm.numerics import covariates, regression
 from tsfm.series import Group, Runtime, Series
 
 # The package warns of every horizon beyond one pass.
@@ -160,6 +163,75 @@ def test_covariates_of_each_series_are_in_the_group(engine, official):
     made = answer(engine, *inputs, prediction_length=16, quantile_levels=LEVELS, cross_learning=True)
     for one, theirs, row in zip(made["predictions"], expected, rows, strict=True):
         assert_official(one, theirs, row[None])
+
+
+@pytest.fixture(scope="module")
+def toto_engine(tmp_path_factory):
+    """Its checkpoints forecast variates together, and leave covariates to a regression."""
+    toto.make(folder := tmp_path_factory.mktemp("toto"))
+    engine = Engine(card.read("toto"), settings.read("toto", {}))
+    engine.start(families.load("toto", folder, FLOAT32), folder, FLOAT32)
+    yield engine
+    engine.close(10)
+
+
+NINE = [at / 10 for at in range(1, 10)]
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_variates_of_any_unit_are_forecast_together_as_in_toto_2(toto_engine, at):
+    """By numbers that the package gave: it needs another Python."""
+    _, count, points, horizon = reference.TOGETHER[at]
+    rows = reference.variates(count, points).astype(np.float64)
+    units, levels = 10.0 ** np.arange(-3, count - 3)[:, None], np.linspace(-5e3, 1e4, count)[:, None]
+    made = answer(toto_engine, {"target": sent(rows * units + levels)}, prediction_length=horizon, quantile_levels=NINE)
+    assert made["multivariate_how"] == "joint"
+    quantiles = np.stack([made["predictions"][0][str(level)] for level in NINE], 1)
+    expected = np.load(reference.HERE / "toto.npz")[f"together{at}"]
+    np.testing.assert_allclose((quantiles - levels[:, None]) / units[:, None], expected, atol=1e-4)
+
+
+def test_a_regression_takes_the_covariates_of_each_variate_and_the_model_the_rest_of_all(toto_engine):
+    """A category has for each variate an encoding of its own. A variate may be missing at the end."""
+    horizon, points = 20, 4200  # a regression uses the newest 4,096 observed points
+    load, kinds = values(points + horizon), np.where(RNG.random(points + horizon) < 0.3, "shut", "open")
+    rows = values(2, points) + np.outer([3, -2], load[:points]) + [[50], [9]] * (kinds == "shut")[:points]
+    rows[0, -30:] = np.nan
+    known = {"kind": kinds.tolist(), "load": load.tolist()}
+    given = {
+        "past_covariates": {name: row[:points] for name, row in known.items()},
+        "future_covariates": {name: row[points:] for name, row in known.items()},
+    }
+    asked = {"prediction_length": horizon, "quantile_levels": [0.1, 0.9]}
+    made = answer(toto_engine, {"target": sent(rows)} | given, **asked)
+    assert (made["multivariate_how"], made["covariates_how"]) == ("joint", "regression")
+    explained = []
+    for row in rows:
+        coded = np.concatenate(covariates.target_encoded(kinds[:points].tolist(), kinds[points:].tolist(), row))
+        explained.append(regression.explain(Series(row, np.empty((0, 0)), np.stack([coded, load])), horizon))
+    rest = np.stack([one.rest.target[-4096:] for one in explained])
+    (left,) = answer(toto_engine, {"target": sent(rest)}, **asked)["predictions"]
+    for name in ("mean", "0.1", "0.9"):
+        expected = np.array(left[name]) + [one.ahead for one in explained]
+        np.testing.assert_allclose(made["predictions"][0][name], expected, atol=1e-3)
+    assert (np.abs([one.ahead for one in explained]).max(axis=1) > 10).all()
+
+
+def test_one_variate_in_a_list_is_forecast_as_the_series_itself(toto_engine):
+    row, load = values(90), values(100).tolist()
+    given = {"past_covariates": {"load": load[:90]}, "future_covariates": {"load": load[90:]}}
+    (listed,) = answer(toto_engine, {"target": [row.tolist()]} | given, prediction_length=10)["predictions"]
+    (plain,) = answer(toto_engine, {"target": row.tolist()} | given, prediction_length=10)["predictions"]
+    for name, expected in plain.items():
+        np.testing.assert_array_equal(listed[name], [expected])
+
+
+def test_variates_that_are_constant_but_for_their_covariates_have_their_effect(toto_engine):
+    load = np.tile([0.0, 1.0, 3.0], 30)
+    given = {"past_covariates": {"load": load[:84].tolist()}, "future_covariates": {"load": load[84:].tolist()}}
+    rows = [(5 + 2 * load[:84]).tolist(), [7.0] * 84]
+    (made,) = answer(toto_engine, {"target": rows} | given, prediction_length=6)["predictions"]
+    np.testing.assert_allclose(made["mean"], [5 + 2 * load[84:], [7.0] * 6], atol=1e-2)
 
 
 def test_a_family_that_cannot_says_so_and_forecasts_each():

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tsfm import card, families
 from tsfm.errors import ConfigError
 from tsfm.numerics import scaling
-from tsfm.series import Runtime, Series
+from tsfm.series import Group, Runtime, Series
 
 pytestmark = pytest.mark.slow
 FLOAT32 = Runtime(dtype="float32", threads=1)
@@ -22,10 +22,18 @@ STORED = np.load(reference.HERE / "toto.npz")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("toto")
-    maker.make(folder)
-    return folder
+def folders(tmp_path_factory):
+    """A checkpoint of each size."""
+    place = tmp_path_factory.mktemp("toto")
+    found = {size: place / size for size in maker.SIZES}
+    for size, folder in found.items():
+        maker.make(folder, size)
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(folders):
+    return folders["tiny"]
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +54,18 @@ def answers(model, case):
     return np.stack([one.quantiles for one in made])
 
 
-def test_the_stored_numbers_are_of_these_weights_and_small(folder):
-    assert reference.digest(folder) == str(STORED["weights"]), "run make reference FAMILY=toto"
+def group(count, points):
+    return Group(tuple(Series(row) for row in reference.variates(count, points)))
+
+
+def together(model, batch, horizon):
+    """Shape (groups, variates, 9, horizon)."""
+    return np.array([[one.quantiles for one in made] for made in model.forecast_joint(batch, horizon, NINE)])
+
+
+def test_the_stored_numbers_are_of_these_weights_and_small(folders):
+    for size, folder in folders.items():
+        assert reference.digest(folder) == str(STORED[f"weights_{size}"]), "run make reference FAMILY=toto"
     assert (reference.HERE / "toto.npz").stat().st_size < 200_000
 
 
@@ -58,12 +76,43 @@ def test_the_official_quantiles(model, at):
     np.testing.assert_allclose(answers(model, reference.CASES[at]), expected, atol=2e-5)
 
 
+@pytest.mark.parametrize("at", range(len(reference.TOGETHER)))
+def test_the_official_quantiles_of_variates_that_are_forecast_together(folders, at):
+    """With gaps of each and lengths of each, of which the package has only marks; 2 and 8 variates in real sizes."""
+    size, count, points, horizon = reference.TOGETHER[at]
+    model, variates = families.load("toto", folders[size], FLOAT32), group(count, points)
+    (made,) = together(model, [variates], horizon)
+    np.testing.assert_allclose(made, STORED[f"together{at}"], atol=2e-5)
+    each = np.stack([one.quantiles for one in model.forecast(variates.members, horizon, NINE)])
+    assert (np.abs(made - each).max(axis=(1, 2)) > 0.01).all(), "a variate does not see the others"
+
+
 @pytest.mark.parametrize("at", range(len(reference.CHANGED)))
 def test_every_key_that_is_read_means_what_it_means_to_the_package(tmp_path, at):
     maker.make(tmp_path, **reference.CHANGED[at])
-    made = answers(families.load("toto", tmp_path, FLOAT32), reference.CASES[3])
+    model = families.load("toto", tmp_path, FLOAT32)
+    made = answers(model, reference.CASES[3])
     np.testing.assert_allclose(made, STORED[f"changed{at}"], atol=2e-5)
     assert np.abs(made - STORED["case3"]).max() > 1e-3
+    _, count, points, horizon = reference.TOGETHER[0]
+    (made,) = together(model, [group(count, points)], horizon)
+    np.testing.assert_allclose(made, STORED[f"changed_together{at}"], atol=2e-5)
+
+
+def test_groups_of_a_batch_and_their_order_change_no_number(model):
+    """Each group alone, of other lengths, and with its variates the other way round."""
+    groups = [group(3, points) for points in (200, 70, 130)]
+    for one, made in zip(groups, together(model, groups, 40), strict=True):
+        np.testing.assert_allclose(made, together(model, [one], 40)[0], atol=2e-5)
+        (turned,) = together(model, [Group(one.members[::-1])], 40)
+        np.testing.assert_allclose(made, turned[::-1], atol=2e-5)
+
+
+def test_a_variate_that_begins_later_may_be_shorter_or_begin_with_a_gap(model):
+    whole = group(3, 200)
+    cut = Group(tuple(one.between(one.observed_span()[0], len(one)) for one in whole.members))
+    assert len({len(one) for one in cut.members}) == 3
+    np.testing.assert_allclose(together(model, [cut], 40), together(model, [whole], 40), atol=2e-5)
 
 
 REFUSED = {
@@ -125,6 +174,9 @@ def test_bfloat16_drifts_by_less_than_two_percent_of_the_spread(folder, model):
     batch = [series(512, seed) for seed in range(4)]
     for exact, quick in zip(model.forecast(batch, 48, []), fast.forecast(batch, 48, []), strict=True):
         assert np.abs(quick.median - exact.median).max() < 0.02
+    (exact,), (quick,) = (one.forecast_joint([Group(tuple(batch))], 48, []) for one in (model, fast))
+    for one, other in zip(exact, quick, strict=True):
+        assert np.abs(one.median - other.median).max() < 0.02
 
 
 @pytest.mark.parametrize(("at", "size"), [(0, "4m"), (1, "22m")])

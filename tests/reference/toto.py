@@ -43,7 +43,23 @@ CHANGED: list[dict[str, object]] = [
     {"mlp_bias": True},
     {"norm_eps": 0.1},
 ]
+# Variates that are forecast together: size, variates, points, horizon.
+TOGETHER = [("tiny", 3, 70, 12), ("tiny", 8, 200, 33)] + [
+    (size, variates, 512, 40) for size in ("4m", "22m") for variates in (2, 8)
+]
 Answer = Callable[[np.ndarray, int], np.ndarray]
+
+
+def variates(count: int, points: int) -> np.ndarray:
+    """Variates of unit spread that begin one after the other, (count, points) float32, with gaps of their own."""
+    made = np.concatenate([batch(points + at, 0, 0)[:1, at:] for at in range(count)])
+    for at, row in enumerate(made):
+        row[: at * points // (2 * count)] = np.nan
+        row[points // 2 + at : points // 2 + at + 40 * (at % 3)] = np.nan  # of one variate whole patches are missing
+        row[points - at % 2 * 35 :] = np.nan  # of one more than the last patch is
+        row -= np.nanmean(row)
+        row /= np.nanstd(row)
+    return made
 
 
 def batch(points: int, middle: int, end: int) -> np.ndarray:
@@ -62,7 +78,10 @@ def digest(folder: Path) -> str:
 
 
 def package(folder: Path) -> Answer:
-    """The package's forecast with the settings of its GluonTS model: (b, points) to (b, 9, horizon)."""
+    """The package's forecast with the settings of its GluonTS model.
+
+    From (b, variates, points) to (b, variates, 9, horizon), or of single series from (b, points) to (b, 9, horizon).
+    """
     import torch
     from toto2 import Toto2GluonTSModelConfig, Toto2Model
     from toto2.model import ffill_imputation
@@ -72,12 +91,14 @@ def package(folder: Path) -> Answer:
 
     @torch.inference_mode()
     def forecast(values: np.ndarray, horizon: int) -> np.ndarray:
-        front = ((0, 0), (-values.shape[1] % maker.PATCH, 0))
-        target, observed = np.pad(ffill_imputation(values), front), np.pad(~np.isnan(values), front)
+        if values.ndim == 2:
+            return forecast(values[:, None], horizon)[:, 0]
+        front = ((0, 0), (0, 0), (-values.shape[2] % maker.PATCH, 0))
+        filled = np.stack([ffill_imputation(one) for one in values])
         inputs = {
-            "target": torch.from_numpy(target)[:, None],
-            "target_mask": torch.from_numpy(observed)[:, None],
-            "series_ids": torch.zeros(len(values), 1, dtype=torch.long),
+            "target": torch.from_numpy(np.pad(filled, front)),
+            "target_mask": torch.from_numpy(np.pad(~np.isnan(values), front)),
+            "series_ids": torch.zeros(values.shape[:2], dtype=torch.long),
         }
         options = {
             "decode_block_size": usual.decode_block_size,
@@ -85,7 +106,7 @@ def package(folder: Path) -> Answer:
             "scaler_fallback_min_obs": usual.scaler_fallback_min_obs,
             "quantile_real_cap_k": usual.quantile_real_cap_k,
         }
-        return model.forecast(inputs, horizon, **options)[:, :, 0].transpose(0, 1).numpy()
+        return model.forecast(inputs, horizon, **options).permute(1, 2, 0, 3).numpy()
 
     return forecast
 
@@ -106,18 +127,23 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        maker.make(folder / "tiny")
+        for size in ("tiny", "4m", "22m"):
+            maker.make(folder / size, size)
+        made = {"keys": np.array([field.name for field in fields(Toto2ModelConfig)])}
+        made |= {f"weights_{size}": np.array(digest(folder / size)) for size in ("tiny", "4m", "22m")}
         official = package(folder / "tiny")
-        made = {f"case{at}": official(batch(*case[:3]), case[3]) for at, case in enumerate(CASES)}
+        made |= {f"case{at}": official(batch(*case[:3]), case[3]) for at, case in enumerate(CASES)}
+        for at, (size, count, points, horizon) in enumerate(TOGETHER):
+            made[f"together{at}"] = package(folder / size)(variates(count, points)[None], horizon)[0]
         for at, change in enumerate(CHANGED):
             maker.make(folder / str(at), **change)
-            made[f"changed{at}"] = package(folder / str(at))(batch(*CASES[3][:3]), CASES[3][3])
-        keys = np.array([field.name for field in fields(Toto2ModelConfig)])
-        np.savez_compressed(HERE / "toto.npz", weights=np.array(digest(folder / "tiny")), keys=keys, **made)
+            official = package(folder / str(at))
+            made[f"changed{at}"] = official(batch(*CASES[3][:3]), CASES[3][3])
+            made[f"changed_together{at}"] = official(variates(*TOGETHER[0][1:3])[None], TOGETHER[0][3])[0]
+        np.savez_compressed(HERE / "toto.npz", **made)
         print(f"toto.npz: {(HERE / 'toto.npz').stat().st_size} bytes")
         torch.set_num_threads(2)
         for size in ("4m", "22m"):
-            maker.make(folder / size, size)
             sides = package(folder / size), ours(folder / size)
             for count in (1, 8):
                 values = np.resize(batch(512, 0, 0), (count, 512))

@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from tsfm.engine.abilities import REGRESSION
 from tsfm.engine.fields import check_context
 from tsfm.engine.forecast import Output, covariates_how, filled_covariates
 from tsfm.engine.room import Shape, Words
 from tsfm.engine.work import Part, WorkItem, check_shape
 from tsfm.errors import BadRequest, RequestError, TooLarge
-from tsfm.numerics import scaling
+from tsfm.numerics import regression, scaling
 from tsfm.numerics.scaling import Scale
-from tsfm.series import Forecast, Group, JointFamily
+from tsfm.series import FloatArray, Forecast, Group, JointFamily
 
 T = TypeVar("T")
 MOST_VARIATES = 64
@@ -47,12 +48,14 @@ class Prepared:
         scales: back to the unit of each variate.
         warnings: about its covariates.
         how: its covariates were used.
+        effects: for each variate that of its covariates in the horizon, shape (horizon,), where a regression uses them.
     """
 
     group: Group
     scales: tuple[Scale, ...]
     warnings: tuple[str, ...]
     how: str | None
+    effects: tuple[FloatArray | None, ...]
 
     @classmethod
     def of(cls, group: Group, horizon: int, model: JointFamily, family: str, words: Words) -> Prepared:
@@ -67,10 +70,14 @@ class Prepared:
                 f"{words.target}: expected at most {MOST_VARIATES} variates, which {family} forecasts together, "
                 f"got {variates}: send them as series of their own"
             )
-        past, future = first.schema
+        how = covariates_how(first, model.capabilities)
+        effects: tuple[FloatArray | None, ...] = (None,) * variates
+        if how == REGRESSION:
+            group, effects = _explained(group, horizon)
+        past, future = group.schema[0]
         room = model.context_for(horizon, (past, future + variates - 1))
         if room < model.min_room:
-            raise Shape(horizon, first.schema, variates=variates).refusal(room, model.min_room, words)
+            raise Shape(horizon, group.schema[0], variates=variates).refusal(room, model.min_room, words)
         cut = group.newest(room)
         for at, member in enumerate(cut.members):
             field = f"{words.target}[{at}]" if variates > 1 else words.target
@@ -78,14 +85,13 @@ class Prepared:
         begin = min(member.observed_span()[0] for member in cut.members)
         made = [scaling.standardise(member.between(begin, len(member)), False) for member in cut.members]
         warnings = filled_covariates(first, model.capabilities, family, words)
-        how = covariates_how(first, model.capabilities)
-        return cls(Group(tuple(unit for unit, _ in made)), tuple(scale for _, scale in made), warnings, how)
+        return cls(Group(tuple(unit for unit, _ in made)), tuple(scale for _, scale in made), warnings, how, effects)
 
     def outputs(self, made: Sequence[Forecast], levels: Sequence[float], crossed: bool) -> list[Output]:
         """The forecasts of its variates in the unit of the request."""
         return [
-            Output(_restored(one, scale, levels), self.warnings, self.how, joint=True, crossed=crossed)
-            for one, scale in zip(made, self.scales, strict=True)
+            Output(_restored(one, scale, levels, effect), self.warnings, self.how, joint=True, crossed=crossed)
+            for one, scale, effect in zip(made, self.scales, self.effects, strict=True)
         ]
 
 
@@ -127,7 +133,16 @@ def _too_large(group: Group, crossed: bool) -> TooLarge:
     )
 
 
-def _restored(made: Forecast, scale: Scale, levels: Sequence[float]) -> Forecast:
-    if not scale.spread:
-        return scaling.constant(len(made.median), levels, scale)
-    return scaling.restore(made, scale, levels)
+def _explained(group: Group, horizon: int) -> tuple[Group, tuple[FloatArray, ...]]:
+    """The variates without the effect of their covariates, and that effect in the horizon."""
+    made = [regression.explain(member, horizon) for member in group.members]
+    shortest = min(len(one.rest) for one in made)
+    return Group(tuple(one.rest.newest(shortest) for one in made)), tuple(one.ahead for one in made)
+
+
+def _restored(made: Forecast, scale: Scale, levels: Sequence[float], effect: FloatArray | None) -> Forecast:
+    if scale.spread:
+        restored = scaling.restore(made, scale, levels)
+    else:
+        restored = scaling.constant(len(made.median), levels, scale)
+    return restored if effect is None else restored.shifted(effect)

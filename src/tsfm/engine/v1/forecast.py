@@ -8,8 +8,9 @@ from typing import cast
 
 from tsfm.card import Card
 from tsfm.engine import joint
+from tsfm.engine.abilities import REGRESSION
 from tsfm.engine.fields import unknown
-from tsfm.engine.forecast import Output, item
+from tsfm.engine.forecast import Output, covariates_how, item
 from tsfm.engine.gather import Outcome
 from tsfm.engine.joint import Prepared, Refusals
 from tsfm.engine.room import Words
@@ -21,7 +22,7 @@ from tsfm.engine.v1.parameters import Parameters
 from tsfm.engine.work import Many, Part
 from tsfm.errors import BadRequest, RequestError, TooLarge
 from tsfm.numerics.exact import offset_added
-from tsfm.series import Family, FloatArray, JointFamily, Series
+from tsfm.series import Family, FloatArray, Group, JointFamily, Series
 from tsfm.settings import Settings
 
 WORDS = Words("target", "prediction_length", "past_covariates", "future_covariates")
@@ -149,6 +150,8 @@ def _together(
 
 def _target(entry: Entry, cut: Cut, options: Parameters, model: JointFamily, family: str) -> Prepared | Refusals:
     group = entry.group(*cut)
+    if covariates_how(group.members[0], model.capabilities) == REGRESSION:  # of each variate by itself
+        group = Group(tuple(entry.series(variate, *cut) for variate in range(len(entry.targets))))
     try:
         return Prepared.of(
             group.newest(options.context) if options.context else group, options.horizon, model, family, WORDS
