@@ -4,6 +4,7 @@ every adapter of a maker's package.
 ``runtime.txt`` is the base environment. ``<family>.txt`` is what the family's venv adds to it, ``cli.txt`` is what the
 command line's venv adds to it, ``arrow.txt`` is what tables need, and ``dev.txt`` is everything together.
 ``<family>-official.txt`` is what the venv of the maker's package adds to it, in the versions that development tests.
+``<family>-official-ahead.txt`` are its packages whose metadata asks for a newer Python than ours.
 Existing pins are kept if they still satisfy the input, so a second run changes nothing; ``--upgrade`` pins the newest
 versions instead.
 
@@ -50,6 +51,8 @@ def main(arguments: list[str]) -> int:
     tested = ["--constraints", str(LOCKS / "dev.txt"), *_without_base()]
     for name, one in makers.items():
         _compile(f"{name}-official", one.requirements, _laid_over([one]), tested)
+        if one.ahead:
+            _compile(f"{name}-official-ahead", one.ahead, (), ["--no-deps", "--python-version", official.NEWER])
     return 0
 
 

@@ -38,6 +38,7 @@ OMITTED = ("torch",) if os.environ.get("WITHOUT_TORCH") == "1" else ()
 SHARED = ("runtime", "cli")  # in the package taos-tsfm-runtime
 OPTIONAL = "arrow"  # in the package taos-tsfm-arrow; where it is installed, all others find it. The rest is families'
 OFFICIAL = "-official"  # ends the name of a family's other environment, with its maker's package
+AHEAD = "-ahead"  # ends the name of a lock of pins whose metadata asks for a newer Python than ours
 # Every file is dated so; only a new release needs a new one.
 EPOCH = int(os.environ.get("SOURCE_DATE_EPOCH", "1763856000"))
 
@@ -126,12 +127,20 @@ def size(folder: Path) -> int:
 
 
 def _key(name: str) -> str:
-    parts = [Path(__file__).read_text(), _lock(name), architecture.deb(), str(EPOCH)]
+    parts = [Path(__file__).read_text(), *(text for text, _ in _locks(name)), architecture.deb(), str(EPOCH)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
+def _locks(name: str) -> list[tuple[str, list[str]]]:
+    """The pins of an environment, in parts, each with the installer's options for it."""
+    found: list[tuple[str, list[str]]] = [(_lock(name), [])]
+    if (LOCKS / f"{name}{AHEAD}.txt").exists():
+        found.append((_lock(f"{name}{AHEAD}"), ["--python-version", official.NEWER]))
+    return found
+
+
 def _lock(name: str) -> str:
-    """The pins of an environment, without what is left out."""
+    """The pins in a lock, without what is left out."""
     text = (LOCKS / f"{name}.txt").read_text()
     for package in OMITTED:
         text = re.sub(rf"^{package}==(?:.*\\\n)*.*\n", "", text, flags=re.MULTILINE)
@@ -160,9 +169,12 @@ def _build(name: str, venv: Path) -> None:
 
 
 def _install(name: str, venv: Path, *more: str) -> None:
-    lock = _lock(name)
-    if "==" not in lock:
-        return
+    for lock, options in _locks(name):
+        if "==" in lock:
+            _install_lock(name, lock, venv, *options, *more)
+
+
+def _install_lock(name: str, lock: str, venv: Path, *more: str) -> None:
     options = ["--quiet", "--no-deps", "--require-hashes", "--link-mode", "copy", "--no-compile-bytecode", *more]
     # Otherwise uv takes wheels for the C library of this machine, which may be newer than a host's.
     options += ["--python-platform", f"{architecture.machine()}-manylinux_2_28"]

@@ -64,6 +64,17 @@ def test_development_holds_what_the_packages_hold(layer: str) -> None:
     assert {name: developed.get(name) for name in pins(layer)} == pins(layer)
 
 
+def test_what_asks_for_a_newer_python_is_installed_as_if_there_were_one() -> None:
+    names = [name for name in official.names() if official.environment(name).ahead]
+    assert {path.stem for path in LOCKS.glob("*-ahead.txt")} == {f"{name}-official-ahead" for name in names}
+    for name in names:
+        held = pins(f"{name}-official-ahead")
+        assert {f"{package}=={version}" for package, version in held.items()} == set(official.environment(name).ahead)
+        program = f"import venvs; print([options for _, options in venvs._locks('{name}-official')])"
+        assert tool(program).stdout.strip() == str([[], ["--python-version", official.NEWER]])
+        assert f"--python-version {official.NEWER}" in (ROOT / "packaging/dev-venv.sh").read_text()
+
+
 def test_every_environment_lies_where_the_command_looks_for_it() -> None:
     program = "import sys, venvs; print([venvs.installed_path(name) for name in sys.argv[1:]])"
     command = [sys.executable, "-c", program, "runtime", "cli", "fracast", "fracast-official"]

@@ -2,8 +2,7 @@
 
 The network is our own (``tsfm.nets.toto``) and follows toto-2 2.0.0 with the settings of its GluonTS model: gaps are
 filled with the value before them and marked, patches with fewer than 8 points up to them take the scale of the first 8,
-quantiles stay within 10,000 deviations, and the horizon is decoded in one block. The package needs Python 3.12, so the
-tests compare with numbers that it gave (``make reference FAMILY=toto``).
+quantiles stay within 10,000 deviations, and the horizon is decoded in one block.
 
 What the numbers mean:
 

@@ -31,12 +31,18 @@ if TYPE_CHECKING:  # listing the names needs no numpy
 
 FOLDER = Path(__file__).parent
 LIMIT_S = 60
+NEWER = "3.12"
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What the environment of an adapter holds beyond the runtime; the fields are those of a ``Card``."""
+    """What the environment of an adapter holds beyond the runtime; most fields are those of a ``Card``.
 
+    Attributes:
+        ahead: pins of packages that run on our Python, but whose metadata asks for a newer one, at most ``NEWER``.
+    """
+
+    ahead: tuple[str, ...]
     requirements: tuple[str, ...]
     overrides: tuple[str, ...]
     dropped: tuple[str, ...]
@@ -65,8 +71,9 @@ def environment(name: str) -> Environment:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("PIN", "ENVIRONMENT")
     }
     more: dict[str, list[str]] = found["ENVIRONMENT"]
-    requirements = (found["PIN"], *more.get("requirements", ()))
-    return Environment(requirements, tuple(more.get("overrides", ())), tuple(more.get("dropped", ())))
+    ahead = tuple(more.get("ahead", ()))
+    requirements = tuple(one for one in (found["PIN"], *more.get("requirements", ())) if one not in ahead)
+    return Environment(ahead, requirements, tuple(more.get("overrides", ())), tuple(more.get("dropped", ())))
 
 
 def load(name: str, folder: Path | None, runtime: Runtime) -> Model:
