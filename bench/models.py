@@ -32,6 +32,8 @@ CASES: dict[str, tuple[str, str, tuple[int, ...], float]] = {
     "chronos_base": ("chronos", "bolt-base", (1,), 10),
     "fracast": ("fracast", "", (32,), 15),
     "flowstate": ("flowstate", "r1.1", (1, 8), 10),
+    "toto_4m": ("toto", "4m", (1, 8), 5),
+    "toto_22m": ("toto", "22m", (1, 8), 5),
 }
 # Keys whose package is not in the development environment: `make reference FAMILY=` puts it into this folder.
 APART = {"timesfm25": common.BUILD / "reference/timesfm"}

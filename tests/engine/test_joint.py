@@ -8,7 +8,6 @@ import torch
 from checkpoints import chronos as maker
 from checkpoints import toto
 from chronos import Chronos2Pipeline
-from reference import toto as reference
 
 from tsfm import card, families, settings
 from tsfm.engine import joint
@@ -17,7 +16,8 @@ from tsfm.engine.engine import Engine
 from tsfm.engine.v1.parameters import NOT_TOGETHER
 from tsfm.engine.work import WorkItem
 from tsfm.families import naive
-from tsfm.numerics import covariates, regression
+from tsfm.numerics import covariates, regression, scaling
+from tsfm.official import load as load_official
 from tsfm.series import Group, Runtime, Series
 
 # The package warns of every horizon beyond one pass.
@@ -166,29 +166,35 @@ def test_covariates_of_each_series_are_in_the_group(engine, official):
 
 
 @pytest.fixture(scope="module")
-def toto_engine(tmp_path_factory):
-    """Its checkpoints forecast variates together, and leave covariates to a regression."""
+def toto_folder(tmp_path_factory):
     toto.make(folder := tmp_path_factory.mktemp("toto"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def toto_engine(toto_folder):
+    """Its checkpoints forecast variates together, and leave covariates to a regression."""
     engine = Engine(card.read("toto"), settings.read("toto", {}))
-    engine.start(families.load("toto", folder, FLOAT32), folder, FLOAT32)
+    engine.start(families.load("toto", toto_folder, FLOAT32), toto_folder, FLOAT32)
     yield engine
     engine.close(10)
 
 
-NINE = [at / 10 for at in range(1, 10)]
-
-
-@pytest.mark.parametrize("at", [0, 1])
-def test_variates_of_any_unit_are_forecast_together_as_in_toto_2(toto_engine, at):
-    """By numbers that the package gave: it needs another Python."""
-    _, count, points, horizon = reference.TOGETHER[at]
-    rows = reference.variates(count, points).astype(np.float64)
-    units, levels = 10.0 ** np.arange(-3, count - 3)[:, None], np.linspace(-5e3, 1e4, count)[:, None]
-    made = answer(toto_engine, {"target": sent(rows * units + levels)}, prediction_length=horizon, quantile_levels=NINE)
+@pytest.mark.parametrize(("count", "horizon"), [(2, 12), (8, 40)])
+def test_variates_of_any_unit_are_forecast_together_as_in_toto_2(toto_engine, toto_folder, count, horizon):
+    rows = values(count, 200) * 10.0 ** np.arange(-3, count - 3)[:, None]
+    for at, row in enumerate(rows):
+        row[: 12 * at] = np.nan
+        row[100 + at : 100 + at + 40 * (at % 3)] = np.nan
+        row[200 - at % 2 * 35 :] = np.nan
+    units, scales = zip(*(scaling.standardise(Series(row), False) for row in rows), strict=True)
+    levels = [at / 10 for at in range(1, 10)]
+    (expected,) = load_official("toto", toto_folder, FLOAT32).forecast_joint([Group(units)], horizon, levels)
+    made = answer(toto_engine, {"target": sent(rows)}, prediction_length=horizon, quantile_levels=levels)
     assert made["multivariate_how"] == "joint"
-    quantiles = np.stack([made["predictions"][0][str(level)] for level in NINE], 1)
-    expected = np.load(reference.HERE / "toto.npz")[f"together{at}"]
-    np.testing.assert_allclose((quantiles - levels[:, None]) / units[:, None], expected, atol=1e-4)
+    for at, (scale, theirs) in enumerate(zip(scales, expected, strict=True)):
+        ours = np.stack([made["predictions"][0][str(level)][at] for level in levels])
+        np.testing.assert_allclose((ours - scale.centre) / scale.spread, theirs.quantiles, atol=1e-4)
 
 
 def test_a_regression_takes_the_covariates_of_each_variate_and_the_model_the_rest_of_all(toto_engine):

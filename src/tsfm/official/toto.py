@@ -27,10 +27,11 @@ ENVIRONMENT = {
         "gluonts==0.16.3",
         "lightning==2.6.6",
         "jaxtyping==0.3.7",
+        "scipy==1.17.1",
         "einops==0.8.2",
         "huggingface-hub==0.36.2",
     ],
-    "overrides": ["torch==2.13.0", "numpy==2.4.6", "gluonts==0.16.3", "huggingface-hub==0.36.2"],
+    "overrides": ["torch==2.13.0", "numpy==2.4.6", "scipy==1.17.1", "gluonts==0.16.3", "huggingface-hub==0.36.2"],
     "dropped": ["tabulate"],
 }
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
