@@ -14,6 +14,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 import gpu_check  # noqa: E402  (the lines above come first)
 
 from tsfm import families  # noqa: E402
-from tsfm.series import Capabilities, Runtime, Series, no_covariates  # noqa: E402
+from tsfm.series import Capabilities, FloatArray, Group, JointFamily, Model, Runtime, Series, no_covariates  # noqa: E402
 
 DEVICE = torch.device("cuda:0")
 # Operations that give the host a value: it waits until the device has computed all before.
@@ -144,8 +145,20 @@ def check(name: str, folder: Path) -> list[dict[str, object]]:
             made = gpu_check.answers(model, rich, horizon, LEVELS)
             waits.clear()
             made += gpu_check.answers(model, batch, horizon, LEVELS)
-        found.append({"apart": gpu_check.distance(made, expected, mean=False), "waits": dict(waits)})
+            alone = dict(waits)
+            made += together(model, rich[0], horizon)
+        expected += together(exact, rich[0], horizon)
+        found.append({"apart": gpu_check.distance(made, expected, mean=False), "waits": alone})
     return found
+
+
+def together(model: Model, series: Series, horizon: int) -> list[FloatArray]:
+    """The rows of a series and of another variate, where the model forecasts variates together."""
+    if not model.capabilities.multivariate:
+        return []
+    (wave,) = gpu_check.waves([len(series)], seed=2)
+    (made,) = cast(JointFamily, model).forecast_joint([Group((series, Series(wave)))], horizon, LEVELS)
+    return [np.vstack((one.median, one.quantiles)) for one in made]
 
 
 def enriched(series: Series, horizon: int, able: Capabilities) -> Series:
