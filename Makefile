@@ -45,7 +45,7 @@ check: .venv
 bench: .venv build/reference/timesfm
 	$(PYTHON) -m bench $(ONLY)
 
-# Numbers of a maker's package that cannot be in the development environment, for the tests: FAMILY=timesfm.
+# Numbers of a maker's package that cannot be in the development environment, for the tests: FAMILY=timesfm or tirex.
 reference: .venv build/reference/$(FAMILY)
 	PYTHONPATH=build/reference/$(FAMILY) $(PYTHON) -W ignore tests/reference/$(FAMILY).py
 build/reference/%: $(wildcard tests/reference/*.txt) | .venv

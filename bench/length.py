@@ -37,6 +37,7 @@ CASES = {
     "tdtsfm": ("tdtsfm", "v1"),
     "timemoe": ("timemoe", "50M"),
     "timesfm": ("timesfm", "500m"),
+    "tirex": ("tirex", "38m"),
     "toto": ("toto", "4m"),
 }
 POINTS = (512, 1024, 2048, 4096, 8192, 16384, 40_000)  # the last one is the default of max_rows

@@ -30,6 +30,7 @@ CASES = {
     "moment": ("small", 3),
     "flowstate": ("r1.1", 3),
     "toto": ("4m", 3),
+    "tirex": ("38m", 3),
 }
 IDLE_S = 10.0
 BUSY_CLIENTS, BUSY_S = 8, 6.0

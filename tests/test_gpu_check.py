@@ -78,7 +78,7 @@ def test_all_families_are_checked_with_torch_and_numpy_alone(bare, tmp_path):
     assert ended.returncode == 0, ended.stderr
     found = json.loads((tmp_path / "found.json").read_text())
     assert (found["passed"], found["device"], found["left_out"]) == (True, "cpu", {})
-    families = {"chronos_bolt", "chronos_2", "flowstate", "moirai_moe", "moirai_2", "toto"}
+    families = {"chronos_bolt", "chronos_2", "flowstate", "moirai_moe", "moirai_2", "tirex", "toto"}
     families |= {"fracast", "moment", "tdtsfm", "timemoe", "timesfm"}
     assert set(found["families"]) == families
     for one in found["families"].values():
@@ -87,7 +87,7 @@ def test_all_families_are_checked_with_torch_and_numpy_alone(bare, tmp_path):
         assert min(one["series_per_s"].values()) > 0
         assert one["peak_mib"] > 0
         assert one["official"].startswith("left out: ")
-    assert found["soak"]["calls"] == 11 * 4 * 2
+    assert found["soak"]["calls"] == 12 * 4 * 2
     assert found["soak"]["wrong"] == 0
     # The stand-in for safetensors wrote what the package reads.
     chronos.make(tmp_path / "real", "tiny")

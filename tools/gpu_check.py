@@ -54,6 +54,7 @@ CASES = {
     "tdtsfm": ("tdtsfm", "tiny", "v1"),
     "timemoe": ("timemoe", "tiny", "50M"),
     "timesfm": ("timesfm", "tiny", "500m"),
+    "tirex": ("tirex", "tiny", "38m"),
     "toto": ("toto", "tiny", "4m"),
 }
 SAMPLED = ("moirai_moe",)  # a draw near the border of two components may fall on either side: the mean counts

@@ -16,7 +16,7 @@ from tsfm import card
 pytestmark = pytest.mark.slow
 
 FAMILIES = card.names(packaged_only=True)
-REFERENCES = {"chronos", "fracast", "momentfm", "sktime", "timesfm", "toto2", "tsfm_public", "uni2ts"}
+REFERENCES = {"chronos", "fracast", "momentfm", "sktime", "timesfm", "tirex2", "toto2", "tsfm_public", "uni2ts"}
 THEIRS = {"gluonts", "huggingface_hub", "hydra", "lightning", "requests", "transformers", "utilsforecast"}
 HEAVY = {"matplotlib", "pandas", "scipy"}
 PROGRAM = """

@@ -25,6 +25,7 @@ MOST = {
     "tdtsfm": 3,
     "timemoe": 10,
     "timesfm": 2,
+    "tirex": 1,
     "toto": 1,
 }
 

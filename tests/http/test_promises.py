@@ -36,10 +36,11 @@ KINDS = {
     "tdtsfm": "tiny",
     "timemoe": "tiny",
     "timesfm": "tiny",
+    "tirex": "tiny",
     "toto": "tiny",
 }
 SIZES = KINDS | {"moment": "tiny"}  # it fills gaps, and is asked by tests of its own only
-MASKS = {"chronos", "chronos-2", "flowstate", "fracast", "moirai", "moirai-2", "toto"}
+MASKS = {"chronos", "chronos-2", "flowstate", "fracast", "moirai", "moirai-2", "tirex", "toto"}
 DRAW = np.random.default_rng(5)
 WAVE = (20 + 6 * np.sin(np.arange(300) / 4) + DRAW.normal(0, 0.5, 300)).round(3).tolist()
 WEIGHTS = {"chronos": "model.safetensors", "timesfm": "torch_model.ckpt", "moment": "model.safetensors"}
