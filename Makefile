@@ -69,6 +69,7 @@ audit:
 .PHONY: .venv
 .venv:
 	@sh packaging/dev-venv.sh .venv
+	@sh packaging/int8.sh .venv/lib/python3.11/site-packages/tsfm_int8.so optional
 
 clean:
 	rm -rf build dist

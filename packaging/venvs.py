@@ -30,6 +30,7 @@ import interpreter  # noqa: E402
 from tsfm import card, official  # noqa: E402  (found by the line above)
 
 LOCKS = HERE / "locks"
+KERNEL, KERNEL_SOURCE = HERE / "int8.sh", HERE.parent / "src/tsfm/nets/int8.c"
 BUILD = HERE.parent / "build" / (architecture.deb() if architecture.foreign() else "")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taos-tsfm" / "venvs"
 PAYLOAD = "/usr/lib/taos-tsfm"
@@ -128,6 +129,7 @@ def size(folder: Path) -> int:
 
 def _key(name: str) -> str:
     parts = [Path(__file__).read_text(), *(text for text, _ in _locks(name)), architecture.deb(), str(EPOCH)]
+    parts += [path.read_text() for path in (KERNEL, KERNEL_SOURCE) if name == "runtime"]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -156,6 +158,8 @@ def _build(name: str, venv: Path) -> None:
     if altered := integrity.altered(venv / PACKAGES):
         raise SystemExit("\n".join(altered))
     _slim(venv)
+    if name == "runtime" and architecture.machine() == "x86_64":
+        subprocess.run(["sh", str(KERNEL), str(venv / PACKAGES / "tsfm_int8.so")], check=True)
     if name != "runtime":
         # site.py takes a relative line as relative to this folder, so the tree can be moved as a whole.
         up = "../" * len(Path(installed_path(name), PACKAGES).relative_to(PAYLOAD).parts)

@@ -70,6 +70,7 @@ class Card:
         requirements: pins of its environment, in addition to the runtime's.
         overrides: uv overrides for upstream pins that are too narrow.
         dropped: upstream's dependencies that serving does not need.
+        int8: whether its large products can run in int8 (``nets/int8.py``).
         packaged: False for families that are for tests only.
     """
 
@@ -88,6 +89,7 @@ class Card:
     requirements: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    int8: bool = False
     packaged: bool = True
 
 

@@ -169,7 +169,8 @@ class Runtime:
 
     Attributes:
         device: torch's name, "cpu", "cuda" or "cuda:1".
-        dtype: "auto" (the fastest format on this CPU whose drift was measured), "float32" or "bfloat16".
+        dtype: "auto" (the faster one of the next two on this CPU), "float32", "bfloat16", or "int8" for families whose
+            card has it.
         threads: CPU threads for the model's arithmetic, at least 1.
     """
 

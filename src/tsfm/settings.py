@@ -40,9 +40,10 @@ KEYS: dict[str, Key] = {
     ),
     "device": Key(device, "cpu", "device that runs the model: cpu, cuda or cuda:N"),
     "dtype": Key(
-        one_of("auto", "float32", "bfloat16"),
+        one_of("auto", "float32", "bfloat16", "int8"),
         "auto",
-        "number format of the arithmetic: auto, float32 or bfloat16; auto: the fastest one on this CPU",
+        "number format of the arithmetic: auto, float32, bfloat16 or int8 (some families, on CPUs with AVX512-VNNI); "
+        "auto: the faster one of float32 and bfloat16 on this CPU",
     ),
     "threads": Key(whole(0, 1024), "0", "CPU threads for the model; 0: one for each CPU that the service may use"),
     "min_rows": Key(whole(1, 40_000), "10", "minimum number of input points in a request"),

@@ -41,10 +41,16 @@ def load(name: str, folder: Path | None, runtime: Runtime, engine: str = "native
         engine: "native", the network in the family's module, or "official", its maker's package.
 
     Raises:
-        ConfigError: the family's packages are not installed, or the folder does not hold its checkpoint;
-            the message says what was expected and what was found.
+        ConfigError: the family's packages are not installed, the folder does not hold its checkpoint, or the family
+            has no such arithmetic; the message says what was expected and what was found.
         TryLater: the family's packages are being unpacked.
     """
+    if runtime.dtype == "int8" and engine == "native" and not find(name).int8:
+        able = ", ".join(other for other in card.names() if card.read(other).int8)
+        raise ConfigError(
+            f"family {name}: dtype: int8 is for {able}, whose large products take most of the time; expected auto, "
+            "float32 or bfloat16"
+        )
     find(name)
     try:
         # Some model packages print during import or load; stdout is reserved for the command's own output.

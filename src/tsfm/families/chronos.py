@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 
 from tsfm.errors import ConfigError
+from tsfm.nets import int8
 from tsfm.nets.bolt import Bolt, BoltSizes
 from tsfm.nets.chronos2 import UNROLLED, Chronos2, Chronos2Sizes
 from tsfm.nets.parallel import portion
 from tsfm.numerics import quantiles
 from tsfm.series import Capabilities, Family, FloatArray, Forecast, Group, Runtime, Series
 from tsfm.weights.configuration import Config
-from tsfm.weights.reader import State, arithmetic, read_weights
+from tsfm.weights.reader import State, read_weights
 
 CARD = {
     "summary": "Chronos-Bolt and Chronos-2: patch transformers with native quantiles",
@@ -38,6 +39,7 @@ CARD = {
     "paths": ["/ds_predict"],
     "port": 6038,
     "memory_mib": 320,
+    "int8": True,
     # Commits and hashes are those that independent public projects state; a search for one finds them.
     "checkpoints": [
         {
@@ -157,7 +159,7 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
         raise ConfigError("chronos: expected a folder with a checkpoint, found that none is named")
     config = Config.read(folder)
     sizes = BoltSizes.read(config) if _kind(config) == BOLT else Chronos2Sizes.read(config)
-    dtype, path = arithmetic(runtime)
+    dtype, path = int8.arithmetic(runtime)
     state = read_weights(folder)
     _drop_copies(state, sizes.width)
 

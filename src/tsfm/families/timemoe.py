@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tsfm.errors import ConfigError
+from tsfm.nets import int8
 from tsfm.nets.decoder import spans
 from tsfm.nets.parallel import each, portion
 from tsfm.nets.timemoe import Network, Shape
@@ -34,6 +35,7 @@ CARD = {
     "paths": ["/ds_predict", "/timemoe"],
     "port": 6037,
     "memory_mib": 800,
+    "int8": True,
     # The commits are those in the tests of sktime/sktime (sktime/forecasting/tests/test_timemoe.py).
     "checkpoints": [
         {
@@ -74,7 +76,7 @@ def load(folder: Path | None, runtime: Runtime) -> TimeMoe:
     if folder is None:
         raise ConfigError("family timemoe: expected a folder with its checkpoint, got none")
     shape = _shape(Config.read(folder))
-    dtype, path = reader.arithmetic(runtime)
+    dtype, path = int8.arithmetic(runtime)
     state = reader.read_weights(folder)
     network = Network(shape, state, dtype, runtime.device)
     state.finish()

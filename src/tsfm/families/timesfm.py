@@ -35,12 +35,12 @@ import numpy as np
 import torch
 
 from tsfm.errors import ConfigError, OtherModel
-from tsfm.nets import timesfm25
+from tsfm.nets import int8, timesfm25
 from tsfm.nets.timesfm import EPSILON, PATCH, STEP, Decoder, Reader, patch
 from tsfm.numerics.quantiles import at_levels, forecasts
 from tsfm.series import Capabilities, Family, FloatArray, Forecast, Runtime, Series
 from tsfm.weights import configuration, shards
-from tsfm.weights.reader import arithmetic, read_torch, read_weights
+from tsfm.weights.reader import read_torch, read_weights
 
 CARD = {
     "summary": "TimesFM 2.0 and 2.5: patch decoders with native quantiles, contexts up to 2,048 and 16,256 points",
@@ -53,6 +53,7 @@ CARD = {
     "paths": ["/ds_predict"],
     "port": 6077,
     "memory_mib": 1400,
+    "int8": True,
     # Commits and hashes are those that independent public projects state; a search for one finds them.
     "checkpoints": [
         {
@@ -117,7 +118,7 @@ def load(folder: Path | None, runtime: Runtime) -> Family:
     """
     if folder is None:
         raise ConfigError("timesfm: expected a folder with a checkpoint, got none")
-    dtype, path = arithmetic(runtime)
+    dtype, path = int8.arithmetic(runtime)
     if any(os.path.lexists(folder / name) for name in (shards.SINGLE, shards.INDEX)):
         config = _described(folder, ONLY_25)
         net = timesfm25.Network(read_weights(folder), dtype, runtime.device)

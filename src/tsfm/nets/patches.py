@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.nets.t5 import ACTIVATIONS, T5Sizes
+from tsfm.nets import int8
+from tsfm.nets.product import Product
+from tsfm.nets.t5 import ACTIVATIONS, Activation, T5Sizes
 from tsfm.weights.configuration import Config
 
 Take = Callable[[str, Sequence[int]], Tensor]  # returns the tensor with this name and checks its shape
@@ -67,10 +70,19 @@ class SelfAttention:
 
     def __init__(self, take: Take, layer: str, part: str, sizes: Sizes, dtype: torch.dtype) -> None:
         inner, width = sizes.heads * sizes.head_width, sizes.width
-        parts = [take(f"{layer}.{part}.{which}.weight", (inner, width)).to(dtype) for which in "qkv"]
-        self._qkv = torch.cat(parts)
-        self._o = owned(take(f"{layer}.{part}.o.weight", (width, inner)), dtype)
-        self._norm = Norm(take, f"{layer}.layer_norm", sizes, dtype)
+        parts = [take(f"{layer}.{part}.{which}.weight", (inner, width)) for which in "qkv"]
+        o = take(f"{layer}.{part}.o.weight", (width, inner))
+        self._qkv: Product
+        self._o: Product
+        self._v: Product
+        if dtype == torch.int8:
+            self._qkv, self._v, self._o = (int8.Product(weight) for weight in (torch.cat(parts), parts[2], o))
+        else:
+            qkv = torch.cat([weight.to(dtype) for weight in parts])
+            self._qkv, self._v = partial(F.linear, weight=qkv), partial(F.linear, weight=qkv[2 * inner :])
+            self._o = partial(F.linear, weight=owned(o, dtype))
+        self._dtype = torch.float32 if dtype == torch.int8 else dtype
+        self._norm = Norm(take, f"{layer}.layer_norm", sizes, self._dtype)
         self._heads = sizes.heads
 
     def __call__(self, x: Tensor, mask: Tensor | None, turn: Callable[[Tensor], Tensor] | None = None) -> Tensor:
@@ -82,16 +94,15 @@ class SelfAttention:
             turn: applied to queries and keys together, shape (2, B, H, T, K).
         """
         rows, tokens = x.shape[:2]
-        qkv = F.linear(self._norm(x), self._qkv).float().view(rows, tokens, 3, self._heads, -1)
+        qkv = self._qkv(self._norm(x)).float().view(rows, tokens, 3, self._heads, -1)
         qkv = qkv.permute(2, 0, 3, 1, 4)
         q, k = turn(qkv[:2]) if turn else qkv[:2]
         attended = F.scaled_dot_product_attention(q, k, qkv[2], attn_mask=mask, scale=1.0)
-        return x.add_(F.linear(attended.transpose(1, 2).flatten(2).to(self._o.dtype), self._o))
+        return x.add_(self._o(attended.transpose(1, 2).flatten(2).to(self._dtype)))
 
     def alone(self, x: Tensor) -> Tensor:
         """Attention where every token attends only to itself: it needs no queries and no keys."""
-        inner = self._o.shape[1]
-        return x.add_(F.linear(F.linear(self._norm(x), self._qkv[2 * inner :]), self._o))
+        return x.add_(self._o(self._v(self._norm(x))))
 
 
 class Feed:
@@ -100,19 +111,27 @@ class Feed:
     def __init__(self, take: Take, layer: str, part: str, sizes: Sizes, dtype: torch.dtype) -> None:
         names = ("wi_0", "wi_1") if sizes.gated else ("wi",)
         into = [take(f"{layer}.{part}.{name}.weight", (sizes.hidden, sizes.width)) for name in names]
-        self._wi = torch.cat([weight.to(dtype) for weight in into]) if sizes.gated else owned(into[0], dtype)
-        self._wo = owned(take(f"{layer}.{part}.wo.weight", (sizes.width, sizes.hidden)), dtype)
-        self._norm = Norm(take, f"{layer}.layer_norm", sizes, dtype)
-        self._act, self._gated = ACTIVATIONS[sizes.act], sizes.gated
+        wo = take(f"{layer}.{part}.wo.weight", (sizes.width, sizes.hidden))
+        self._norm = Norm(take, f"{layer}.layer_norm", sizes, torch.float32 if dtype == torch.int8 else dtype)
+        self._block: Callable[[Tensor], Tensor]
+        if dtype == torch.int8:
+            self._block = int8.Feed(torch.cat(into), wo, sizes.act, sizes.gated)
+        else:
+            wi = torch.cat([weight.to(dtype) for weight in into]) if sizes.gated else owned(into[0], dtype)
+            self._block = partial(_feed, wi=wi, wo=owned(wo, dtype), act=ACTIVATIONS[sizes.act], gated=sizes.gated)
 
     def __call__(self, x: Tensor) -> Tensor:
-        inner = F.linear(self._norm(x), self._wi)
-        if self._gated:
-            gate, value = inner.chunk(2, -1)
-            inner = self._act(gate).mul_(value)
-        else:
-            inner = self._act(inner)
-        return x.add_(F.linear(inner, self._wo))
+        return x.add_(self._block(self._norm(x)))
+
+
+def _feed(x: Tensor, wi: Tensor, wo: Tensor, act: Activation, gated: bool) -> Tensor:
+    inner = F.linear(x, wi)
+    if gated:
+        gate, value = inner.chunk(2, -1)
+        inner = act(gate).mul_(value)
+    else:
+        inner = act(inner)
+    return F.linear(inner, wo)
 
 
 class Residual:

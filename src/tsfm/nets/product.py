@@ -15,18 +15,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsfm.nets import int8
+
 log = logging.getLogger(__name__)
 ROWS = 512  # oneDNN chooses the weight's layout for this number of rows; any other number works too
 Product = Callable[[Tensor], Tensor]
 
 
-def product(weight: Tensor, bias: Tensor | None = None) -> Product:
+def product(weight: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None) -> Product:
     """Make a function from shape (rows, in) to (rows, out): x times ``weight`` transposed, plus ``bias``.
 
     Args:
         weight: shape (out, in). The private operators keep a reordered copy, so the caller may drop ``weight``.
         bias: shape (out,).
+        dtype: of weight, bias, x and result; None: that of the weight. With int8, x may be of any dtype, and the
+            result is in the one that ``int8.between`` gives.
     """
+    if dtype == torch.int8:
+        return int8.Product(weight, bias, int8.between(dtype))
+    weight, bias = weight.to(dtype or weight.dtype), bias if bias is None else bias.to(dtype or bias.dtype)
     if weight.device.type == "cpu" and _private_works(weight.dtype):
         return _private(weight, bias)
     return partial(F.linear, weight=weight, bias=bias)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsfm.nets import int8
 from tsfm.nets.decoder import Angles, Cache, Rotary, Span, attend, positions, turned
 from tsfm.nets.parallel import each, portion
 from tsfm.nets.product import Product, product
@@ -41,10 +42,13 @@ class Shape:
 
 
 class Network:
-    """All layers. Weights and products are in ``dtype``, the sum of the layers is in float32."""
+    """All layers. Weights and products are in ``dtype``, the sum of the layers is in float32.
+
+    With int8 what is between the products, and so the cache, is in ``int8.between``.
+    """
 
     def __init__(self, shape: Shape, state: State, dtype: torch.dtype, device: str) -> None:
-        self.shape, self.dtype, self.device = shape, dtype, device
+        self.shape, self.dtype, self.device = shape, int8.between(dtype), device
         hidden = shape.hidden_size
         embed = [state.take(f"model.embed_layer.{part}_layer.weight", (hidden, 1)) for part in ("gate", "emb")]
         self._gate, self._emb = (w.to(device, torch.float32).flatten() for w in embed)
@@ -54,7 +58,7 @@ class Network:
             horizon: state.take(f"lm_heads.{i}.out_layer.weight", (horizon, hidden)).to(device, torch.float32)
             for i, horizon in enumerate(shape.horizon_lengths)
         }
-        self._rotary = Rotary(shape.head_width, shape.max_position_embeddings, shape.rope_theta, dtype, device)
+        self._rotary = Rotary(shape.head_width, shape.max_position_embeddings, shape.rope_theta, self.dtype, device)
 
     def cache(self, capacity: int) -> Cache:
         """An empty cache for one series of at most ``capacity`` points."""
@@ -93,21 +97,21 @@ class Layer:
     """Attention, then a shared expert and the best few of many experts. A norm comes before each of the two parts."""
 
     def __init__(self, shape: Shape, state: State, name: str, dtype: torch.dtype, device: str) -> None:
-        self._shape, self._dtype, hidden = shape, dtype, shape.hidden_size
+        self._shape, self._dtype, hidden = shape, torch.float32 if dtype == torch.int8 else dtype, shape.hidden_size
         self._norms = [
             state.take(f"{name}.{norm}_layernorm.weight", (hidden,)).to(device, torch.float32)
             for norm in ("input", "post_attention")
         ]
 
         def attention(part: str) -> Tensor:
-            return state.take(f"{name}.self_attn.{part}_proj.weight", (hidden, hidden)).to(device, dtype)
+            return state.take(f"{name}.self_attn.{part}_proj.weight", (hidden, hidden)).to(device)
 
         def bias(part: str) -> Tensor:
-            return state.take(f"{name}.self_attn.{part}_proj.bias", (hidden,)).to(device, dtype)
+            return state.take(f"{name}.self_attn.{part}_proj.bias", (hidden,)).to(device)
 
-        self._query = product(attention("q"), bias("q"))
-        self._both = product(torch.cat([attention("k"), attention("v")]), torch.cat([bias("k"), bias("v")]))
-        self._out = product(attention("o"))
+        self._query = product(attention("q"), bias("q"), dtype)
+        self._both = product(torch.cat([attention("k"), attention("v")]), torch.cat([bias("k"), bias("v")]), dtype)
+        self._out = product(attention("o"), None, dtype)
         self._experts = Experts(shape, state, f"{name}.ffn_layer", dtype, device)
 
     def __call__(
@@ -143,34 +147,48 @@ class Experts:
     def __init__(self, shape: Shape, state: State, name: str, dtype: torch.dtype, device: str) -> None:
         hidden, count, self._best = shape.hidden_size, shape.num_experts, shape.num_experts_per_tok
         width = shape.intermediate_size // self._best
+        inner = torch.float32 if dtype == torch.int8 else dtype
 
         def take(part: str, *size: int) -> Tensor:
-            return state.take(f"{name}.{part}.weight", size).to(device, dtype)
+            return state.take(f"{name}.{part}.weight", size).to(device, inner)
 
-        def block(part: str, inner: int) -> Gated:
+        def block(part: str, inner: int) -> tuple[Tensor, Tensor]:
             gate, up = (take(f"{part}.{half}_proj", inner, hidden) for half in ("gate", "up"))
-            return Gated(product(torch.cat([gate, up])), product(take(f"{part}.down_proj", hidden, inner)))
+            return torch.cat([gate, up]), take(f"{part}.down_proj", hidden, inner)
 
         # The choice of experts is not continuous: rounding must not change it, so the router is float32.
         self._router = take("gate", count, hidden).float()
         self._shared_gate = take("shared_expert_gate", 1, hidden)
-        self._shared = block("shared_expert", shape.intermediate_size)
-        self._experts = [block(f"experts.{e}", width) for e in range(count)]
+        blocks = [
+            *(block(f"experts.{e}", width) for e in range(count)),
+            block("shared_expert", shape.intermediate_size),
+        ]
+        self._mix = int8.Mixture(blocks, "silu", shared=True) if dtype == torch.int8 else Mixture(blocks)
 
     def __call__(self, x: Tensor) -> Tensor:
         """From shape (tokens, hidden), float32, to the same shape."""
         chance, expert = F.softmax(F.linear(x, self._router), -1).topk(self._best, -1)
         x = x.to(self._shared_gate.dtype)
-        order = expert.flatten().argsort()
-        counts = torch.bincount(expert.flatten(), minlength=len(self._experts)).tolist()
+        return self._mix(x, expert, chance, torch.sigmoid(F.linear(x, self._shared_gate)).float())
+
+
+class Mixture:
+    """As ``int8.Mixture``, in the dtype of the weights."""
+
+    def __init__(self, blocks: Sequence[tuple[Tensor, Tensor]]) -> None:
+        *self._experts, self._shared = [Gated(product(up), product(down)) for up, down in blocks]
+
+    def __call__(self, x: Tensor, chosen: Tensor, chances: Tensor, shared: Tensor) -> Tensor:
+        order = chosen.flatten().argsort()
+        counts = torch.bincount(chosen.flatten(), minlength=len(self._experts)).tolist()
         # Rows are sorted by expert: each expert is one product over adjacent rows.
-        parts = zip(self._experts, torch.split(x[order // self._best], counts), strict=True)
+        parts = zip(self._experts, torch.split(x[order // chosen.shape[1]], counts), strict=True)
         done = torch.cat(each(lambda pair: pair[0](pair[1]), [(e, part) for e, part in parts if len(part)]))
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order), device=x.device)
         # The sum is float32: rounding here changes which experts the next layers choose.
-        mixed = (done[back].view(*expert.shape, -1) * chance[..., None]).sum(1)
-        return mixed.addcmul_(torch.sigmoid(F.linear(x, self._shared_gate)).float(), self._shared(x).float())
+        mixed = (done[back].view(*chosen.shape, -1) * chances[..., None]).sum(1)
+        return mixed.addcmul_(shared, self._shared(x).float())
 
 
 class Gated:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tsfm.errors import ConfigError
+from tsfm.nets import int8
+from tsfm.nets.product import Product
 from tsfm.series import FloatArray
 from tsfm.weights.reader import State
 
@@ -86,7 +89,21 @@ class Reader:
 
     def fast(self, name: str, wide: int, out: int) -> tuple[Tensor, Tensor]:
         weight, bias = self.state.take(f"{name}.weight", (out, wide)), self.state.take(f"{name}.bias", (out,))
-        return weight.to(self._device, self.dtype), bias.to(self._device, self.dtype)
+        dtype = torch.float32 if self.dtype == torch.int8 else self.dtype
+        return weight.to(self._device, dtype), bias.to(self._device, dtype)
+
+    def product(self, name: str, wide: int, out: int) -> Product:
+        weight, bias = self.fast(name, wide, out)
+        if self.dtype == torch.int8:
+            return int8.Product(weight, bias, int8.between(self.dtype))
+        return partial(F.linear, weight=weight, bias=bias)
+
+    def feed(self, up: str, down: str, width: int) -> Product:
+        """The product ``up``, ReLU, the product ``down``, each from ``width`` to ``width``."""
+        (first, first_bias), (second, second_bias) = self.fast(up, width, width), self.fast(down, width, width)
+        if self.dtype == torch.int8:
+            return int8.Feed(first, second, "relu", biases=(first_bias, second_bias))
+        return lambda x: F.linear(F.relu(F.linear(x, first, first_bias)), second, second_bias)
 
 
 class Decoder:
@@ -157,24 +174,24 @@ class _Layer:
 
     def __init__(self, reader: Reader, at: str, width: int) -> None:
         (head,) = reader.state.shape(f"{at}.self_attn.scaling", 1)
-        self._dtype, self._width = reader.dtype, width
+        self._dtype = torch.float32 if reader.dtype == torch.int8 else reader.dtype
+        self._width = width
         self._norm = reader.exact(f"{at}.input_layernorm.weight", width)
         # With the factor 1.442695041, a parameter of 0 gives the scale of plain attention.
         scaling = F.softplus(reader.exact(f"{at}.self_attn.scaling", head)) * 1.442695041
-        self._scale = (scaling / head**0.5).to(reader.dtype)
-        self._qkv = reader.fast(f"{at}.self_attn.qkv_proj", width, 3 * width)
-        self._out = reader.fast(f"{at}.self_attn.o_proj", width, width)
+        self._scale = (scaling / head**0.5).to(int8.between(reader.dtype))
+        self._qkv = reader.product(f"{at}.self_attn.qkv_proj", width, 3 * width)
+        self._out = reader.product(f"{at}.self_attn.o_proj", width, width)
         norm = f"{at}.mlp.layer_norm"
         self._mlp_norm = reader.exact(f"{norm}.weight", width), reader.exact(f"{norm}.bias", width)
-        self._gate = reader.fast(f"{at}.mlp.gate_proj", width, width)
-        self._down = reader.fast(f"{at}.mlp.down_proj", width, width)
+        self._feed = reader.feed(f"{at}.mlp.gate_proj", f"{at}.mlp.down_proj", width)
 
     def __call__(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """From shape (b, n, width) to the same shape."""
         normed = F.rms_norm(x, (self._width,), self._norm, EPSILON).to(self._dtype)
-        qkv = F.linear(normed, *self._qkv).view(*x.shape[:2], 3, -1, len(self._scale))
+        qkv = self._qkv(normed).view(*x.shape[:2], 3, -1, len(self._scale))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (b, heads, n, head)
         mixed = F.scaled_dot_product_attention(q * self._scale, k, v, attn_mask=mask, is_causal=mask is None, scale=1.0)
-        x = x + F.linear(mixed.transpose(1, 2).flatten(2), *self._out)
+        x = x + self._out(mixed.transpose(1, 2).flatten(2))
         normed = F.layer_norm(x, (self._width,), *self._mlp_norm, EPSILON).to(self._dtype)
-        return x + F.linear(F.relu(F.linear(normed, *self._gate)), *self._down)
+        return x + self._feed(normed)

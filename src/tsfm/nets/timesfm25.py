@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsfm.nets import int8
 from tsfm.nets.decoder import Angles, Cache, Rotary, Span, attend, positions, spans, turned
 from tsfm.nets.product import Product, product
 from tsfm.series import FloatArray
@@ -88,12 +89,12 @@ class Network:
 
     def __init__(self, state: State, dtype: torch.dtype, device: str) -> None:
         self.sizes = sizes = Sizes.read(state)
-        self.dtype, self.device = dtype, device
+        self.dtype, self.device = int8.between(dtype), device
         self._into = _Block(state, "tokenizer", 2 * PATCH, sizes.width, sizes, device, bias=True)
         self._layers = [_Layer(state, f"stacked_xf.{i}", sizes, dtype, device) for i in range(sizes.layers)]
         self._point = _Block(state, "output_projection_point", sizes.width, STEP * OUTPUTS, sizes, device)
         self._quantiles = _Block(state, "output_projection_quantiles", sizes.width, SPREAD * OUTPUTS, sizes, device)
-        self._rotary = Rotary(sizes.head, POINTS // PATCH, 10_000.0, dtype, device)
+        self._rotary = Rotary(sizes.head, POINTS // PATCH, 10_000.0, self.dtype, device)
         state.finish()
 
     @torch.inference_mode()
@@ -184,23 +185,23 @@ class _Layer:
     """Upstream's ``Transformer``: attention and a feed-forward, each with a norm before and after it."""
 
     def __init__(self, state: State, at: str, sizes: Sizes, dtype: torch.dtype, device: str) -> None:
-        self._sizes, self._dtype, width = sizes, dtype, sizes.width
+        self._sizes, self._dtype, width = sizes, torch.float32 if dtype == torch.int8 else dtype, sizes.width
 
         def scale(name: str, size: int) -> Tensor:
             return state.take(f"{at}.{name}", (size,)).to(device, torch.float32)
 
-        def weight(name: str, out: int, into: int) -> Product:
-            return product(state.take(f"{at}.{name}.weight", (out, into)).to(device, dtype))
+        def weight(name: str, out: int, into: int) -> Tensor:
+            return state.take(f"{at}.{name}.weight", (out, into)).to(device)
 
         self._before, self._after = scale("pre_attn_ln.scale", width), scale("post_attn_ln.scale", width)
         self._before_ff, self._after_ff = scale("pre_ff_ln.scale", width), scale("post_ff_ln.scale", width)
         # A scale for each dimension of the queries; the factor makes a parameter of 0 that of plain attention.
         query = F.softplus(scale("attn.per_dim_scale.per_dim_scale", sizes.head)) * 1.442695041
-        self._query = (scale("attn.query_ln.scale", sizes.head) * query).to(dtype)
-        self._key = scale("attn.key_ln.scale", sizes.head).to(dtype)
-        self._qkv = weight("attn.qkv_proj", 3 * width, width)
-        self._out = weight("attn.out", width, width)
-        self._up, self._down = weight("ff0", sizes.hidden, width), weight("ff1", width, sizes.hidden)
+        self._query = (scale("attn.query_ln.scale", sizes.head) * query).to(int8.between(dtype))
+        self._key = scale("attn.key_ln.scale", sizes.head).to(int8.between(dtype))
+        self._qkv = product(weight("attn.qkv_proj", 3 * width, width), None, dtype)
+        self._out = product(weight("attn.out", width, width), None, dtype)
+        self._feed = _feed(weight("ff0", sizes.hidden, width), weight("ff1", width, sizes.hidden), dtype)
 
     def __call__(self, stream: Tensor, slot: int, packed: Sequence[Span], angles: Angles, last: bool) -> Tensor:
         """The stream (patches, width) after this layer; with ``last``, only the last patch of each row.
@@ -218,8 +219,15 @@ class _Layer:
         query = _norm(turned(query, angles), self._query)
         attended = attend(query, key, value, slot, packed)
         stream = stream + _norm(self._out(attended).float(), self._after)
-        inner = F.silu(self._up(_norm(stream, self._before_ff).to(self._dtype)))
-        return stream + _norm(self._down(inner).float(), self._after_ff)
+        fed = self._feed(_norm(stream, self._before_ff).to(self._dtype))
+        return stream + _norm(fed.float(), self._after_ff)
+
+
+def _feed(up: Tensor, down: Tensor, dtype: torch.dtype) -> Product:
+    if dtype == torch.int8:
+        return int8.Feed(up, down, "silu")
+    first, second = product(up, None, dtype), product(down, None, dtype)
+    return lambda x: second(F.silu(first(x)))
 
 
 def _norm(x: Tensor, weight: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="M", help=settings.KEYS["checkpoint"].meaning)
     parser.add_argument(
         "--dtype",
-        choices=("float32", "bfloat16", "auto"),
+        choices=("float32", "bfloat16", "int8", "auto"),
         default="float32",
         help="number format of our network; default float32, as the makers' packages compute; auto: as it is served",
     )

@@ -17,7 +17,7 @@ from tsfm.numerics import difference
 from tsfm.numerics.difference import Difference
 
 # The largest difference in deviations that counts as the same, by the number format of our network.
-FLOAT32, BFLOAT16 = 1e-3, 5e-2
+FLOAT32, BFLOAT16, INT8 = 1e-3, 5e-2, 1e-1
 # An official answer that is drawn at random differs from its own repetition. Ours may differ from it so many times as
 # much, in the mean.
 SCATTERS = 1.5
@@ -117,7 +117,8 @@ def judge(family: str, sent: Sequence[Series], ours: Measured, theirs: Measured)
             scatters.setdefault(name, []).append(_between(other, again, name, unit))
             farthest = max(farthest, (float(apart.max(initial=0)), one.item_id))
     scatter = max(difference.summary(apart).mean for apart in scatters.values())
-    exact = FLOAT32 if str(ours.facts.get("path")).startswith("float32") else BFLOAT16
+    path = str(ours.facts.get("path"))
+    exact = FLOAT32 if path.startswith("float32") else INT8 if path.startswith("int8") else BFLOAT16
     parts = {name: difference.summary(apart) for name, apart in distances.items()}
     drawn = scatter > FLOAT32
     bound = max(exact, SCATTERS * scatter) if drawn else exact
