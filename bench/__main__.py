@@ -14,6 +14,7 @@ from bench import (
     covariates,
     fleet,
     goals,
+    int8,
     interpreter,
     intervals,
     joint,
@@ -30,6 +31,7 @@ PARTS = {
     for part in (
         server,
         models,
+        int8,
         start,
         intervals,
         skill,

@@ -44,10 +44,6 @@ LEVELS = (0.1, 0.9)
 
 def run(keys: Sequence[str] = tuple(CASES), size: str | None = None, budget_s: float | None = None) -> dict[str, float]:
     """Measure each family in its own process, so that memory and threads of one do not affect another."""
-    from tsfm.system import preload
-
-    environment = common.environment(**preload.TORCH)  # as the service sets it, for both sides
-    usual_path = environment["PYTHONPATH"]
     found: dict[str, float] = {}
     for key in keys:
         family, usual, _, seconds = CASES[key]
@@ -55,12 +51,31 @@ def run(keys: Sequence[str] = tuple(CASES), size: str | None = None, budget_s: f
         if chosen:
             common.checkpoint(family, chosen)
         folders = [str(APART[key])] if key in APART else []
-        environment["PYTHONPATH"] = os.pathsep.join([*folders, usual_path])
-        arguments = [key, chosen, str(seconds if budget_s is None else budget_s)]
-        command = [sys.executable, "-W", "ignore", "-m", "bench.models", *arguments]
-        ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-        found |= json.loads(ended.stdout.splitlines()[-1])
+        found |= apart("bench.models", key, chosen, str(seconds if budget_s is None else budget_s), folders=folders)
     return found
+
+
+def apart(module: str, *arguments: str, folders: Sequence[str] = ()) -> dict[str, float]:
+    """What a module prints in a process of its own, in the environment of a service.
+
+    Args:
+        folders: where it finds packages first.
+    """
+    from tsfm.system import preload
+
+    environment = common.environment(**preload.TORCH)
+    environment["PYTHONPATH"] = os.pathsep.join([*folders, environment["PYTHONPATH"]])
+    command = [sys.executable, "-W", "ignore", "-m", module, *arguments]
+    ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
+    return found
+
+
+def print_result(act: Callable[[], dict[str, float]]) -> None:
+    """For ``apart``: as the last line, whatever else is printed."""
+    with contextlib.redirect_stdout(sys.stderr):
+        result = act()
+    print(json.dumps(result))
 
 
 def measure(key: str, size: str, budget_s: float) -> dict[str, float]:
@@ -71,9 +86,9 @@ def measure(key: str, size: str, budget_s: float) -> dict[str, float]:
     family, _, batches, _ = CASES[key]
     folder = common.checkpoint(family, size) if size else None
     served, float32 = (Runtime(threads=common.THREADS, dtype=dtype) for dtype in ("auto", "float32"))
-    ours = _call(families.load(family, folder, served))
-    exact = _call(families.load(family, folder, float32))
-    theirs = _call(official.load(family, folder, float32))
+    ours = call(families.load(family, folder, served))
+    exact = call(families.load(family, folder, float32))
+    theirs = call(official.load(family, folder, float32))
     found: dict[str, float] = {}
     for count in batches:
         batch = np.stack([(w - w.mean()) / w.std() for w in common.waves([common.CONTEXT] * count)]).astype(np.float32)
@@ -124,7 +139,7 @@ def _seconds(act: Callable[[], object], clock: Callable[[], float]) -> float:
     return clock() - began
 
 
-def _call(model: Model) -> Callable[[np.ndarray], np.ndarray]:
+def call(model: Model) -> Callable[[np.ndarray], np.ndarray]:
     """A model as a function of a batch, shape (b, CONTEXT), that gives shape (b, HORIZON)."""
     from tsfm.series import Series
 
@@ -146,6 +161,4 @@ def _call(model: Model) -> Callable[[np.ndarray], np.ndarray]:
 
 
 if __name__ == "__main__":
-    with contextlib.redirect_stdout(sys.stderr):
-        result = measure(sys.argv[1], sys.argv[2], float(sys.argv[3]))
-    print(json.dumps(result))
+    print_result(lambda: measure(sys.argv[1], sys.argv[2], float(sys.argv[3])))

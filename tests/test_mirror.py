@@ -97,6 +97,7 @@ ELSEWHERE = {
     "nets/moirai_encoder.py": "families/test_moirai.py",
     "nets/moirai_mixture.py": "families/test_moirai.py",
     "nets/moirai_patches.py": "families/test_moirai.py",
+    "nets/int8_kernel.py": "nets/test_int8.py",
     "nets/moment.py": "families/test_moment.py",
     "nets/patches.py": "families/test_timesfm.py",
     "nets/t5.py": "families/test_chronos.py",

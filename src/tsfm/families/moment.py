@@ -25,13 +25,14 @@ from typing import Any
 import torch
 
 from tsfm.errors import ConfigError
+from tsfm.nets import int8
 from tsfm.nets.moment import Encoder, Sizes
 from tsfm.nets.parallel import portion
 from tsfm.nets.t5 import T5Sizes
 from tsfm.numerics import windows
 from tsfm.series import Capabilities, FloatArray, Runtime, Series
 from tsfm.weights.configuration import Config
-from tsfm.weights.reader import arithmetic, read_weights
+from tsfm.weights.reader import read_weights
 
 CARD = {
     "summary": "MOMENT-1: fills gaps by reconstructing masked patches",
@@ -44,6 +45,7 @@ CARD = {
     "paths": ["/imputation"],
     "port": 6078,
     "memory_mib": 350,
+    "int8": True,
     # Commits and hashes are those that independent public projects state; a search for one finds them.
     "checkpoints": [
         {
@@ -105,7 +107,7 @@ def load(folder: Path | None, runtime: Runtime) -> Moment:
     """
     if folder is None:
         raise ConfigError("moment: expected a folder with a checkpoint, got none")
-    dtype, path = arithmetic(runtime)
+    dtype, path = int8.arithmetic(runtime)
     sizes = _sizes(Config.read(folder), torch.device(runtime.device), dtype)
     encoder = Encoder(read_weights(folder), sizes)
     return Moment(encoder, sizes, path if dtype == torch.float32 else f"{path}, attention in float32")

@@ -44,6 +44,11 @@ def between(dtype: torch.dtype) -> torch.dtype:
     return reader.arithmetic(Runtime())[0] if dtype == torch.int8 else dtype
 
 
+def given(dtype: torch.dtype) -> torch.dtype:
+    """What products in ``dtype`` are given: with int8 float32, which they quantise themselves."""
+    return torch.float32 if dtype == torch.int8 else dtype
+
+
 class Product:
     """x times ``weight`` transposed, plus ``bias``; the result is in ``out``, float32 or bfloat16."""
 
@@ -134,7 +139,7 @@ class Mixture:
         blocks: (gate stacked on up, down) of each expert; with ``shared`` the last one is the shared expert.
     """
 
-    def __init__(self, blocks: Sequence[tuple[Tensor, Tensor]], act: str, shared: bool) -> None:
+    def __init__(self, blocks: Sequence[tuple[Tensor, Tensor]], act: str, shared: bool = False) -> None:
         self._call, self._act = library().tsfm_mixture, ACTIVATIONS[act]
         self._up = Weights([up for up, _ in blocks], [None] * len(blocks), gated=True)
         self._down = Weights([down for _, down in blocks], [None] * len(blocks))

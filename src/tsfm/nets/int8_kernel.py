@@ -27,11 +27,11 @@ def library() -> ctypes.CDLL:
     Raises:
         ConfigError: this CPU cannot run them, or they were not compiled.
     """
-    has = torch.cpu.get_capabilities()
-    if lacking := [unit for unit in UNITS if not has.get(unit)]:
+    has, used = torch.cpu.get_capabilities(), torch.backends.cpu.get_cpu_capability()
+    if not (all(has.get(unit) for unit in UNITS) and used.startswith("AVX512")):
         raise ConfigError(
-            f"dtype: int8 needs a CPU with AVX512-VNNI, and this one has no {lacking[-1]}; expected auto, float32 or "
-            "bfloat16"
+            "dtype: int8 needs a CPU with AVX512-VNNI, and this one has none "
+            f"(torch uses {used}); expected auto, float32 or bfloat16"
         )
     for folder in sys.path:
         if os.path.exists(path := Path(folder or ".", FILE)):

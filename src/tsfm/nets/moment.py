@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tsfm.nets.t5 import ACTIVATIONS, T5Sizes
+from tsfm.nets import int8
+from tsfm.nets.product import Product
+from tsfm.nets.t5 import ACTIVATIONS, Activation, T5Sizes
 from tsfm.series import FloatArray
 from tsfm.weights.reader import State
 
@@ -133,15 +136,18 @@ class _Layer:
     """One encoder block of transformers' ``T5Stack``: attention without scaling, then a gated feed-forward."""
 
     def __init__(self, state: State, sizes: Sizes, at: str) -> None:
-        self._sizes, self._act = sizes, ACTIVATIONS[sizes.act]
+        self._sizes = sizes
         width, inside = sizes.width, sizes.heads * sizes.head_width
         attention, mlp = f"{at}.0.SelfAttention", f"{at}.1.DenseReluDense"
         self._before_attention = exact(state, sizes, f"{at}.0.layer_norm.weight", width)
         self._qkv = torch.cat([exact(state, sizes, f"{attention}.{p}.weight", inside, width) for p in "qkv"])
         self._out = exact(state, sizes, f"{attention}.o.weight", width, inside)
         self._before_mlp = exact(state, sizes, f"{at}.1.layer_norm.weight", width)
-        self._up = torch.cat([fast(state, sizes, f"{mlp}.wi_{i}.weight", sizes.hidden, width) for i in (0, 1)])
-        self._down = fast(state, sizes, f"{mlp}.wo.weight", width, sizes.hidden)
+        up = torch.cat([fast(state, sizes, f"{mlp}.wi_{i}.weight", sizes.hidden, width) for i in (0, 1)])
+        down = fast(state, sizes, f"{mlp}.wo.weight", width, sizes.hidden)
+        self._feed: Product = partial(_feed, up=up, down=down, act=ACTIVATIONS[sizes.act])
+        if sizes.dtype == torch.int8:
+            self._feed = int8.Feed(up, down, sizes.act, gated=True)
 
     def __call__(self, x: Tensor, bias: Tensor) -> Tensor:
         """From shape (b, n, width) to the same shape; ``bias`` broadcasts to (b, heads, n, n)."""
@@ -152,9 +158,13 @@ class _Layer:
         bias = bias.expand(len(x), -1, -1, -1)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
         x = x + F.linear(mixed.transpose(1, 2).flatten(2), self._out)
-        normed = F.rms_norm(x, (sizes.width,), self._before_mlp, sizes.epsilon).to(sizes.dtype)
-        gate, up = F.linear(normed, self._up).chunk(2, -1)
-        return x + F.linear(self._act(gate) * up, self._down)
+        normed = F.rms_norm(x, (sizes.width,), self._before_mlp, sizes.epsilon).to(int8.given(sizes.dtype))
+        return x + self._feed(normed)
+
+
+def _feed(x: Tensor, up: Tensor, down: Tensor, act: Activation) -> Tensor:
+    gate, value = F.linear(x, up).chunk(2, -1)
+    return F.linear(act(gate) * value, down)
 
 
 def exact(state: State, sizes: Sizes, name: str, *shape: int) -> Tensor:
@@ -164,7 +174,7 @@ def exact(state: State, sizes: Sizes, name: str, *shape: int) -> Tensor:
 
 def fast(state: State, sizes: Sizes, name: str, *shape: int) -> Tensor:
     """Take a tensor as a copy in the dtype of the feed-forward products."""
-    return state.take(name, shape).to(sizes.device, sizes.dtype, copy=True)
+    return state.take(name, shape).to(sizes.device, int8.given(sizes.dtype), copy=True)
 
 
 def _positions(state: State, sizes: Sizes) -> Tensor:

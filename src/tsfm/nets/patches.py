@@ -81,7 +81,7 @@ class SelfAttention:
             qkv = torch.cat([weight.to(dtype) for weight in parts])
             self._qkv, self._v = partial(F.linear, weight=qkv), partial(F.linear, weight=qkv[2 * inner :])
             self._o = partial(F.linear, weight=owned(o, dtype))
-        self._dtype = torch.float32 if dtype == torch.int8 else dtype
+        self._dtype = int8.given(dtype)
         self._norm = Norm(take, f"{layer}.layer_norm", sizes, self._dtype)
         self._heads = sizes.heads
 
@@ -112,7 +112,7 @@ class Feed:
         names = ("wi_0", "wi_1") if sizes.gated else ("wi",)
         into = [take(f"{layer}.{part}.{name}.weight", (sizes.hidden, sizes.width)) for name in names]
         wo = take(f"{layer}.{part}.wo.weight", (sizes.width, sizes.hidden))
-        self._norm = Norm(take, f"{layer}.layer_norm", sizes, torch.float32 if dtype == torch.int8 else dtype)
+        self._norm = Norm(take, f"{layer}.layer_norm", sizes, int8.given(dtype))
         self._block: Callable[[Tensor], Tensor]
         if dtype == torch.int8:
             self._block = int8.Feed(torch.cat(into), wo, sizes.act, sizes.gated)

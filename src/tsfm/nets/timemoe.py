@@ -97,7 +97,7 @@ class Layer:
     """Attention, then a shared expert and the best few of many experts. A norm comes before each of the two parts."""
 
     def __init__(self, shape: Shape, state: State, name: str, dtype: torch.dtype, device: str) -> None:
-        self._shape, self._dtype, hidden = shape, torch.float32 if dtype == torch.int8 else dtype, shape.hidden_size
+        self._shape, self._dtype, hidden = shape, int8.given(dtype), shape.hidden_size
         self._norms = [
             state.take(f"{name}.{norm}_layernorm.weight", (hidden,)).to(device, torch.float32)
             for norm in ("input", "post_attention")
@@ -147,7 +147,7 @@ class Experts:
     def __init__(self, shape: Shape, state: State, name: str, dtype: torch.dtype, device: str) -> None:
         hidden, count, self._best = shape.hidden_size, shape.num_experts, shape.num_experts_per_tok
         width = shape.intermediate_size // self._best
-        inner = torch.float32 if dtype == torch.int8 else dtype
+        inner = int8.given(dtype)
 
         def take(part: str, *size: int) -> Tensor:
             return state.take(f"{name}.{part}.weight", size).to(device, inner)

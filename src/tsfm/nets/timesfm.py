@@ -89,7 +89,7 @@ class Reader:
 
     def fast(self, name: str, wide: int, out: int) -> tuple[Tensor, Tensor]:
         weight, bias = self.state.take(f"{name}.weight", (out, wide)), self.state.take(f"{name}.bias", (out,))
-        dtype = torch.float32 if self.dtype == torch.int8 else self.dtype
+        dtype = int8.given(self.dtype)
         return weight.to(self._device, dtype), bias.to(self._device, dtype)
 
     def product(self, name: str, wide: int, out: int) -> Product:
@@ -174,7 +174,7 @@ class _Layer:
 
     def __init__(self, reader: Reader, at: str, width: int) -> None:
         (head,) = reader.state.shape(f"{at}.self_attn.scaling", 1)
-        self._dtype = torch.float32 if reader.dtype == torch.int8 else reader.dtype
+        self._dtype = int8.given(reader.dtype)
         self._width = width
         self._norm = reader.exact(f"{at}.input_layernorm.weight", width)
         # With the factor 1.442695041, a parameter of 0 gives the scale of plain attention.

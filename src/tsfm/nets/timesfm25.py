@@ -185,7 +185,7 @@ class _Layer:
     """Upstream's ``Transformer``: attention and a feed-forward, each with a norm before and after it."""
 
     def __init__(self, state: State, at: str, sizes: Sizes, dtype: torch.dtype, device: str) -> None:
-        self._sizes, self._dtype, width = sizes, torch.float32 if dtype == torch.int8 else dtype, sizes.width
+        self._sizes, self._dtype, width = sizes, int8.given(dtype), sizes.width
 
         def scale(name: str, size: int) -> Tensor:
             return state.take(f"{at}.{name}", (size,)).to(device, torch.float32)
