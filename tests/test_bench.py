@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from bench import (
     anomaly,
     api,
@@ -12,6 +13,7 @@ from bench import (
     covariates,
     fleet,
     goals,
+    int8,
     intervals,
     joint,
     length,
@@ -48,6 +50,15 @@ def test_the_models_part_compares_with_the_official_code():
         "chronos_base_quality_drift_float32",
     }
     assert found["chronos_base_quality_drift_float32"] <= 1e-4
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not torch.cpu.get_capabilities().get("avx512_vnni"), reason="this CPU has no AVX512-VNNI")
+def test_the_int8_part_compares_three_formats():
+    found = int8.run(["chronos_base"], "tiny", 0.1)
+    speeds = {f"chronos_base_int8_{name}_b{count}" for name in ("speedup", "over_float32") for count in (1, 8)}
+    assert with_goals(found) == speeds | {"chronos_base_int8_drift", "chronos_base_int8_coverage_change"}
+    assert 0 < found["chronos_base_int8_drift"] <= 0.03
 
 
 @pytest.mark.long

@@ -7,7 +7,9 @@ import configparser
 import hashlib
 import json
 import os
+import platform
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -255,3 +257,22 @@ def test_an_images_layer_is_the_same_bytes_wherever_it_is_packed(tmp_path: Path)
             ("link", 0, 1763856000),
             *((name, 7, 1763856000) for name in ("owned", "owned/a", "owned/b")),
         ]
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None or platform.machine() != "x86_64", reason="the kernel is for x86_64")
+def test_the_kernel_of_int8_is_the_same_bytes_wherever_it_is_built_and_needs_no_library(tmp_path):
+    built = []
+    for folder in (tmp_path / "one", tmp_path / "other/deeper"):
+        for name in ("packaging/int8.sh", "src/tsfm/nets/int8.c"):
+            (folder / name).parent.mkdir(parents=True)
+            shutil.copy(ROOT / name, folder / name)
+        built.append(folder / "kernel.so")
+        subprocess.run(["sh", folder / "packaging/int8.sh", built[-1]], check=True)
+    assert built[0].read_bytes() == built[1].read_bytes()
+    made = built[0].stat().st_mtime_ns
+    subprocess.run(["sh", tmp_path / "one/packaging/int8.sh", built[0]], check=True)
+    assert built[0].stat().st_mtime_ns == made, "compiled again although nothing changed"
+    needed = subprocess.run(["readelf", "--dynamic", "--wide", built[0]], check=True, capture_output=True, text=True)
+    assert "NEEDED" not in needed.stdout
+    symbols = subprocess.run(["nm", "-D", "--undefined-only", built[0]], check=True, capture_output=True, text=True)
+    assert symbols.stdout.split() == ["U", "memcpy"]  # without a version: of any C library

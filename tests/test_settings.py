@@ -55,7 +55,7 @@ def test_a_percent_sign_is_only_a_percent_sign(ini):
     [
         ("[naive]\nport = 70000", "[naive] port: expected a whole number from 1 to 65535, got '70000'"),
         ("[naive]\nport = 6o37", "[naive] port: expected a whole number from 1 to 65535, got '6o37'"),
-        ("[naive]\ndtype = int8", "[naive] dtype: expected one of auto, float32, bfloat16, got 'int8'"),
+        ("[naive]\ndtype = int4", "[naive] dtype: expected one of auto, float32, bfloat16, int8, got 'int4'"),
         ("[naive]\nhost = anywhere", "[naive] host: expected an IP address such as 127.0.0.1"),
         ("[naive]\nqueue =", "[naive] queue: expected a whole number from 1 to 1000, got ''"),
         ("[naive]\nporrt = 1", "[naive] porrt: unknown key; known are host, port"),
