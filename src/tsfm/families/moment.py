@@ -110,7 +110,7 @@ def load(folder: Path | None, runtime: Runtime) -> Moment:
     dtype, path = int8.arithmetic(runtime)
     sizes = _sizes(Config.read(folder), torch.device(runtime.device), dtype)
     encoder = Encoder(read_weights(folder), sizes)
-    return Moment(encoder, sizes, path if dtype == torch.float32 else f"{path}, attention in float32")
+    return Moment(encoder, sizes, f"{path}, attention in float32" if dtype == torch.bfloat16 else path)
 
 
 class Moment:

@@ -1,8 +1,9 @@
-/* Products of activations with int8 weights, for CPUs with AVX512-VNNI; int8.py calls these functions from several threads.
+/* Products of activations with int8 weights, for CPUs with AVX512-VNNI; int8.py calls them from several threads.
 
-   Each row of an activation is quantised when it arrives, with a scale of its own; each column of a weight was quantised
-   once. Their products are summed up in int32, which is exact. So a row's result is the same to the last bit whatever rows
-   are beside it. Layers that belong together run in one call: what is between them stays in the second-level cache.
+   Each row of an activation is quantised when it arrives, with a scale of its own; each column of a weight was
+   quantised once. Their products are summed up in int32, which is exact. So a row's result is the same to the last bit
+   whatever rows are beside it. Layers that belong together run in one call: what is between them stays in the
+   second-level cache.
 
    No function of C's library but memcpy is used, so that the file runs with any. */
 #include <immintrin.h>
@@ -75,7 +76,8 @@ static inline __m512 gelu(__m512 x) {
     sum = _mm512_fmadd_ps(sum, t, _mm512_set1_ps(1.421413741f));
     sum = _mm512_fmadd_ps(sum, t, _mm512_set1_ps(-0.284496736f));
     sum = _mm512_fmadd_ps(sum, t, _mm512_set1_ps(0.254829592f));
-    const __m512 power = exponential(_mm512_max_ps(_mm512_set1_ps(-80.0f), _mm512_sub_ps(_mm512_setzero_ps(), _mm512_mul_ps(z, z))));
+    const __m512 negative = _mm512_sub_ps(_mm512_setzero_ps(), _mm512_mul_ps(z, z));
+    const __m512 power = exponential(_mm512_max_ps(_mm512_set1_ps(-80.0f), negative));
     const __m512 erf = _mm512_fnmadd_ps(_mm512_mul_ps(sum, t), power, one);
     return _mm512_fmadd_ps(_mm512_abs_ps(half), erf, half);
 }
@@ -120,7 +122,9 @@ static void tile(const uint8_t *row, const matrix *m, int64_t panel, const float
     const int32_t *start = m->start + panel * COLUMNS;
     const uint8_t *low = row + 3 * length; /* for the last three rows, so that few registers hold addresses */
 /* The sums are variables, and the product is written as an instruction: compilers keep an array of sums in memory. */
-#define ROWS(DO) DO(0, row) DO(1, row + length) DO(2, row + 2 * length) DO(3, low) DO(4, low + length) DO(5, low + 2 * length)
+#define ROWS(DO)                                           \
+    DO(0, row) DO(1, row + length) DO(2, row + 2 * length) \
+    DO(3, low) DO(4, low + length) DO(5, low + 2 * length)
 #define BEGIN(r, at)                                                                                     \
     __m512i s##r##0 = _mm512_loadu_si512(start), s##r##1 = _mm512_loadu_si512(start + 16);               \
     __m512i s##r##2 = _mm512_loadu_si512(start + 32), s##r##3 = _mm512_loadu_si512(start + 48);
@@ -247,8 +251,8 @@ void tsfm_feed(const float *x, int64_t rows, const matrix *up, const matrix *dow
     }
 }
 
-/* A mixture of gated feed-forwards: out (rows, outputs) += the sum of each row's chosen experts by their chances (rows, best),
-   in the experts' order; then the expert after them by the factors shared (rows,), unless that is NULL. */
+/* A mixture of gated feed-forwards: out (rows, outputs) += the sum of each row's chosen experts by their chances
+   (rows, best), in the experts' order; then the one after them by the factors shared (rows,), unless that is NULL. */
 void tsfm_mixture(const float *x, int64_t rows, const matrix *up, const matrix *down, int64_t experts,
                   const int64_t *chosen, const float *chances, int64_t best, const float *shared, int64_t act,
                   float *out, uint8_t *room) {
