@@ -77,7 +77,7 @@ class Bolt:
         self._bias = _position_bias(take, sizes)
         self._encoder = [
             (
-                SelfAttention(take, f"encoder.block.{i}.layer.0", "SelfAttention", sizes, dtype),
+                SelfAttention.taken(take, f"encoder.block.{i}.layer.0", "SelfAttention", sizes, dtype),
                 Feed(take, f"encoder.block.{i}.layer.1", "DenseReluDense", sizes, dtype),
             )
             for i in range(sizes.layers)

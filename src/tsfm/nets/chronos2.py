@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, owned, patched
+from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, Weights, large, owned, patched
 from tsfm.weights.configuration import Config
 
 KEYS = (
@@ -77,8 +77,8 @@ class Chronos2:
         attention = dtype if dtype == torch.int8 else torch.float32
         self._blocks = [
             (
-                SelfAttention(take, f"encoder.block.{i}.layer.0", "self_attention", sizes, attention),
-                SelfAttention(take, f"encoder.block.{i}.layer.1", "self_attention", sizes, attention),
+                SelfAttention.taken(take, f"encoder.block.{i}.layer.0", "self_attention", sizes, attention),
+                Between(take, f"encoder.block.{i}.layer.1", sizes, attention),
                 Feed(take, f"encoder.block.{i}.layer.2", "mlp", sizes, dtype),
             )
             for i in range(sizes.layers)
@@ -174,16 +174,28 @@ class Chronos2:
             if layer == len(self._blocks):  # the past is not used after the last attention along time
                 x = x[:, -ahead:].contiguous()
                 across = torch.unflatten(across, 0, (-1, tokens))[:, -ahead:].flatten(0, 1)
-            x = feed(between.alone(x) if group == 1 else _between(between, x, across, group))
+            x = feed(between.alone(x) if group == 1 else between.grouped(x, across, group))
         return self._norm(x)
 
 
-def _between(attention: SelfAttention, x: Tensor, mask: Tensor, group: int) -> Tensor:
+class Between(SelfAttention):
     """Attention across the rows of each group, separately at each token."""
-    tokens = x.shape[1]
-    turned = torch.unflatten(x, 0, (-1, group)).transpose(1, 2).flatten(0, 1).contiguous()
-    turned = attention(turned, mask)
-    return torch.unflatten(turned, 0, (-1, tokens)).transpose(1, 2).flatten(0, 1).contiguous()
+
+    def __init__(self, take: Take, layer: str, sizes: Sizes, dtype: torch.dtype) -> None:
+        weights = Weights.taken(take, layer, "self_attention", sizes)
+        super().__init__(weights, take, layer, sizes, dtype)
+        self._ov = large(weights.o.float() @ weights.qkv[2].float(), dtype)
+
+    def grouped(self, x: Tensor, mask: Tensor, group: int) -> Tensor:
+        """Add the attention's output; ``x`` has shape (B, T, D), the mask (B / group * T, 1, 1, group)."""
+        tokens = x.shape[1]
+        turned = torch.unflatten(x, 0, (-1, group)).transpose(1, 2).flatten(0, 1).contiguous()
+        turned = self(turned, mask)
+        return torch.unflatten(turned, 0, (-1, tokens)).transpose(1, 2).flatten(0, 1).contiguous()
+
+    def alone(self, x: Tensor) -> Tensor:
+        """The same where each group is one row: what attends only to itself needs no queries and no keys."""
+        return x.add_(self._ov(self._norm(x)))
 
 
 def _turns(sizes: Chronos2Sizes, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from tsfm.nets.fracast_features import PHASES, RECENCY, phases, recency, seasonal, strongest_periods
 from tsfm.nets.parallel import each
+from tsfm.nets.product import Product, product
 from tsfm.weights.configuration import Config
 
 Take = Callable[[str, Sequence[int]], Tensor]  # returns the tensor with this name and checks its shape
@@ -106,14 +107,16 @@ class Swiglu:
 
     def __init__(self, take: Take, name: str, width: int, hidden: int) -> None:
         self._hidden = hidden
-        self._up = take(f"{name}.up.weight", (2 * hidden, width)), take(f"{name}.up.bias", (2 * hidden,))
-        self._down = take(f"{name}.down.weight", (width, hidden)), take(f"{name}.down.bias", (width,))
+        self._up, self._down = (
+            _affine(take, f"{name}.up", width, 2 * hidden),
+            _affine(take, f"{name}.down", hidden, width),
+        )
 
     def __call__(self, y: Tensor) -> Tensor:
-        both = F.linear(y, *self._up)
+        both = self._up(y)
         gate = F.silu(both[..., : self._hidden])
         gate *= both[..., self._hidden :]
-        return F.linear(gate, *self._down).add_(y)
+        return self._down(gate).add_(y)
 
 
 class Filter:
@@ -138,12 +141,12 @@ class Block:
 
     def __init__(self, take: Take, name: str, width: int, hidden: int) -> None:
         self._filter = Filter(take, name, width)
-        self._project = take(f"{name}.pw.weight", (width, width)), take(f"{name}.pw.bias", (width,))
+        self._project = _affine(take, f"{name}.pw", width, width)
         self._feed = Swiglu(take, f"{name}.ffn", width, hidden)
         self._norms = [take(f"{name}.norm{i}.weight", (width,)) for i in (1, 2)]
 
     def __call__(self, x: Tensor, dilation: int) -> Tensor:
-        y = F.linear(self._filter(x, dilation), *self._project).add_(x)
+        y = self._project(self._filter(x, dilation)).add_(x)
         y = F.rms_norm(y, y.shape[-1:], self._norms[0])
         return F.rms_norm(self._feed(y), y.shape[-1:], self._norms[1])
 
@@ -232,10 +235,12 @@ class Head:
         self._filters = [Filter(take, f"head.fc_blocks.{i}", width) for i in range(2)]
         self._norms = [take(f"head.fc_blocks.{i}.norm.weight", (width,)) for i in range(2)]
         name = "head.future_conv"
-        self._enter = take(f"{name}.in_proj.weight", (width, 1 + RECENCY)), take(f"{name}.in_proj.bias", (width,))
+        self._enter = _affine(take, f"{name}.in_proj", 1 + RECENCY, width)
         self._block = Block(take, f"{name}.block", width, sizes.hidden)
-        self._leave = take(f"{name}.out_proj.weight", (width, width)), take(f"{name}.out_proj.bias", (width,))
-        self._out = take("head.out_proj.weight", (levels, width)), take("head.out_proj.bias", (levels,))
+        self._leave, self._out = (
+            _affine(take, f"{name}.out_proj", width, width),
+            _affine(take, "head.out_proj", width, levels),
+        )
 
     def __call__(self, summaries: Tensor, newest: Tensor, fill: Tensor) -> Tensor:
         x = self._base + F.linear(summaries, self._summary).unsqueeze(1)
@@ -244,11 +249,14 @@ class Head:
         for at, (causal, norm) in enumerate(zip(self._filters, self._norms, strict=True)):
             x = F.rms_norm(causal(x, 2**at).add_(x), shape, norm)
         recency = self._recency.expand(len(fill), -1, -1)
-        z = torch.cat((newest, F.linear(torch.cat((fill.unsqueeze(-1), recency), -1), *self._enter)), 1)
+        z = torch.cat((newest, self._enter(torch.cat((fill.unsqueeze(-1), recency), -1))), 1)
         for stage in range(HORIZON_STAGES):
             z = self._block(z, 2**stage)
-        x = x + F.linear(z[:, -fill.shape[1] :], *self._leave)
-        return F.linear(x, *self._out)
+        return self._out(x.add_(self._leave(z[:, -fill.shape[1] :])))
+
+
+def _affine(take: Take, name: str, inner: int, out: int) -> Product:
+    return product(take(f"{name}.weight", (out, inner)), take(f"{name}.bias", (out,)))
 
 
 def _conditions(take: Take, width: int, dilations: Sequence[int]) -> list[tuple[Tensor, Tensor]]:

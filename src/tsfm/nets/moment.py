@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tsfm.nets import int8
-from tsfm.nets.product import Product
+from tsfm.nets.product import Product, product
 from tsfm.nets.t5 import ACTIVATIONS, Activation, T5Sizes
 from tsfm.series import FloatArray
 from tsfm.weights.reader import State
@@ -148,9 +148,11 @@ class _Layer:
         self._before_mlp = exact(state, sizes, f"{at}.1.layer_norm.weight", width)
         up = torch.cat([fast(state, sizes, f"{mlp}.wi_{i}.weight", sizes.hidden, width) for i in (0, 1)])
         down = fast(state, sizes, f"{mlp}.wo.weight", width, sizes.hidden)
-        self._feed: Product = partial(_feed, up=up, down=down, act=ACTIVATIONS[sizes.act])
+        self._feed: Product
         if sizes.dtype == torch.int8:
             self._feed = int8.Feed(up, down, sizes.act, gated=True)
+        else:
+            self._feed = partial(_feed, up=product(up), down=product(down), act=ACTIVATIONS[sizes.act])
 
     def __call__(self, x: Tensor, bias: Tensor) -> Tensor:
         """From shape (b, n, width) to the same shape; ``bias`` broadcasts to (b, heads, n, n)."""
@@ -167,12 +169,12 @@ class _Layer:
 
 def _product(weight: Tensor, dtype: torch.dtype) -> Product:
     """One of attention: in float32, or with int8 in that."""
-    return int8.Product(weight) if dtype == torch.int8 else partial(F.linear, weight=weight)
+    return int8.Product(weight) if dtype == torch.int8 else product(weight)
 
 
-def _feed(x: Tensor, up: Tensor, down: Tensor, act: Activation) -> Tensor:
-    gate, value = F.linear(x, up).chunk(2, -1)
-    return F.linear(act(gate) * value, down)
+def _feed(x: Tensor, up: Product, down: Product, act: Activation) -> Tensor:
+    gate, value = up(x).chunk(2, -1)
+    return down(act(gate) * value)
 
 
 def exact(state: State, sizes: Sizes, name: str, *shape: int) -> Tensor:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tsfm.nets import int8
-from tsfm.nets.product import Product
+from tsfm.nets.product import Product, product
 from tsfm.nets.t5 import ACTIVATIONS, Activation, T5Sizes
 from tsfm.weights.configuration import Config
 
@@ -53,6 +53,11 @@ def owned(tensor: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return tensor.to(dtype, copy=True)
 
 
+def large(weight: Tensor, dtype: torch.dtype) -> Product:
+    """A large product with a weight of its own, in ``dtype``; with int8 it takes and returns float32."""
+    return int8.Product(weight) if dtype == torch.int8 else product(weight, None, dtype)
+
+
 class Norm:
     """T5's norm: it subtracts no mean and adds no bias. It is computed in float32; its output is in ``dtype``."""
 
@@ -65,25 +70,32 @@ class Norm:
         return F.rms_norm(x, x.shape[-1:], self._weight, self._epsilon).to(self._dtype)
 
 
+@dataclass(frozen=True)
+class Weights:
+    """The weights of an attention, as they are in the checkpoint."""
+
+    qkv: Sequence[Tensor]
+    o: Tensor
+
+    @classmethod
+    def taken(cls, take: Take, layer: str, part: str, sizes: Sizes) -> Weights:
+        inner, width = sizes.heads * sizes.head_width, sizes.width
+        qkv = [take(f"{layer}.{part}.{which}.weight", (inner, width)) for which in "qkv"]
+        return cls(qkv, take(f"{layer}.{part}.o.weight", (width, inner)))
+
+
 class SelfAttention:
     """x + o(attention(q, k, v of norm(x))), unscaled as in T5. One product computes q, k and v."""
 
-    def __init__(self, take: Take, layer: str, part: str, sizes: Sizes, dtype: torch.dtype) -> None:
-        inner, width = sizes.heads * sizes.head_width, sizes.width
-        parts = [take(f"{layer}.{part}.{which}.weight", (inner, width)) for which in "qkv"]
-        o = take(f"{layer}.{part}.o.weight", (width, inner))
-        self._qkv: Product
-        self._o: Product
-        self._v: Product
-        if dtype == torch.int8:
-            self._qkv, self._v, self._o = (int8.Product(weight) for weight in (torch.cat(parts), parts[2], o))
-        else:
-            qkv = torch.cat([weight.to(dtype) for weight in parts])
-            self._qkv, self._v = partial(F.linear, weight=qkv), partial(F.linear, weight=qkv[2 * inner :])
-            self._o = partial(F.linear, weight=owned(o, dtype))
+    def __init__(self, weights: Weights, take: Take, layer: str, sizes: Sizes, dtype: torch.dtype) -> None:
+        self._qkv, self._o = large(torch.cat(list(weights.qkv)), dtype), large(owned(weights.o), dtype)
         self._dtype = int8.given(dtype)
         self._norm = Norm(take, f"{layer}.layer_norm", sizes, self._dtype)
         self._heads = sizes.heads
+
+    @classmethod
+    def taken(cls, take: Take, layer: str, part: str, sizes: Sizes, dtype: torch.dtype) -> SelfAttention:
+        return cls(Weights.taken(take, layer, part, sizes), take, layer, sizes, dtype)
 
     def __call__(self, x: Tensor, mask: Tensor | None, turn: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Add the attention's output to ``x`` in place.
@@ -100,10 +112,6 @@ class SelfAttention:
         attended = F.scaled_dot_product_attention(q, k, qkv[2], attn_mask=mask, scale=1.0)
         return x.add_(self._o(attended.transpose(1, 2).flatten(2).to(self._dtype)))
 
-    def alone(self, x: Tensor) -> Tensor:
-        """Attention where every token attends only to itself: it needs no queries and no keys."""
-        return x.add_(self._o(self._v(self._norm(x))))
-
 
 class Feed:
     """x + wo(act(wi(norm(x)))); with a gate, x + wo(act(wi_0(norm(x))) * wi_1(norm(x)))."""
@@ -117,21 +125,21 @@ class Feed:
         if dtype == torch.int8:
             self._block = int8.Feed(torch.cat(into), wo, sizes.act, sizes.gated)
         else:
-            wi = torch.cat([weight.to(dtype) for weight in into]) if sizes.gated else owned(into[0], dtype)
-            self._block = partial(_feed, wi=wi, wo=owned(wo, dtype), act=ACTIVATIONS[sizes.act], gated=sizes.gated)
+            wi, out = large(torch.cat(into), dtype), large(owned(wo), dtype)
+            self._block = partial(_feed, wi=wi, wo=out, act=ACTIVATIONS[sizes.act], gated=sizes.gated)
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.add_(self._block(self._norm(x)))
 
 
-def _feed(x: Tensor, wi: Tensor, wo: Tensor, act: Activation, gated: bool) -> Tensor:
-    inner = F.linear(x, wi)
+def _feed(x: Tensor, wi: Product, wo: Product, act: Activation, gated: bool) -> Tensor:
+    inner = wi(x)
     if gated:
         gate, value = inner.chunk(2, -1)
         inner = act(gate).mul_(value)
     else:
         inner = act(inner)
-    return F.linear(inner, wo)
+    return wo(inner)
 
 
 class Residual:
@@ -150,12 +158,12 @@ class Residual:
         self._skip = _affine(take, f"{name}.residual_layer", out, wide)
 
     def __call__(self, x: Tensor) -> Tensor:
-        hidden = self._act(F.linear(x, *self._hidden)).to(self._dtype)
-        return F.linear(x, *self._skip).add_(F.linear(hidden, *self._out))
+        hidden = self._act(self._hidden(x)).to(self._dtype)
+        return self._skip(x).add_(self._out(hidden))
 
 
-def _affine(take: Take, name: str, out: int, wide: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    return owned(take(f"{name}.weight", (out, wide)), dtype), owned(take(f"{name}.bias", (out,)), dtype)
+def _affine(take: Take, name: str, out: int, wide: int, dtype: torch.dtype = torch.float32) -> Product:
+    return product(owned(take(f"{name}.weight", (out, wide)), dtype), owned(take(f"{name}.bias", (out,)), dtype))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from tsfm.errors import ConfigError
 from tsfm.nets import int8
-from tsfm.nets.product import Product
+from tsfm.nets.product import Product, product
 from tsfm.series import FloatArray
 from tsfm.weights.reader import State
 
@@ -79,31 +78,28 @@ class Reader:
         self.state, self._device, self.dtype = state, device, dtype
 
     def exact(self, name: str, *shape: int) -> Tensor:
-        # A tensor that stays in the mapped file keeps the whole file mapped. Copy it, unless all tensors are used in
-        # place.
-        taken = self.state.take(name, shape)
-        return taken.to(self._device, torch.float32, copy=self.dtype != torch.float32)
+        # A tensor that stays in the mapped file keeps the whole file mapped.
+        return self.state.take(name, shape).to(self._device, torch.float32, copy=True)
 
-    def affine(self, name: str, wide: int, out: int) -> tuple[Tensor, Tensor]:
-        return self.exact(f"{name}.weight", out, wide), self.exact(f"{name}.bias", out)
+    def affine(self, name: str, wide: int, out: int) -> Product:
+        return product(self.exact(f"{name}.weight", out, wide), self.exact(f"{name}.bias", out))
 
-    def fast(self, name: str, wide: int, out: int) -> tuple[Tensor, Tensor]:
-        weight, bias = self.state.take(f"{name}.weight", (out, wide)), self.state.take(f"{name}.bias", (out,))
-        dtype = int8.given(self.dtype)
-        return weight.to(self._device, dtype), bias.to(self._device, dtype)
-
-    def product(self, name: str, wide: int, out: int) -> Product:
-        weight, bias = self.fast(name, wide, out)
-        if self.dtype == torch.int8:
-            return int8.Product(weight, bias, int8.between(self.dtype))
-        return partial(F.linear, weight=weight, bias=bias)
+    def fast(self, name: str, wide: int, out: int) -> Product:
+        """A product in the network's dtype."""
+        weight, bias = self._taken(name, wide, out)
+        return product(weight.to(self._device), bias.to(self._device), self.dtype)
 
     def feed(self, up: str, down: str, width: int) -> Product:
         """The product ``up``, ReLU, the product ``down``, each from ``width`` to ``width``."""
-        (first, first_bias), (second, second_bias) = self.fast(up, width, width), self.fast(down, width, width)
-        if self.dtype == torch.int8:
-            return int8.Feed(first, second, "relu", biases=(first_bias, second_bias))
-        return lambda x: F.linear(F.relu(F.linear(x, first, first_bias)), second, second_bias)
+        if self.dtype != torch.int8:
+            first, second = self.fast(up, width, width), self.fast(down, width, width)
+            return lambda x: second(first(x).relu_())
+        (weight, bias), (second, second_bias) = (self._taken(name, width, width) for name in (up, down))
+        return int8.Feed(weight, second, "relu", biases=(bias, second_bias))
+
+    def _taken(self, name: str, wide: int, out: int) -> tuple[Tensor, Tensor]:
+        """Weight and bias, which products keep: a copy of it."""
+        return self.state.take(f"{name}.weight", (out, wide)), self.state.take(f"{name}.bias", (out,)).clone()
 
 
 class Decoder:
@@ -166,7 +162,7 @@ class _ResidualBlock:
         self._straight = reader.affine(f"{name}.residual_layer", wide, out)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(F.silu(F.linear(x, *self._hidden)), *self._output) + F.linear(x, *self._straight)
+        return self._output(F.silu(self._hidden(x))) + self._straight(x)
 
 
 class _Layer:
@@ -180,8 +176,8 @@ class _Layer:
         # With the factor 1.442695041, a parameter of 0 gives the scale of plain attention.
         scaling = F.softplus(reader.exact(f"{at}.self_attn.scaling", head)) * 1.442695041
         self._scale = (scaling / head**0.5).to(int8.between(reader.dtype))
-        self._qkv = reader.product(f"{at}.self_attn.qkv_proj", width, 3 * width)
-        self._out = reader.product(f"{at}.self_attn.o_proj", width, width)
+        self._qkv = reader.fast(f"{at}.self_attn.qkv_proj", width, 3 * width)
+        self._out = reader.fast(f"{at}.self_attn.o_proj", width, width)
         norm = f"{at}.mlp.layer_norm"
         self._mlp_norm = reader.exact(f"{norm}.weight", width), reader.exact(f"{norm}.bias", width)
         self._feed = reader.feed(f"{at}.mlp.gate_proj", f"{at}.mlp.down_proj", width)
