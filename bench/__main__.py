@@ -19,6 +19,7 @@ from bench import (
     intervals,
     joint,
     length,
+    listing,
     models,
     scale,
     server,
@@ -30,6 +31,7 @@ PARTS = {
     part.__name__.rpartition(".")[2]: part.run
     for part in (
         server,
+        listing,
         models,
         int8,
         start,

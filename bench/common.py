@@ -67,13 +67,30 @@ def cpu_s(pid: int) -> float:
 
 
 def serve(
-    family: str, *options: str, env: dict[str, str] | None = None, python: str = sys.executable
+    family: str,
+    *options: str,
+    env: dict[str, str] | None = None,
+    python: str = sys.executable,
+    start_new_session: bool = False,
 ) -> tuple[subprocess.Popen, int]:
     """Start `tsfm serve` under ``python`` on a free port, its log in build/bench.log; does not wait for it."""
     port = free_port()
     command = [python, "-m", "tsfm", "serve", family, "--port", str(port), *options]
     with (BUILD / "bench.log").open("ab") as stderr:
-        return subprocess.Popen(command, env=environment(**(env or {})), stderr=stderr), port
+        began = subprocess.Popen(
+            command, env=environment(**(env or {})), stderr=stderr, start_new_session=start_new_session
+        )
+    return began, port
+
+
+def answers_first(pid: int, first: bool = True) -> None:
+    """Schedule the thread of a service that answers as the unit does (chrt in tsfm@.service), or as without the unit.
+
+    It needs root; without it the thread stays as it is.
+    """
+    policy, priority = (os.SCHED_RR | os.SCHED_RESET_ON_FORK, 1) if first else (os.SCHED_OTHER, 0)
+    with suppress(PermissionError):
+        os.sched_setscheduler(pid, policy, os.sched_param(priority))
 
 
 def until_ready(process: subprocess.Popen, port: int, limit_s: float = 180) -> None:

@@ -85,6 +85,7 @@ class Host:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen(command, env=common.environment(), **pipes)
         common.until_ready(self._process, self.port)
+        common.answers_first(self._process.pid)
 
     def bare(self, lengths: Sequence[int], batch: int, repeats: int = 1) -> list[float]:
         """Seconds of each repetition over all lengths, in bare batches sorted by length."""

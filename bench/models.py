@@ -30,6 +30,7 @@ CASES: dict[str, tuple[str, str, tuple[int, ...], float]] = {
     "timesfm25": ("timesfm", "2.5-200m", (1, 8), 10),
     "moment": ("moment", "small", (1,), 8),
     "chronos_base": ("chronos", "bolt-base", (1,), 10),
+    "chronos2": ("chronos", "chronos-2", (1, 8), 10),
     "fracast": ("fracast", "", (32,), 15),
     "flowstate": ("flowstate", "r1.1", (1, 8), 10),
     "toto_4m": ("toto", "4m", (1, 8), 5),

@@ -17,6 +17,7 @@ from bench import (
     intervals,
     joint,
     length,
+    listing,
     models,
     ranking,
     real,
@@ -102,6 +103,14 @@ def test_the_fleet_part_measures_what_the_balancer_costs():
     }
     assert found["balancer_efficiency_c32"] > 0
     assert found["balancer_memory_mib"] > 1
+
+
+@pytest.mark.long
+def test_the_listing_part_asks_services_that_are_fed():
+    found = listing.run([("naive", ""), ("chronos", "tiny"), ("moment", "tiny")], points=20_000, seconds=1, turns=1)
+    assert with_goals(found) == {"list_over_100ms"}
+    assert 0 <= found["list_over_100ms"] <= 1
+    assert found["list_get_ms_p99"] >= found["list_get_ms_p50"] > 0
 
 
 @pytest.mark.long

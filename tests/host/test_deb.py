@@ -143,6 +143,14 @@ def test_it_runs_as_its_own_user_and_listens_on_this_host_only(host: Host) -> No
     assert f"0100007F:{PORT:04X}" in listening
 
 
+def test_the_thread_that_answers_runs_before_those_of_the_models(host: Host) -> None:
+    pid = host.show("tsfm@fracast", "MainPID")
+    said = host.out(f"chrt --all-tasks --pid {pid}").splitlines()
+    policies = re.findall(r"pid (\d+)'s current scheduling policy: (\S+)", "\n".join(said))
+    assert dict(policies)[pid] == "SCHED_RR|SCHED_RESET_ON_FORK", said
+    assert {policy for thread, policy in policies if thread != pid} == {"SCHED_OTHER"}, said
+
+
 # The one that registers edits root's files and has TDgpt restarted: that is worth 0.3 to the analysis.
 @pytest.mark.parametrize(
     ("unit", "limit"), [("tsfm@.service", 1.0), ("tsfm-pull@.service", 1.0), ("tsfm-register.service", 1.4)]

@@ -91,11 +91,11 @@ class Reader:
 
     def feed(self, up: str, down: str, width: int) -> Product:
         """The product ``up``, ReLU, the product ``down``, each from ``width`` to ``width``."""
-        if self.dtype != torch.int8:
-            first, second = self.fast(up, width, width), self.fast(down, width, width)
-            return lambda x: second(first(x).relu_())
-        (weight, bias), (second, second_bias) = (self._taken(name, width, width) for name in (up, down))
-        return int8.Feed(weight, second, "relu", biases=(bias, second_bias))
+        if self.dtype == torch.int8:
+            (into, before), (out, after) = (self._taken(name, width, width) for name in (up, down))
+            return int8.Feed(into, out, "relu", biases=(before, after))
+        first, second = self.fast(up, width, width), self.fast(down, width, width)
+        return lambda x: second(first(x).relu_())
 
     def _taken(self, name: str, wide: int, out: int) -> tuple[Tensor, Tensor]:
         """Weight and bias, which products keep: a copy of it."""
