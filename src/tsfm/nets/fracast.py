@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,7 @@ from tsfm.nets.product import Product, product
 from tsfm.weights.configuration import Config
 
 Take = Callable[[str, Sequence[int]], Tensor]  # returns the tensor with this name and checks its shape
+Affine = Callable[[Take, str, int, int], Product]  # takes a weight and a bias, makes their product
 
 TAPS = 3
 SEED = 128  # number of newest hidden states from which the horizon's states start
@@ -105,11 +107,11 @@ class Sizes:
 class Swiglu:
     """y + down(silu(gate) * value), where gate and value are the halves of up(y)."""
 
-    def __init__(self, take: Take, name: str, width: int, hidden: int) -> None:
+    def __init__(self, take: Take, name: str, width: int, hidden: int, affine: Affine) -> None:
         self._hidden = hidden
         self._up, self._down = (
-            _affine(take, f"{name}.up", width, 2 * hidden),
-            _affine(take, f"{name}.down", hidden, width),
+            affine(take, f"{name}.up", width, 2 * hidden),
+            affine(take, f"{name}.down", hidden, width),
         )
 
     def __call__(self, y: Tensor) -> Tensor:
@@ -139,10 +141,10 @@ class Filter:
 class Block:
     """``SelfSimilarBlock``: filter, projection and gated product, each with a residual and a norm."""
 
-    def __init__(self, take: Take, name: str, width: int, hidden: int) -> None:
+    def __init__(self, take: Take, name: str, width: int, hidden: int, affine: Affine) -> None:
         self._filter = Filter(take, name, width)
-        self._project = _affine(take, f"{name}.pw", width, width)
-        self._feed = Swiglu(take, f"{name}.ffn", width, hidden)
+        self._project = affine(take, f"{name}.pw", width, width)
+        self._feed = Swiglu(take, f"{name}.ffn", width, hidden, affine)
         self._norms = [take(f"{name}.norm{i}.weight", (width,)) for i in (1, 2)]
 
     def __call__(self, x: Tensor, dilation: int) -> Tensor:
@@ -206,7 +208,7 @@ class Core:
         self._enter = torch.cat((weight[:, :2], phase), 1).T.contiguous()
         self._dilations = [2**stage for stage in range(sizes.stages)]
         self._conditions = _conditions(take, width, self._dilations)
-        self._block = Block(take, "core.block", width, sizes.hidden)
+        self._block = Block(take, "core.block", width, sizes.hidden, _reordered)
         self._norm = take("core.norm.weight", (width,))
 
     def __call__(self, values: Tensor, observed: Tensor, periods: Tensor) -> Tensor:
@@ -230,16 +232,16 @@ class Head:
         queries = take("head.queries", (horizon, width))
         self._base = F.linear(self._recency, summary[:, :RECENCY], bias) + queries
         self._summary = summary[:, RECENCY:].contiguous()
-        self._feed = Swiglu(take, "head.decoder_ffns.0", width, sizes.head_hidden)
+        self._feed = Swiglu(take, "head.decoder_ffns.0", width, sizes.head_hidden, _plain)
         self._norm = take("head.decoder_norms.0.weight", (width,))
         self._filters = [Filter(take, f"head.fc_blocks.{i}", width) for i in range(2)]
         self._norms = [take(f"head.fc_blocks.{i}.norm.weight", (width,)) for i in range(2)]
         name = "head.future_conv"
-        self._enter = _affine(take, f"{name}.in_proj", 1 + RECENCY, width)
-        self._block = Block(take, f"{name}.block", width, sizes.hidden)
+        self._enter = _plain(take, f"{name}.in_proj", 1 + RECENCY, width)
+        self._block = Block(take, f"{name}.block", width, sizes.hidden, _plain)
         self._leave, self._out = (
-            _affine(take, f"{name}.out_proj", width, width),
-            _affine(take, "head.out_proj", width, levels),
+            _plain(take, f"{name}.out_proj", width, width),
+            _plain(take, "head.out_proj", width, levels),
         )
 
     def __call__(self, summaries: Tensor, newest: Tensor, fill: Tensor) -> Tensor:
@@ -255,7 +257,12 @@ class Head:
         return self._out(x.add_(self._leave(z[:, -fill.shape[1] :])))
 
 
-def _affine(take: Take, name: str, inner: int, out: int) -> Product:
+def _plain(take: Take, name: str, inner: int, out: int) -> Product:
+    return partial(F.linear, weight=take(f"{name}.weight", (out, inner)), bias=take(f"{name}.bias", (out,)))
+
+
+def _reordered(take: Take, name: str, inner: int, out: int) -> Product:
+    """The same, faster; each number of rows needs memory of its own, so it is for products of a fixed number."""
     return product(take(f"{name}.weight", (out, inner)), take(f"{name}.bias", (out,)))
 
 

@@ -163,7 +163,8 @@ class Residual:
 
 
 def _affine(take: Take, name: str, out: int, wide: int, dtype: torch.dtype = torch.float32) -> Product:
-    return product(owned(take(f"{name}.weight", (out, wide)), dtype), owned(take(f"{name}.bias", (out,)), dtype))
+    weight, bias = owned(take(f"{name}.weight", (out, wide)), dtype), owned(take(f"{name}.bias", (out,)), dtype)
+    return partial(F.linear, weight=weight, bias=bias)
 
 
 @dataclass(frozen=True)
