@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,8 @@ from tsfm.series import Runtime, Series
 
 pytestmark = pytest.mark.slow
 needs_vnni = pytest.mark.skipif(
-    not torch.cpu.get_capabilities().get("avx512_vnni"), reason="this CPU has no AVX512-VNNI"
+    not torch.cpu.get_capabilities().get("avx512_vnni") or shutil.which("gcc") is None,
+    reason="this CPU has no AVX512-VNNI, or there is no gcc for the kernel",
 )
 ABLE = [name for name in card.names() if card.read(name).int8]
 # Each kind of network, by family and size of its checkpoint.

@@ -37,7 +37,10 @@ def library() -> ctypes.CDLL:
         if os.path.exists(path := Path(folder or ".", FILE)):
             break
     else:
-        raise ConfigError(f"dtype: int8 needs {FILE} beside torch, found none; install taos-tsfm-runtime for x86_64")
+        raise ConfigError(
+            f"dtype: int8 needs {FILE} beside torch, found none; install taos-tsfm-runtime for x86_64 (in development: "
+            "install gcc and run make)"
+        )
     library = ctypes.CDLL(str(path))
     kinds = {"p": ctypes.c_void_p, "n": ctypes.c_int64}
     for name, arguments in (("product", "pnpnnpnp"), ("feed", "pnppnnnpp"), ("mixture", "pnppnppnpnpp")):
