@@ -83,7 +83,8 @@ class Host:
         self.port = common.free_port()
         command = [sys.executable, "-m", "bench.host", family, str(folder), str(self.port)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self._process = subprocess.Popen(command, env=common.environment(), **pipes)
+        # In a session of its own and with its first thread before the others, as systemd starts a service.
+        self._process = subprocess.Popen(command, env=common.environment(), start_new_session=True, **pipes)
         common.until_ready(self._process, self.port)
         common.answers_first(self._process.pid)
 
