@@ -53,6 +53,10 @@ build/reference/%: $(wildcard tests/reference/*.txt) | .venv
 	    --target $@ -r tests/reference/$*.txt
 	touch $@
 
+# Ray, beside the development environment, which it stands on: for the tests of a fleet, which fail without it in CI.
+build/fleet: packaging/locks/fleet.txt packaging/fleet-venv.sh | .venv
+	sh packaging/fleet-venv.sh $@ .venv
+
 # Valid and hostile traffic with faults, for MINUTES; exits 1 when an answer was lost or wrong.
 MINUTES ?= 10
 soak: .venv

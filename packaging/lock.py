@@ -1,8 +1,9 @@
-"""Compile packaging/locks/*.txt: pins with hashes, from runtime.in, cli.in, arrow.in, dev.in, every family's card and
-every adapter of a maker's package.
+"""Compile packaging/locks/*.txt: pins with hashes, from runtime.in, cli.in, arrow.in, fleet.in, dev.in, every family's
+card and every adapter of a maker's package.
 
 ``runtime.txt`` is the base environment. ``<family>.txt`` is what the family's venv adds to it, ``cli.txt`` is what the
-command line's venv adds to it, ``arrow.txt`` is what tables need, and ``dev.txt`` is everything together.
+command line's venv adds to it, ``arrow.txt`` is what tables need, and ``dev.txt`` is everything together, but for
+``fleet.txt``, what Ray adds to runtime and tables: `make build/fleet` installs it beside.
 ``<family>-official.txt`` is what the venv of the maker's package adds to it, in the versions that development tests.
 ``<family>-official-ahead.txt`` are its packages whose metadata asks for a newer Python than ours.
 Existing pins are kept if they still satisfy the input, so a second run changes nothing; ``--upgrade`` pins the newest
@@ -40,6 +41,8 @@ def main(arguments: list[str]) -> int:
     layers = {name: _lines(f"{name}.in") for name in ("cli", "arrow")}
     for name, lines in layers.items():
         _compile(name, lines, shared, [*upgrade, *beyond])
+    tables = ["--constraints", str(LOCKS / "arrow.txt"), *(f"--no-emit-package={name}" for name in pinned("arrow"))]
+    _compile("fleet", _lines("fleet.in"), shared, [*upgrade, *beyond, *tables])
     cards = [card.read(name) for name in card.names(packaged_only=True)]
     for one in cards:
         _compile(one.name, one.requirements, _laid_over([one]), [*upgrade, *beyond])
