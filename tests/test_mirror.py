@@ -78,6 +78,7 @@ ELSEWHERE = {
     "fleet/worker.py": "fleet/test_batch.py",
     "http/app.py": "http/test_server.py",
     "http/encoding.py": "http/test_v1.py",
+    "http/ending.py": "http/test_asgi.py",
     "http/lifecycle.py": "http/test_asgi.py",
     "http/page/": "http/test_page.py",
     "http/protocols/": "clients/test_clients.py",

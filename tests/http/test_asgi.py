@@ -310,15 +310,43 @@ def test_a_client_that_leaves_gives_its_place_in_the_queue_back_at_once(tmp_path
     live.process.wait(30)
 
 
-def test_at_the_end_what_was_accepted_is_answered(troubled):
-    _, live = troubled(delay_s=1)
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(ask, live, *POST, GOOD)
+def test_at_the_end_it_says_so_and_what_was_accepted_is_answered(troubled):
+    both = troubled(delay_s=3)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(ask, live, *POST, GOOD) for live in both]
+        for live in both:
+            until(lambda live=live: counted(ask(live, "GET", "/metrics").body, b"tsfm_batch_size_count") == 2)
+            live.process.send_signal(signal.SIGTERM)
+        for live in both:  # the socket is open until then
+            until(lambda live=live: ask(live, "GET", "/readyz").status == 503)
+        assert "is stopping" in json.loads(same(both, "GET", "/readyz").body)["error"]
+        assert same(both, *POST, GOOD).headers["retry-after"] == "5"
+        assert same(both, "GET", "/healthz").status == 200
+        assert not any(one.done() for one in waiting)
+        assert [one.result(60).status for one in waiting] == [200, 200]
+    for live in both:
+        live.process.wait(40)
+    assert "Application shutdown complete" in both[1].log.read_text()
+
+
+def test_a_second_signal_ends_it_although_a_request_hangs(troubled):
+    _, live = troubled("deadline_s = 100", hang_above=3)
+    with socket.create_connection(("127.0.0.1", live.port), timeout=30) as client:
+        peak = sent(input=[0.0] * 40 + [100.0])  # its model never comes back
+        client.sendall(b"POST /ds_predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(peak) + peak)
         until(lambda: counted(ask(live, "GET", "/metrics").body, b"tsfm_batch_size_count") == 2)
-        live.process.send_signal(signal.SIGTERM)
-        assert waiting.result(60).status == 200
-    live.process.wait(40)
-    assert "Application shutdown complete" in live.log.read_text()
+        live.process.send_signal(signal.SIGINT)
+        until(lambda: ask(live, "GET", "/readyz").status == 503)
+        live.process.send_signal(signal.SIGINT)
+        until(lambda: refused(live))
+        live.process.send_signal(signal.SIGINT)  # uvicorn's own rule: at its second one it waits for no request
+        live.process.wait(30)
+
+
+def refused(live: Live) -> bool:
+    with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", live.port), timeout=30):
+        return False
+    return True
 
 
 def test_bodies_together_are_bounded_while_they_are_received(pair):

@@ -26,6 +26,7 @@ from tsfm.errors import BadRequest, NotReady, RequestError, TsfmError
 from tsfm.http import auth, lifecycle, refusals, wsgi
 from tsfm.http.app import create_app
 from tsfm.http.auth import Head
+from tsfm.http.ending import Ending
 from tsfm.http.turns import Turns
 from tsfm.http.wsgi import Incoming, Outgoing, Scope
 from tsfm.settings import Settings
@@ -99,10 +100,13 @@ class Asgi:
             raise ValueError(f"scope: expected lifespan, http or websocket, got {scope['type']!r}")
 
     async def _live(self, receive: Receive, send: Send) -> None:
+        ending = Ending(self._engine)
         await receive()  # lifespan.startup
+        ending.begin()
         self.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()  # lifespan.shutdown
+        ending.end()
         await asyncio.to_thread(self.stop)
         await send({"type": "lifespan.shutdown.complete"})
 
