@@ -10,6 +10,7 @@ import time
 from bench import (
     anomaly,
     api,
+    batch,
     common,
     covariates,
     fleet,
@@ -43,6 +44,7 @@ PARTS = {
         joint,
         anomaly,
         fleet,
+        batch,
         scale,
         length,
     )

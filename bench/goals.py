@@ -97,6 +97,7 @@ GOALS = [
     Goal("balancer_efficiency_c32", "series/s of 32 clients through the balancer over those without it", least=0.9),
     Goal("balancer_memory_mib", "memory of the balancer's processes, MiB", most=64),
     Goal("get_405_over_100ms", "GET through the busy balancer that took over 100 ms", most=0),
+    Goal("batch_job_efficiency", "series/s of `tsfm batch` over the bare model's in one process", least=0.95),
     Goal(r"scale_growth_\w+", "CPU time of a series over that with fewer series, clients or services", most=1.3),
     Goal(r"length_jump_\w+", "growth of CPU time with length and horizon, over proportion or the maker's", most=1.5),
     Goal("mase_ratio_fracast", "error of Fracast over seasonal naive's (MASE)", most=1.0),

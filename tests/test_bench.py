@@ -9,6 +9,7 @@ import torch
 from bench import (
     anomaly,
     api,
+    batch,
     common,
     covariates,
     fleet,
@@ -111,6 +112,14 @@ def test_the_listing_part_asks_services_that_are_fed():
     assert with_goals(found) == {"list_over_100ms"}
     assert 0 <= found["list_over_100ms"] <= 1
     assert found["list_get_ms_p99"] >= found["list_get_ms_p50"] > 0
+
+
+@pytest.mark.long
+def test_the_batch_part_compares_a_job_with_the_bare_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "BUILD", tmp_path)
+    found = batch.run(rounds=1, series=4096, size="tiny")
+    assert with_goals(found) == {"batch_job_efficiency"}
+    assert all(value > 0 for value in found.values())
 
 
 @pytest.mark.long

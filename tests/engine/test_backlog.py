@@ -94,6 +94,7 @@ def test_a_series_longer_than_a_batch_is_one_of_its_own():
 
 def test_the_batches_of_all_workers_together_are_half_as_large_as_one():
     assert [len(chunk) for chunk in chunks(many(10), BATCH_POINTS, 2)] == [2, 2, 2, 2, 2]
+    assert [len(chunk) for chunk in chunks(many(10), BATCH_POINTS, 2, alone=True)] == [8, 2]
 
 
 def test_everything_is_taken_out_when_the_threads_end(backlog):

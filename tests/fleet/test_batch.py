@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import HERE, Live
+from checkpoints import chronos
+from conftest import Live
+from fleet.jobs import batch, long_table
 from fleet.lab import until
 
+from tsfm import families
+from tsfm.numerics import scaling
+from tsfm.series import Runtime, Series
+
 pytestmark = pytest.mark.slow
-
-
-def batch(*words: object, ini: Path | None = None, wait: bool = True):
-    environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")} | ({"TSFM_INI": str(ini)} if ini else {})
-    command = [sys.executable, "-m", "tsfm", "batch", *map(str, words)]
-    if not wait:
-        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-
-
-def long_table(series: int, points: int = 48) -> pd.DataFrame:
-    stamps = pd.date_range("2024-01-01", periods=points, freq="h")
-    steps = np.arange(points)
-    rows = [10 + np.sin((steps + at) / 4) * (1 + at % 7) + np.sin(steps * steps + at) for at in range(series)]
-    return pd.DataFrame(
-        {
-            "item_id": np.repeat([f"meter-{at}" for at in range(series)], points),
-            "timestamp": np.tile(stamps, series),
-            "target": np.concatenate(rows),
-        }
-    )
 
 
 def test_the_numbers_are_those_of_the_service(tmp_path):
@@ -65,13 +46,33 @@ def test_the_numbers_are_those_of_the_service(tmp_path):
         live.stop()
 
 
+def test_the_numbers_are_those_of_the_bare_model(tmp_path):
+    chronos.make(tmp_path / "weights", "tiny")
+    (tmp_path / "tsfm.ini").write_text(f"[chronos]\nmodel_folder = {tmp_path / 'weights'}\ndtype = float32\n")
+    table = long_table(600, 512)
+    table.to_parquet(tmp_path / "in.parquet")
+    env = {"TSFM_INI": str(tmp_path / "tsfm.ini")}
+    words = ("--family", "chronos", "--horizon", 48, "--processes", 2)
+    done = batch(tmp_path / "in.parquet", tmp_path / "out.parquet", *words, env=env)
+    assert done.returncode == 0, done.stderr
+    made = pd.read_parquet(tmp_path / "out.parquet")
+    assert made.item_id.tolist() == np.repeat(table.item_id.unique(), 48).tolist()
+    model = families.load("chronos", tmp_path / "weights", Runtime(dtype="float32"))
+    rows = [Series(row) for row in table.target.to_numpy().reshape(600, 512)]
+    bare = scaling.forecast(model, rows, 48, (0.1, 0.9))
+    scale = table.target.std()
+    np.testing.assert_allclose(made["mean"], np.concatenate([one.median for one in bare]), atol=1e-5 * scale)
+    for at, level in enumerate(("0.1", "0.9")):
+        np.testing.assert_allclose(made[level], np.concatenate([one.quantiles[at] for one in bare]), atol=1e-5 * scale)
+
+
 @pytest.fixture
 def slow(tmp_path):
-    """An ini file for a model that waits before each batch, so that a job can be interrupted."""
+    """The environment for a model that waits before each batch, so that a job can be interrupted."""
     (tmp_path / "naive.json").write_text(json.dumps({"delay_s": 0.3}))
     ini = tmp_path / "tsfm.ini"
     ini.write_text(f"[naive]\nmodel_folder = {tmp_path}\n")
-    return ini
+    return {"TSFM_INI": str(ini)}
 
 
 def test_an_interrupted_job_goes_on_where_it_ended(tmp_path, slow):
@@ -80,7 +81,7 @@ def test_an_interrupted_job_goes_on_where_it_ended(tmp_path, slow):
     whole = batch(words[0], tmp_path / "whole.parquet", *words[2:])
     assert whole.returncode == 0, whole.stderr
     parts = tmp_path / "out.parquet.parts"
-    job = batch(*words, ini=slow, wait=False)
+    job = batch(*words, env=slow, wait=False)
     until(lambda: len(list(parts.glob("*.parquet"))) >= 2)
     job.kill()
     job.communicate(timeout=60)  # ends when its processes have closed stderr: they end with it

@@ -28,15 +28,17 @@ class Backlog:
     Args:
         batch_points: size of the largest batch: its longest context times its number of series.
         workers: batches that may run at once.
+        alone: a large request need not leave room for others.
 
     Attributes:
         waiting: items of small requests, oldest first.
     """
 
-    def __init__(self, batch_points: int, workers: int) -> None:
+    def __init__(self, batch_points: int, workers: int, alone: bool = False) -> None:
         self.waiting: list[WorkItem] = []
         self._batch_points = batch_points
         self._workers = workers
+        self._alone = alone
         self._large: deque[LargeRequest] = deque()
         self._before = 0  # batches of other items since the last one of a large request
 
@@ -61,7 +63,7 @@ class Backlog:
             return
         request = LargeRequest() if request is None else request
         continues = bool(request)
-        request.extend(chunks(items, self._batch_points, self._workers))
+        request.extend(chunks(items, self._batch_points, self._workers, self._alone))
         if request and not continues:
             self._large.append(request)
 

@@ -32,6 +32,9 @@ LOADING, READY, STOPPING = "loading", "ready", "stopping"
 class Engine:
     """From "loading" over "ready" to "stopping"; safe to call from many threads.
 
+    Args:
+        alone: it gets one request at a time, which need not leave room for others.
+
     Attributes:
         task: what the served family does.
         steps: the task's functions.
@@ -40,8 +43,8 @@ class Engine:
         metrics: numbers for Prometheus.
     """
 
-    def __init__(self, card: Card, settings: Settings) -> None:
-        self.card = card
+    def __init__(self, card: Card, settings: Settings, alone: bool = False) -> None:
+        self.card, self._alone = card, alone
         self.settings = self.limits = settings
         self.task = tasks.find(card.task)
         self.steps = self.task.steps()
@@ -78,6 +81,7 @@ class Engine:
             threads.use,
             self.ingress,
             memory.HeapTrimmer(),
+            self._alone,
         )
         trial = calibration.trial(self.steps, model, self.limits, self.card.name, most_threads)
         try:

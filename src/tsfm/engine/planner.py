@@ -38,24 +38,28 @@ def split(lengths: Sequence[int], batch_points: int) -> list[tuple[int, int]]:
     return spans
 
 
-def chunks(items: Sequence[WorkItem], batch_points: int, workers: int) -> list[list[WorkItem]]:
+def chunks(items: Sequence[WorkItem], batch_points: int, workers: int, alone: bool = False) -> list[list[WorkItem]]:
     """Cut the items of one request into batches, in each of which all may share a call and are of similar length.
 
     The batches of all workers together are half as large as one. What comes in between waits for one of them and shares
     the CPUs with the next: with whole ones, 1 % waited for more than a batch on all CPUs. The padding of a batch costs
     at most as much as another call.
+
+    Args:
+        alone: nothing comes in between: batches are as large as any.
     """
     groups: dict[Hashable, list[WorkItem]] = {}
     for item in items:
         groups.setdefault(item.group, []).append(item)
     cut: list[list[WorkItem]] = []
+    most_points = batch_points if alone else batch_points // (2 * workers)
     for group in groups.values():
         group.sort(key=lambda item: -len(item.series))
         chunk, padding = list[WorkItem](), 0
         for item in group:
             longest = len((chunk or [item])[0].series)
             padding += longest - len(item.series)
-            full = len(chunk) >= batch_points // (2 * workers) // max(1, longest)
+            full = len(chunk) >= most_points // max(1, longest)
             if chunk and (full or padding > CALL_POINTS):
                 cut.append(chunk)
                 chunk, padding = [], 0

@@ -42,6 +42,7 @@ class Scheduler:
         ingress: requests that are being parsed. A batch waits for those that have arrived, at most as long as the
             worker's previous batch took and at most ``PATIENCE_S``; it waits for nothing else.
         trim: called after a batch when the queue is empty.
+        alone: a large request need not leave room for others, see ``Backlog``.
 
     Attributes:
         threads_alone: the largest number of CPU threads for a batch of a single series.
@@ -56,6 +57,7 @@ class Scheduler:
         use_threads: Callable[[int], object] = no_threads,
         ingress: Ingress | None = None,
         trim: Callable[[], object] = lambda: None,
+        alone: bool = False,
     ) -> None:
         self._batch_points = batch_points
         self._observe = observe
@@ -65,7 +67,7 @@ class Scheduler:
         self._patience_s = PATIENCE_S
         self._ingress = ingress or Ingress()
         self._ingress.on_drained = self._notify_waiting
-        self._backlog = Backlog(batch_points, workers)
+        self._backlog = Backlog(batch_points, workers, alone)
         self._lock = threading.Lock()
         self._answered = threading.Condition(self._lock)  # notified when a worker answers a health check
         self._closing = self._broken = False

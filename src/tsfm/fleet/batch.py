@@ -1,4 +1,4 @@
-"""A batch job on one host: the series of a file, by a pool of processes, so that it can go on where it ended."""
+"""A batch job: the series of a file, by a pool of processes, so that it can go on where it ended."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tsfm import __version__
 from tsfm.errors import TsfmError, UsageError
@@ -26,6 +26,34 @@ if TYPE_CHECKING:
 SERIES = 256  # in one portion: a few seconds of work, which is what an interruption costs
 AHEAD = 2  # portions that wait for each process
 SHOWN_S = 2.0  # between two lines of progress
+
+
+class Pool(Protocol):
+    """Processes that forecast, each with a model of its own: of this host, or of a fleet (``fleet.actors``)."""
+
+    @property
+    def size(self) -> int:
+        """Portions that may be in work at once."""
+
+    def submit(self, table: pa.Table, part: Path) -> Future[tuple[int, int]]:
+        """Forecast a portion into a file: series with a forecast, and without one."""
+
+    def shutdown(self) -> None:
+        """End the processes; what waits is not computed."""
+
+
+class Processes:
+    """The pool of this host."""
+
+    def __init__(self, job: Job, size: int) -> None:
+        self.size = size
+        self._pool = ProcessPoolExecutor(size, get_context("spawn"), worker.begin, (job, os.getpid()))
+
+    def submit(self, table: pa.Table, part: Path) -> Future[tuple[int, int]]:
+        return self._pool.submit(worker.run, table, part)
+
+    def shutdown(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
 
 @dataclass
@@ -57,10 +85,13 @@ class Progress:
         print(f"{self.answered} series, {self.failed} without a forecast, {rate:.0f}/s{share}{reused}", file=sys.stderr)
 
 
-def run(source: Path, target: Path, job: Job, processes: int) -> Progress:
+def run(source: Path, target: Path, job: Job, begin: Callable[[], Pool]) -> Progress:
     """Forecast every series of a file into another one.
 
     The parts are kept beside the target until all are there: the same command goes on with those that are missing.
+
+    Args:
+        begin: starts the pool, once it is clear that there is something to do.
 
     Raises:
         UsageError: a file cannot be read, or the parts are another job's.
@@ -71,18 +102,16 @@ def run(source: Path, target: Path, job: Job, processes: int) -> Progress:
 
     folder = _folder(source, target, job)
     progress = Progress(tables.rows(source))
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), worker.begin, (job, os.getpid()))
-    parts: list[Path] = []
+    pool = begin()
     try:
-        for part in _forecast(pool, tables.portions(source, SERIES), folder, processes * AHEAD, progress):
-            parts.append(part)
+        parts = list(_forecast(pool, tables.portions(source, SERIES), folder, progress))
     except BrokenProcessPool:
         raise TsfmError(
             "a process has ended, or could not load the model (the reason is above): memory may be short; the same "
             "command goes on, --processes takes fewer"
         ) from None
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown()
     if not parts:
         raise UsageError(f"{source}: expected a table with rows, got none")
     tables.join(parts, target)
@@ -91,9 +120,7 @@ def run(source: Path, target: Path, job: Job, processes: int) -> Progress:
     return progress
 
 
-def _forecast(
-    pool: ProcessPoolExecutor, portions: Iterator[pa.Table], folder: Path, most: int, progress: Progress
-) -> Iterator[Path]:
+def _forecast(pool: Pool, portions: Iterator[pa.Table], folder: Path, progress: Progress) -> Iterator[Path]:
     """The parts, in the order of the file; those that are there already are not computed again."""
     running: dict[Future[tuple[int, int]], int] = {}
     for number, table in enumerate(portions):
@@ -103,9 +130,9 @@ def _forecast(
             progress.reused += 1
             progress.rows += table.num_rows
             continue
-        while len(running) >= most:
+        while len(running) >= pool.size * AHEAD:
             _take(running, progress)
-        running[pool.submit(worker.run, table, part)] = table.num_rows
+        running[pool.submit(table, part)] = table.num_rows
         progress.show()
     while running:
         _take(running, progress)
@@ -133,7 +160,7 @@ def _folder(source: Path, target: Path, job: Job) -> Path:
     note = folder / "job.json"
     try:
         folder.mkdir(exist_ok=True)
-        if not note.exists():
+        if not any(folder.glob("*.parquet")):
             note.write_text(text)
         elif note.read_text() != text:
             raise UsageError(

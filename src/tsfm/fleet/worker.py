@@ -46,7 +46,7 @@ class Worker:
         if card.packaged:
             preload.begin()
         self._query = job.query
-        self._engine = Engine(card, chosen)
+        self._engine = Engine(card, chosen, alone=True)
         lifecycle.load(self._engine, card, chosen, folder)
         self._steps = tasks.find(card.task).operations["forecast"].steps()
 
@@ -75,7 +75,14 @@ def begin(job: Job, parent: int) -> None:
 
 
 def run(table: pa.Table, target: Path) -> tuple[int, int]:
-    """Forecast a portion into a Parquet file, which is there completely or not at all.
+    """Forecast a portion into a file; see ``keep``."""
+    if _worker is None:
+        raise RuntimeError("begin() runs first")
+    return keep(_worker.forecast(table), target)
+
+
+def keep(made: pa.Table, target: Path) -> tuple[int, int]:
+    """Write predictions into a Parquet file, which is there completely or not at all.
 
     Returns:
         Series with a forecast, and series without one.
@@ -83,9 +90,6 @@ def run(table: pa.Table, target: Path) -> tuple[int, int]:
     import pyarrow.compute as pc
     from pyarrow import parquet
 
-    if _worker is None:
-        raise RuntimeError("begin() runs first")
-    made = _worker.forecast(table)
     draft = target.with_suffix(f".{os.getpid()}")
     parquet.write_table(made, draft)
     os.replace(draft, target)

@@ -39,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="covariates known in advance: each series ends with --horizon rows without target",
     )
     parser.add_argument("--processes", type=_count, metavar="N", help="default: one for each CPU")
+    parser.add_argument(
+        "--fleet", action="store_true", help="use all free CPUs of the fleet that this host is in; the files stay here"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,11 +49,14 @@ def run(args: argparse.Namespace) -> int:
     if card.task != "forecast":
         raise UsageError(f"--family: {card.name} fills gaps and does not forecast")
     settings.read(card.name, {})
-    serve.enter_environment(card.name, "native", args.words)
+    if not args.fleet:
+        serve.enter_environment(card.name, "native", args.words)
+    elif importlib.util.find_spec("ray") is None:
+        raise ConfigError("Ray, which joins the hosts of a fleet, is missing: install taos-tsfm-fleet")
     if importlib.util.find_spec("pyarrow") is None:
         raise ConfigError("pyarrow, which reads and writes the tables, is missing: install taos-tsfm-arrow")
     # Imported here, because numpy and pyarrow exist only in the family's environment.
-    from tsfm.fleet import batch
+    from tsfm.fleet import actors, batch
     from tsfm.fleet.worker import Job
 
     query = {
@@ -60,9 +66,13 @@ def run(args: argparse.Namespace) -> int:
     query |= {"freq": (args.freq,)} if args.freq else {}
     query |= {"future_covariates": (args.future,)} if args.future else {}
     cpus = len(os.sched_getaffinity(0))
-    processes = args.processes or cpus
-    job = Job(card.name, max(1, cpus // processes), query)
-    done = batch.run(args.source, args.target, job, processes)
+    if args.fleet:
+        job = Job(card.name, 1, query)
+        done = batch.run(args.source, args.target, job, lambda: actors.Actors(job, args.processes))
+    else:
+        processes = args.processes or cpus
+        job = Job(card.name, max(1, cpus // processes), query)
+        done = batch.run(args.source, args.target, job, lambda: batch.Processes(job, processes))
     print(f"{args.target}: written", file=sys.stderr)
     return 1 if done.failed else 0
 
