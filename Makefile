@@ -4,7 +4,7 @@ TSFM := .venv/bin/tsfm
 FAMILY ?= fracast
 export HF_HUB_OFFLINE := 1
 
-.PHONY: run test test-fast test-long serve compare check bench reference soak docs audit clean
+.PHONY: run test test-fast test-long serve fleet compare check bench reference soak docs audit clean
 .DEFAULT_GOAL := test
 
 # Set up, forecast a real series with Fracast through HTTP, print the answer and a chart.
@@ -31,6 +31,10 @@ test-long: .venv
 
 serve: .venv
 	$(TSFM) serve $(FAMILY)
+
+# Two hosts behind a balancer, all on this machine: a forecast, a host that dies under load, and what was lost.
+fleet: .venv
+	$(PYTHON) -m tools.fleet
 
 # Our network against its maker's package, on the weights of this machine.
 compare: .venv

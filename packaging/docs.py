@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,26 +131,47 @@ FAULTS = {
     "service stopped (SIGTERM)": "服务停止（SIGTERM）",
     "service frozen for 6 s (SIGSTOP)": "服务冻结 6 秒（SIGSTOP）",
     "cable cut for 8 s": "网线断开 8 秒",
+    "host without power for 6 s": "主机断电 6 秒",
+    "all hosts updated, one after the other": "所有主机依次升级",
     "balancer reloaded 3 times": "均衡器重新加载 3 次",
 }
 FAULT_HEADS = (
     "| fault | requests | lost | crossed | median, ms | slowest, ms | GET | not 405 | above 100 ms |",
     "| 故障 | 请求 | 丢失 | 串答 | 中位数，毫秒 | 最慢，毫秒 | GET | 非 405 | 超过 100 毫秒 |",
 )
+FAULT_KEYS = ("requests", "lost", "crossed", "p50_ms", "slowest_ms", "gets", "gets_not_405", "gets_over_100ms")
+POISON = {"it hangs the model": "使模型挂起", "it crashes the process": "使进程崩溃"}
+POISON_HEADS = (
+    "| a request that breaks a host | its answer | hosts broken | other requests | lost | crossed | slowest, ms |",
+    "| 会弄坏主机的请求 | 它的应答 | 受损主机 | 其他请求 | 丢失 | 串答 | 最慢，毫秒 |",
+)
+POISON_KEYS = ("answer", "hosts", "requests", "lost", "crossed", "slowest_ms")
 
 
 def faults(language: int = 0) -> str:
     """One row per fault, from tests/host/test_fleet.py; 0 is English, 1 Chinese."""
-    measured = json.loads((ROOT / "docs/faults.json").read_text(encoding="utf-8"))
-    keys = ("requests", "lost", "crossed", "p50_ms", "slowest_ms", "gets", "gets_not_405", "gets_over_100ms")
-    rows = [FAULT_HEADS[language], "|---" * (len(keys) + 1) + "|"]
-    for name, one in measured.items():
-        rows.append(f"| {(name, FAULTS[name])[language]} | {' | '.join(f'{one[key]:,}' for key in keys)} |")
-    return "\n".join(rows)
+    return _faults("balancer", FAULT_HEADS[language], FAULT_KEYS, FAULTS if language else {})
 
 
 def faults_in_chinese() -> str:
     return faults(1)
+
+
+def poison(language: int = 0) -> str:
+    """One row per request that breaks hosts, from the same file."""
+    return _faults("poison", POISON_HEADS[language], POISON_KEYS, POISON if language else {})
+
+
+def poison_in_chinese() -> str:
+    return poison(1)
+
+
+def _faults(table: str, head: str, keys: Sequence[str], names: Mapping[str, str]) -> str:
+    measured = json.loads((ROOT / "docs/faults.json").read_text(encoding="utf-8"))[table]
+    rows = [head, "|---" * (len(keys) + 1) + "|"]
+    for name, one in measured.items():
+        rows.append(f"| {names[name] if names else name} | {' | '.join(f'{one[key]:,}' for key in keys)} |")
+    return "\n".join(rows)
 
 
 def choose_in_chinese() -> str:
@@ -210,6 +231,8 @@ GENERATED = [
     ("docs/many-hosts.md", "<!-- balancer -->", "<!-- /balancer -->", balanced),
     ("docs/many-hosts.md", "<!-- faults -->", "<!-- /faults -->", faults),
     ("docs/zh/many-hosts.md", "<!-- faults -->", "<!-- /faults -->", faults_in_chinese),
+    ("docs/many-hosts.md", "<!-- poison -->", "<!-- /poison -->", poison),
+    ("docs/zh/many-hosts.md", "<!-- poison -->", "<!-- /poison -->", poison_in_chinese),
     ("man/tsfm.ini.5", '.\\" balancer', '.\\" /balancer', manual_balanced),
     ("man/tsfm.ini.5", '.\\" tdengine', '.\\" /tdengine', manual_access),
 ]

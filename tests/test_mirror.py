@@ -160,6 +160,7 @@ TOGETHER = {
     "test_packaging.py": "what packages are made from",
     "test_sizes.py": "the length of modules and functions",
     "clients/test_clients.py": "other people's clients",
+    "fleet/test_tools.py": "make fleet",
     "families/test_configurations.py": "every key of every family's configuration",
     "families/test_every_family.py": "what every family has",
     "families/test_on_a_card.py": "every family on a simulated CUDA device",

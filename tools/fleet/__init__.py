@@ -1,1 +1,1 @@
-"""Hosts on this machine, as network namespaces, behind a real balancer; and load on them with known answers."""
+"""Hosts on this machine behind a real balancer, and load on them with known answers: ``make fleet`` shows them."""

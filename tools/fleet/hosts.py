@@ -1,42 +1,51 @@
-"""Hosts as network namespaces on one bridge: each with an address, a cable and a service of its own. Needs root."""
+"""Hosts at loopback addresses of this machine behind a real balancer, and load on them; needs no root."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tools.fleet.proxy import Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
-PORT = 6099
-CLIENT = "10.77.0.1"
 DELAY_S = 0.05  # of each batch: so there is always a request on its way
 READY_S = 60.0
 
 
 class Host:
-    """One host that serves the naive family."""
+    """One host that serves the naive family.
 
-    def __init__(self, name: str, address: str, folder: Path) -> None:
-        self.name, self.address = name, address
-        self._folder = folder
+    Args:
+        folder: with the settings ``tsfm.ini``; for its log.
+        before: words of each of its commands before the command's own, to run it in another namespace.
+    """
+
+    def __init__(self, address: str, folder: Path, before: Sequence[str] = ()) -> None:
+        self.address = address
+        self._folder, self._before = folder, before
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the service; it loads while this returns."""
-        command = ["ip", "netns", "exec", self.name, sys.executable, "-m", "tsfm", "serve", "naive"]
+        command = [*self._before, sys.executable, "-m", "tsfm", "serve", "naive", "--host", self.address]
         environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "TSFM_INI": str(self._folder / "tsfm.ini")}
-        with (self._folder / f"{self.name}.log").open("ab") as log:
-            self.process = subprocess.Popen([*command, "--host", self.address], env=environment, stderr=log)
+        with (self._folder / f"{self.address}.log").open("ab") as log:
+            self.process = subprocess.Popen(command, env=environment, stderr=log)
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
     def signal(self, number: signal.Signals) -> None:
         if self.process is None:
-            raise RuntimeError(f"{self.name} has no service")
+            raise RuntimeError(f"{self.address} has no service")
         self.process.send_signal(number)
 
     def wait(self) -> None:
@@ -44,18 +53,51 @@ class Host:
             self.process.wait(60)
 
 
-class Fleet:
-    """Some hosts, and a host that asks, with the balancer at 127.0.0.1; use as a context manager."""
+class Load:
+    """Clients that know every answer, in a process of their own, from their first answers until ``end``.
 
-    def __init__(self, folder: Path, count: int = 2) -> None:
-        mark = f"tsfm{os.getpid()}"
-        self.client = f"{mark}a"
-        self._folder = folder
-        self.hosts = [Host(f"{mark}h{n}", f"10.77.0.{11 + n}", folder) for n in range(count)]
-        (folder / "naive.json").write_text(json.dumps({"delay_s": DELAY_S}))
+    Args:
+        before: as in ``Host``.
+    """
+
+    def __init__(self, url: str, clients: int, before: Sequence[str] = ()) -> None:
+        words = [*before, sys.executable, "-m", "tools.fleet.load", url, str(clients)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._process = subprocess.Popen(words, cwd=ROOT, text=True, **pipes)
+        if self._process.stdout is None or self._process.stdout.readline() != "begun\n":
+            self.kill()
+            raise RuntimeError("the load did not begin")
+
+    def end(self) -> dict[str, object]:
+        """End it when every request on its way has its answer; what the clients saw, see ``tools.fleet.load``."""
+        output, _ = self._process.communicate(timeout=120)
+        facts: dict[str, object] = json.loads(output)
+        return facts
+
+    def kill(self) -> None:
+        """End it at once, unless it has ended."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+
+class Fleet:
+    """Some hosts, and a balancer at 127.0.0.1 before them; use as a context manager.
+
+    Args:
+        folder: for settings, the model's trouble and logs.
+        port: of the family, at every address.
+        settings: further lines of the section of the family.
+        trouble: of the model, see ``families/naive.py``.
+    """
+
+    def __init__(self, folder: Path, port: int, addresses: Sequence[str], settings: str = "", **trouble: float) -> None:
+        self._folder, self._port = folder, port
+        self.hosts = [self._host(address) for address in addresses]
+        (folder / "naive.json").write_text(json.dumps({"delay_s": DELAY_S} | trouble))
         (folder / "tsfm.ini").write_text(
-            f"[naive]\nport = {PORT}\nthreads = 1\nmodel_folder = {folder}\ndeadline_s = 30\nstall_s = 60\n"
-            f"[balancer]\nhosts = {' '.join(host.address for host in self.hosts)}\nfamilies = naive\n"
+            f"[naive]\nport = {port}\nthreads = 1\nmodel_folder = {folder}\n{settings}\n"
+            f"[balancer]\nhosts = {' '.join(addresses)}\nfamilies = naive\n"
         )
         self.proxy: Proxy | None = None
 
@@ -66,7 +108,7 @@ class Fleet:
                 host.start()
             for host in self.hosts:
                 self.until_ready(host.address)
-            self.proxy = Proxy(self._folder, self._folder / "tsfm.ini", self._within(self.client))
+            self.proxy = Proxy(self._folder, self._folder / "tsfm.ini", self._asker())
             self.until_ready("127.0.0.1")
         except BaseException:
             self.__exit__()
@@ -77,59 +119,61 @@ class Fleet:
         if self.proxy:
             self.proxy.stop()
         for host in self.hosts:
-            if host.process and host.process.poll() is None:
-                host.process.kill()
+            if host.alive:
+                host.signal(signal.SIGKILL)
             host.wait()
-        for name in [*(host.name for host in self.hosts), self.client]:
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+        self._disconnect()
 
-    def plug(self, host: Host, state: str) -> None:
-        """Put a host's cable ``up`` or ``down``, at the other end."""
-        _ip("-n", self.client, "link", "set", f"v{host.address.rpartition('.')[2]}", state)
+    @property
+    def url(self) -> str:
+        """Where the balancer listens, as seen by the clients."""
+        return f"http://127.0.0.1:{self._port}"
 
-    def load(self, seconds: float, clients: int) -> subprocess.Popen[str]:
+    def load(self, clients: int) -> Load:
         """Begin the load; returns once every client has its first answer."""
-        words = ["-m", "tools.fleet.load", f"http://127.0.0.1:{PORT}", str(seconds), str(clients)]
-        process = subprocess.Popen(
-            [*self._within(self.client), sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-        if process.stdout is None or process.stdout.readline() != "begun\n":
-            raise RuntimeError("the load did not begin")
-        return process
+        return Load(self.url, clients, self._asker())
 
-    def until_ready(self, address: str) -> None:
-        """Wait until a service, or the balancer, answers on the network of the host that asks."""
+    def status(self, address: str, path: str = "/readyz", body: str | None = None) -> int:
+        """The status of an answer of a service, or of the balancer; 0: there was none."""
+        posted = [] if body is None else ["--data", body]
+        command = [
+            "curl",
+            "-s",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            *posted,
+            f"http://{address}:{self._port}{path}",
+        ]
+        done = subprocess.run([*self._asker(), *command], capture_output=True, text=True)
+        return int(done.stdout)
+
+    def until_ready(self, address: str, status: int = 200) -> None:
+        """Wait until /readyz of a service, or of the balancer, gives the status."""
         ends = time.monotonic() + READY_S
-        command = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://{address}:{PORT}/readyz"]
         while time.monotonic() < ends:
-            done = subprocess.run([*self._within(self.client), *command], capture_output=True, text=True)
-            if done.stdout == "200":
+            if self.status(address) == status:
                 return
             time.sleep(0.1)  # a service tells nobody when it is ready
         logs = "\n".join(path.read_text(errors="replace")[-1000:] for path in self._folder.glob("*.log"))
-        raise RuntimeError(f"{address} is not ready after {READY_S:g} s:\n{logs}")
+        raise RuntimeError(f"{address}: no {status} at /readyz after {READY_S:g} s:\n{logs}")
 
-    @staticmethod
-    def _within(name: str) -> list[str]:
-        return ["ip", "netns", "exec", name]
+    def _host(self, address: str) -> Host:
+        return Host(address, self._folder)
+
+    def _asker(self) -> Sequence[str]:
+        """Words before each command of the host that asks."""
+        return ()
 
     def _connect(self) -> None:
-        _ip("netns", "add", self.client)
-        _ip("-n", self.client, "link", "set", "lo", "up")
-        _ip("-n", self.client, "link", "add", "br0", "type", "bridge")
-        _ip("-n", self.client, "address", "add", f"{CLIENT}/24", "dev", "br0")
-        _ip("-n", self.client, "link", "set", "br0", "up")
-        for host in self.hosts:
-            end = f"v{host.address.rpartition('.')[2]}"
-            _ip("netns", "add", host.name)
-            _ip("-n", host.name, "link", "set", "lo", "up")
-            _ip("-n", host.name, "link", "add", "eth0", "type", "veth", "peer", "name", end, "netns", self.client)
-            _ip("-n", host.name, "address", "add", f"{host.address}/24", "dev", "eth0")
-            _ip("-n", host.name, "link", "set", "eth0", "up")
-            _ip("-n", self.client, "link", "set", end, "master", "br0", "up")
+        """Make the network between the hosts."""
+
+    def _disconnect(self) -> None:
+        """Remove it."""
 
 
-def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port

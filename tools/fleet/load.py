@@ -1,8 +1,8 @@
-"""Clients of the naive family, which know every answer: ``python -m tools.fleet.load URL SECONDS CLIENTS``.
+"""Clients of the naive family, which know every answer: ``python -m tools.fleet.load URL CLIENTS``.
 
 They send header and body apart, as Python's ``requests`` does. Half of them keep their connection, half open one for
 each request. Beside them a prober sends ten GET a second. The first line on stdout is printed when every client has its
-first answer; the last one is a JSON object of counts and times.
+first answer. They ask until stdin is closed; then the last line is a JSON object of counts and times.
 """
 
 from __future__ import annotations
@@ -80,18 +80,18 @@ class Client:
         self.kinds["right" if right else "crossed"] += 1
 
 
-async def work(client: Client, number: int, ends: float, begun: asyncio.Barrier) -> None:
+async def work(client: Client, number: int, ended: asyncio.Event, begun: asyncio.Barrier) -> None:
     values = random.Random(number)  # noqa: S311  no secret: another series for each client
     await client.forecast(values)
     await begun.wait()
-    while time.monotonic() < ends:
+    while not ended.is_set():
         await client.forecast(values)
     client.close()
 
 
-async def probe(client: Client, ends: float) -> None:
+async def probe(client: Client, ended: asyncio.Event) -> None:
     """GET, as TDgpt's own check of a model service does."""
-    while time.monotonic() < ends:
+    while not ended.is_set():
         began = time.monotonic()
         try:
             status, _ = await client.request("GET", b"")
@@ -102,15 +102,17 @@ async def probe(client: Client, ends: float) -> None:
         await asyncio.sleep(PROBE_S)
 
 
-async def main(url: str, seconds: float, count: int) -> None:
+async def main(url: str, count: int) -> None:
     address = urlsplit(url)
     clients = [Client(address.hostname or "", address.port or 80, number % 2 == 0) for number in range(count)]
     prober = Client(address.hostname or "", address.port or 80, False)
-    ends, begun = time.monotonic() + seconds, asyncio.Barrier(count + 1)
-    tasks = [asyncio.create_task(work(client, n, ends, begun)) for n, client in enumerate(clients)]
-    tasks.append(asyncio.create_task(probe(prober, ends)))
+    ended, begun = asyncio.Event(), asyncio.Barrier(count + 1)
+    tasks = [asyncio.create_task(work(client, n, ended, begun)) for n, client in enumerate(clients)]
+    tasks.append(asyncio.create_task(probe(prober, ended)))
     await begun.wait()
     print("begun", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    ended.set()
     await asyncio.gather(*tasks)
     kinds = sum((client.kinds for client in clients), Counter())
     waits = sorted(wait for client in clients for wait in client.seconds)
@@ -130,4 +132,4 @@ async def main(url: str, seconds: float, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))

@@ -87,6 +87,9 @@ backend $name
     option httpchk
     http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host $name hdr $mark 1
     default-server check inter ${check_s}s fastinter 250ms downinter 500ms fall 2 rise 1 maxconn $queue
+    # A host that refuses a connection has the fewest requests, so it would get each next one until it is checked again:
+    # if two have died, a request would go from one to the other and be lost. It is back with the next check it passes.
+    default-server observe layer4 error-limit 1 on-error mark-down
 $servers
 """)
 

@@ -1,0 +1,61 @@
+"""``python -m tools.fleet``: a fleet on this machine; forecast through it, break a part of it, count what was lost."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tools.fleet.hosts import Fleet, free_port
+
+from tsfm.system.loopback import exchange
+
+ADDRESSES = ("127.0.0.2", "127.0.0.3")
+CLIENTS = 16
+CALM_S = 2.0  # load before a host is killed, and after it is back
+
+
+def balancer() -> bool:
+    """Two hosts behind the balancer, one of which is killed under load; False: requests were lost."""
+    with tempfile.TemporaryDirectory() as name, Fleet(Path(name), free_port(), ADDRESSES) as fleet:
+        print(f"balancer   {fleet.url} before {len(ADDRESSES)} hosts that serve naive: {', '.join(ADDRESSES)}")
+        asked = {"input": [3, 4, 2, 5, 4, 6, 5.5, 7, 6, 8, 7.5, 9], "next_len": 3}
+        reply = exchange(f"{fleet.url}/ds_predict", json.dumps(asked).encode())
+        steps = json.loads(reply.body)["output"]
+        print(f"forecast   {', '.join(f'{step:.3f}' for step in steps)}")
+        load, host = fleet.load(CLIENTS), fleet.hosts[0]
+        try:
+            time.sleep(CALM_S)
+            host.signal(signal.SIGKILL)
+            host.wait()
+            host.start()
+            fleet.until_ready(host.address)
+            time.sleep(CALM_S)
+            seen = load.end()
+        finally:
+            load.kill()
+    return _told(f"kill -9    of {ADDRESSES[0]}, and started again", seen)
+
+
+def _told(what: str, seen: dict[str, object]) -> bool:
+    print(f"{what}, under {CLIENTS} clients")
+    print(
+        f"seen       {seen['requests']} requests, {seen['lost']} lost, {seen['crossed']} with the answer to another "
+        f"one; the slowest took {seen['slowest_ms']} ms"
+    )
+    return not (seen["lost"] or seen["crossed"])
+
+
+PARTS: tuple[Callable[[], bool], ...] = (balancer,)
+
+
+def main() -> int:
+    return 0 if all([part() for part in PARTS]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
