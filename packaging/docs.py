@@ -15,7 +15,7 @@ import scores  # noqa: E402
 
 from tsfm import card, kinds, settings  # noqa: E402  (the line above adds its path)
 from tsfm.engine import abilities  # noqa: E402
-from tsfm.fleet import balancer  # noqa: E402
+from tsfm.fleet import balancer, cluster  # noqa: E402
 from tsfm.tdgpt import database  # noqa: E402
 
 
@@ -174,6 +174,28 @@ def _faults(table: str, head: str, keys: Sequence[str], names: Mapping[str, str]
     return "\n".join(rows)
 
 
+FLEET_FAULTS = {
+    "replica killed (kill -9)": "副本被杀死（kill -9）",
+    "Ray's haproxy killed": "Ray 的 haproxy 被杀死",
+    "Serve's controller killed": "Serve 的控制器被杀死",
+    "node killed, and started again": "节点被杀死并重新启动",
+    "gcs_server killed": "gcs_server 被杀死",
+    "head away for 75 s, a replica killed meanwhile": "头节点离开 75 秒，其间一个副本被杀死",
+    "3 replicas to 1 and back to 3": "3 个副本减为 1 个，再增为 3 个",
+    "all replicas updated": "所有副本更新",
+    "node drained, stopped and started again": "节点清空、停止并重新启动",
+}
+
+
+def fleet_faults(language: int = 0) -> str:
+    """One row per fault of a fleet, from tests/host/test_ray_fleet.py; 0 is English, 1 Chinese."""
+    return _faults("fleet", FAULT_HEADS[language], FAULT_KEYS, FLEET_FAULTS if language else {})
+
+
+def fleet_faults_in_chinese() -> str:
+    return fleet_faults(1)
+
+
 def choose_in_chinese() -> str:
     return choose(1)
 
@@ -195,6 +217,11 @@ def balanced() -> str:
     return keys(balancer.KEYS)
 
 
+def joined() -> str:
+    """The section [fleet]."""
+    return keys(cluster.KEYS)
+
+
 def manual(table: dict[str, kinds.Key] = settings.KEYS) -> str:
     """One paragraph per setting, for tsfm.ini(5)."""
     return "\n".join(
@@ -210,6 +237,11 @@ def manual_access() -> str:
 def manual_balanced() -> str:
     """The section [balancer], for tsfm.ini(5)."""
     return manual(balancer.KEYS)
+
+
+def manual_joined() -> str:
+    """The section [fleet], for tsfm.ini(5)."""
+    return manual(cluster.KEYS)
 
 
 # (file, first mark, last mark, function that generates the text between them)
@@ -229,11 +261,15 @@ GENERATED = [
     ("docs/registration.md", "<!-- tdengine -->", "<!-- /tdengine -->", access),
     ("man/tsfm.ini.5", '.\\" settings', '.\\" /settings', manual),
     ("docs/many-hosts.md", "<!-- balancer -->", "<!-- /balancer -->", balanced),
+    ("docs/many-hosts.md", "<!-- fleetfaults -->", "<!-- /fleetfaults -->", fleet_faults),
+    ("docs/zh/many-hosts.md", "<!-- fleetfaults -->", "<!-- /fleetfaults -->", fleet_faults_in_chinese),
+    ("docs/many-hosts.md", "<!-- fleet -->", "<!-- /fleet -->", joined),
     ("docs/many-hosts.md", "<!-- faults -->", "<!-- /faults -->", faults),
     ("docs/zh/many-hosts.md", "<!-- faults -->", "<!-- /faults -->", faults_in_chinese),
     ("docs/many-hosts.md", "<!-- poison -->", "<!-- /poison -->", poison),
     ("docs/zh/many-hosts.md", "<!-- poison -->", "<!-- /poison -->", poison_in_chinese),
     ("man/tsfm.ini.5", '.\\" balancer', '.\\" /balancer', manual_balanced),
+    ("man/tsfm.ini.5", '.\\" fleet', '.\\" /fleet', manual_joined),
     ("man/tsfm.ini.5", '.\\" tdengine', '.\\" /tdengine', manual_access),
 ]
 

@@ -11,7 +11,7 @@ FILE = ROOT / "etc" / "tsfm.ini"
 sys.path.insert(0, str(ROOT / "src"))
 
 from tsfm import card, kinds, settings  # noqa: E402  (the line above adds its path)
-from tsfm.fleet import balancer  # noqa: E402
+from tsfm.fleet import balancer, cluster  # noqa: E402
 from tsfm.tdgpt import database  # noqa: E402
 
 HEAD = """\
@@ -29,6 +29,8 @@ def text() -> str:
     parts = [HEAD, *_keys(settings.KEYS)]
     parts.append(f"# A section for one family:\n#[{example.name}]\n#port = {example.port}\n")
     parts += [f"# Hosts that serve together: tsfm balancer apply\n[{settings.BALANCER}]\n", *_keys(balancer.KEYS)]
+    parts += [f"# Hosts among which models move by themselves: tsfm fleet init, join, apply\n[{settings.FLEET}]\n"]
+    parts += _keys(cluster.KEYS)
     parts += [f"# Where the database is, for `tsfm register`.\n[{database.SECTION}]\n", *_keys(database.KEYS)]
     return "\n".join(parts)
 

@@ -46,6 +46,7 @@ settings.load_profile("busy")
 # The files that take longest, the longest first: a worker that began one of them last would run on alone at the end.
 LONGEST = (
     "test_bench.py",
+    "fleet/test_replica.py",
     "cli/commands/test_forecast.py",
     "weights/test_safe_path.py",
     "http/test_server.py",
@@ -94,6 +95,8 @@ class Answer:
 
 class Live:
     """A `tsfm serve` process on a port of its own. In ``with``, it is ready, and has to end well."""
+
+    address = "127.0.0.1"
 
     def __init__(self, family: str, *options: str, log: Path, env: dict[str, str] | None = None) -> None:
         self.port = free_port()

@@ -15,7 +15,7 @@ from conftest import HERE
 from tsfm import card, errors, settings
 from tsfm.cli import main
 from tsfm.engine.metrics import Metrics
-from tsfm.fleet import balancer
+from tsfm.fleet import balancer, cluster
 from tsfm.http import openapi
 from tsfm.tdgpt import database
 
@@ -71,7 +71,7 @@ def test_the_picture_of_the_readme_is_small():
     assert len(picture) < 60_000
 
 
-@pytest.mark.parametrize("key", sorted({*settings.KEYS, *balancer.KEYS}))
+@pytest.mark.parametrize("key", sorted({*settings.KEYS, *balancer.KEYS, *cluster.KEYS}))
 def test_every_setting_is_in_the_template_and_the_manual(key):
     assert re.search(rf"^#?{key} *=", (ROOT / "etc/tsfm.ini").read_text(), re.MULTILINE)
     assert f"\n.B {key}\n" in (ROOT / "man/tsfm.ini.5").read_text()
@@ -80,7 +80,7 @@ def test_every_setting_is_in_the_template_and_the_manual(key):
 def test_the_settings_that_are_documented_are_those_there_are():
     assert re.findall(r"^\| `(\w+)` \|", page("settings.md"), re.MULTILINE) == list(settings.KEYS)
     for name in re.findall(r"^#?(\w+) *=", (ROOT / "etc/tsfm.ini").read_text(), re.MULTILINE):
-        assert name in {*settings.KEYS, *balancer.KEYS, *database.KEYS}, f"etc/tsfm.ini: {name}"
+        assert name in {*settings.KEYS, *balancer.KEYS, *cluster.KEYS, *database.KEYS}, f"etc/tsfm.ini: {name}"
 
 
 def test_the_metrics_that_are_documented_are_those_there_are():

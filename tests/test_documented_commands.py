@@ -68,6 +68,11 @@ HOST = {
     r"sudo apt install taos-tsfm-balancer": "host/test_balancer.py::test_apt_installs_it_and_starts_nothing",
     r"sudo tsfm balancer apply": "host/test_balancer.py::test_it_runs_as_documented",
     r"sudo systemctl enable --now tsfm-balancer": "host/test_balancer.py::test_it_runs_as_documented",
+    r"sudo tsfm fleet (init \S+ --network \S+|apply|status)": "host/test_fleet_package.py::"
+    "test_it_begins_and_serves_as_documented",
+    r"sudo tsfm fleet (join \S+ --network \S+|leave)": "cli/commands/test_fleet.py::"
+    "test_join_needs_the_token_and_starts_a_node",
+    r"sudo tsfm fleet drain \S+": "host/test_ray_fleet.py::test_a_fault_under_load_loses_and_crosses_nothing",
     r"python tools/gpu_check\.py .+": "test_gpu_check.py::test_all_families_are_checked_with_torch_and_numpy_alone",
     r"taos -s SELECT .*FORECAST.*": "tdgpt/test_sql_to_service.py",
 }

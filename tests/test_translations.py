@@ -13,7 +13,7 @@ import pytest
 from conftest import HERE
 
 from tsfm import card, kinds, settings
-from tsfm.fleet import balancer
+from tsfm.fleet import balancer, cluster
 from tsfm.tdgpt import database
 
 ROOT = HERE.parent
@@ -74,12 +74,18 @@ def test_links_of_a_chinese_page_lead_to_files(page: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "table"),
-    [("settings", settings.KEYS), ("registration", database.KEYS), ("many-hosts", balancer.KEYS)],
-    ids=["settings", "registration", "many-hosts"],
+    [
+        ("settings", settings.KEYS),
+        ("registration", database.KEYS),
+        ("many-hosts", balancer.KEYS),
+        ("many-hosts", cluster.KEYS),
+    ],
+    ids=["settings", "registration", "balancer", "fleet"],
 )
 def test_the_chinese_tables_have_every_key_with_its_default(name: str, table: dict[str, kinds.Key]) -> None:
     text = (ROOT / f"docs/zh/{name}.md").read_text(encoding="utf-8")
-    section = text.partition("| 参数 | 默认值 |")[2].partition("\n\n")[0]
+    sections = [part.partition("\n\n")[0] for part in text.split("| 参数 | 默认值 |")[1:]]
+    section = next(part for part in sections if f"| `{next(iter(table))}` |" in part)
     rows = re.findall(r"^\| `(\w+)` \| (\S+) \| .+ \|$", section, re.MULTILINE)
     assert rows == [(key, facts.default or "-") for key, facts in table.items()]
 

@@ -16,7 +16,9 @@ DATABASE = "tdengine"
 """The section with the address of the database; ``tsfm.tdgpt.database`` defines its keys."""
 BALANCER = "balancer"
 """The section with the hosts that serve together; ``tsfm.fleet.balancer`` defines its keys."""
-_OF_OTHERS = (BALANCER, DATABASE)
+FLEET = "fleet"
+"""The section of the hosts that Ray joins; ``tsfm.fleet.cluster`` defines its keys."""
+_OF_OTHERS = (BALANCER, FLEET, DATABASE)
 MODEL_ROOT = Path("/var/lib/taos/taosanode/model")
 
 
@@ -132,6 +134,13 @@ def read(family: str, given: Mapping[str, str | None], file: Path | None = None)
             f"model get 504 before the service is restarted, got {found.deadline_s}; raise stall_s or lower deadline_s"
         )
     return found
+
+
+def texts(family: str, file: Path) -> dict[str, str]:
+    """What the file sets for the family, in its own section or in [DEFAULT], by key, as it is written there."""
+    sections = sections_of(file)
+    there = [sections[name].keys for name in (inifile.DEFAULT, family) if name in sections]
+    return {key: entry.value for keys in there for key, entry in keys.items()}
 
 
 def authority(host: str, port: int) -> str:

@@ -24,5 +24,5 @@ def test_every_key_is_in_the_document_the_manual_and_the_template(name: str, key
 def test_the_template_is_one_that_all_readers_take() -> None:
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(ROOT / "etc/tsfm.ini")
-    assert parser.sections() == ["balancer", "tdengine"]
+    assert parser.sections() == ["balancer", "fleet", "tdengine"]
     assert database.read(ROOT / "etc/tsfm.ini").user == "root"

@@ -67,7 +67,9 @@ def look() -> list[Instance]:
     states = units.show([families.unit_name(card.name) for card in known]) or {}
 
     balanced = balancer.read()
-    others = [(cards.read(name), host) for name in balanced.families for host in balanced.hosts] if balanced else []
+    # A node of a fleet answers for all of them: `tsfm fleet status` knows more.
+    hosts = balanced.hosts if balanced and not balanced.fleet_port else ()
+    others = [(cards.read(name), host) for name in balanced.families for host in hosts] if balanced else []
     # A host that serves and balances is one of its own hosts.
     others = [(card, host) for card, host in others if host != settings.read(card.name, {}).host]
 

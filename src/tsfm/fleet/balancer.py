@@ -27,7 +27,7 @@ def _hosts(value: str) -> tuple[str, ...]:
     return found
 
 
-def _families(value: str) -> tuple[str, ...]:
+def family_names(value: str) -> tuple[str, ...]:
     """Names of families, separated by spaces or commas."""
     known = card.names()
     for word in (words := value.replace(",", " ").split()):
@@ -41,7 +41,13 @@ KEYS: dict[str, Key] = {
     "hosts": Key(
         _hosts, "", "IP addresses of the hosts that serve, separated by spaces; empty: this host has no balancer"
     ),
-    "families": Key(_families, "", "families to balance; empty: those that are installed on this host"),
+    "families": Key(family_names, "", "families to balance; empty: those that are installed on this host"),
+    "fleet_port": Key(
+        whole(1024, 65535),
+        "",
+        "port at which the hosts take requests for all families, as nodes of a fleet do: 8000 unless [fleet] says "
+        "otherwise; empty: the hosts run tsfm@FAMILY, each at its own port",
+    ),
     "listen": Key(address, "127.0.0.1", "IP address that the balancer listens on, at each family's port"),
     "allow": Key(networks, "", "networks of clients that may connect to the balancer; empty: all networks"),
     "check_s": Key(whole(1, 60), "1", "seconds between two checks of each host"),
@@ -61,20 +67,30 @@ class Balancer:
     Attributes:
         hosts: addresses of the hosts that serve; never empty.
         families: with the settings that hold for each on this host. Its port is that of the balancer and of all hosts.
+        fleet_port: of the hosts, if they are nodes of a fleet.
         listen: the balancer's own address.
         allow: networks of clients; empty: all.
     """
 
     hosts: tuple[str, ...]
     families: dict[str, Settings]
+    fleet_port: int | None
     listen: str
     allow: tuple[IPNetwork, ...]
     check_s: int
     buffer_kib: int
 
     def port(self, family: Card) -> int:
-        """Where the balancer listens for the family, and where each host serves it."""
+        """Where the balancer listens for the family."""
         return int(self.families[family.name].port or family.port)
+
+    def host_port(self, family: Card) -> int:
+        """Where each host serves the family."""
+        return self.fleet_port or self.port(family)
+
+    def prefix(self, family: Card) -> str:
+        """What precedes the family's paths on the hosts."""
+        return f"/{family.name}" if self.fleet_port else ""
 
 
 def read(file: Path | None = None) -> Balancer | None:
@@ -93,8 +109,9 @@ def read(file: Path | None = None) -> Balancer | None:
         raise ConfigError(f"{where} families: expected the families to balance, since none is installed on this host")
     families = {name: settings.read(name, {}, file) for name in names}
     made = Balancer(
-        values.hosts, families, values.listen, values.allow or (), int(values.check_s), int(values.buffer_kib)
-    )
+        values.hosts, families, values.fleet_port, values.listen, values.allow or (), int(values.check_s),
+        int(values.buffer_kib),
+    )  # fmt: skip
     if made.listen in made.hosts:
         raise ConfigError(
             f"{where} listen: expected an address at which no service listens, got {made.listen}, which is one of "

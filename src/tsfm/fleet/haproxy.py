@@ -85,12 +85,24 @@ backend $name
     balance leastconn
     timeout server ${server_s}s
     option httpchk
-    http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host $name hdr $mark 1
+    http-check send meth GET uri $prefix/readyz ver HTTP/1.1 hdr Host $name hdr $mark 1
+$fleet\
     default-server check inter ${check_s}s fastinter 250ms downinter 500ms fall 2 rise 1 maxconn $queue
     # A host that refuses a connection has the fewest requests, so it would get each next one until it is checked again:
     # if two have died, a request would go from one to the other and be lost. It is back with the next check it passes.
     default-server observe layer4 error-limit 1 on-error mark-down
 $servers
+""")
+
+
+# Nodes of a fleet take all families at one port, by the beginning of the path. What Ray says there by itself, such as
+# that no replica is up, is in a form that is not ours.
+FLEET = Template("""\
+    http-request set-path $prefix%[path]
+    acl ours res.hdr(Content-Type) -m beg application/json
+    http-response return status 503 $answer if { status 404 500 502 503 504 } !ours
+    http-response del-header X-Request-ID
+    http-response set-header Server $server
 """)
 
 
@@ -108,17 +120,23 @@ def configuration(balancer: Balancer) -> str:
 
 
 def _family(balancer: Balancer, family: Card) -> str:
-    chosen, port = balancer.families[family.name], balancer.port(family)
+    chosen, port = balancer.families[family.name], balancer.host_port(family)
     return FAMILY.substitute(
         name=family.name,
-        listen=authority(balancer.listen, port),
+        listen=authority(balancer.listen, balancer.port(family)),
         rules="\n".join(f"    {line}" for line in [*_guards(balancer), *map(_probe, family.paths)]),
         mark=MARK,
+        prefix=balancer.prefix(family),
+        fleet=_fleet(balancer.prefix(family)) if balancer.fleet_port else "",
         server_s=int(chosen.deadline_s) + BEYOND_DEADLINE_S,
         check_s=balancer.check_s,
         queue=chosen.queue,
         servers="\n".join(f"    server {host} {authority(host, port)}" for host in balancer.hosts),
     )
+
+
+def _fleet(prefix: str) -> str:
+    return FLEET.substitute(prefix=prefix, server=OURS, answer=_answer(WORDS[503], Retry_After=str(RETRY_AFTER_S)))
 
 
 def _guards(balancer: Balancer) -> list[str]:

@@ -36,11 +36,13 @@ def look(balancer: Balancer) -> list[HostState]:
     """Ask every host for every family, all at the same time."""
     pairs = [(card.read(name), host) for name in balancer.families for host in balancer.hosts]
     with ThreadPoolExecutor(len(pairs)) as pool:
-        return list(pool.map(lambda one: _look(one[0], one[1], balancer.port(one[0])), pairs))
+        return list(
+            pool.map(lambda one: _look(one[0], one[1], balancer.host_port(one[0]), balancer.prefix(one[0])), pairs)
+        )
 
 
-def _look(family: Card, host: str, port: int) -> HostState:
-    base = f"http://{authority(host, port)}"
+def _look(family: Card, host: str, port: int, prefix: str) -> HostState:
+    base = f"http://{authority(host, port)}{prefix}"
     try:
         ready, models = (exchange(base + path, timeout_s=LOOK_S) for path in ("/readyz", "/v1/models"))
     except TsfmError as error:

@@ -84,6 +84,18 @@ class Asgi:
         """Begin to load the model; until that is done, requests for it get 503."""
         threading.Thread(target=self._load, name="load", daemon=True).start()
 
+    def load(self) -> None:
+        """Load the model; requests are answered from then on.
+
+        Raises:
+            TsfmError: it could not be loaded.
+        """
+        lifecycle.load(self._engine, self._card, self._settings, self._folder)
+
+    def healthy(self) -> bool:
+        """The model is loading, or its inference threads take up work; to find that out may take ``stall_s``."""
+        return self._engine.healthy()
+
     def stop(self) -> None:
         """Refuse new requests, wait for the accepted ones, and end the inference threads; takes some seconds."""
         lifecycle.drain(self._engine)
@@ -112,7 +124,7 @@ class Asgi:
 
     def _load(self) -> None:
         try:
-            lifecycle.load(self._engine, self._card, self._settings, self._folder)
+            self.load()
         except TsfmError as error:
             log.critical("%s", error)
             self.failure = error
@@ -128,7 +140,7 @@ class Asgi:
                 await self._deliver(outgoing, send)
         except RequestError as error:
             self._release(incoming)
-            await _send(_refusal(error), send, receive)
+            await _send(Outgoing.refusal(error), send, receive)
         finally:
             self._release(incoming)
 
@@ -213,15 +225,6 @@ async def _done(future: Future[Any], incoming: Incoming, receive: Receive) -> bo
 async def _until_left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _refusal(error: RequestError) -> Outgoing:
-    """The answer to a request that the app never sees; it ends the connection, whose body is not read."""
-    body = refusals.body(str(error))
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
-    if error.retry_after_s:
-        headers.append(("Retry-After", str(error.retry_after_s)))
-    return Outgoing(error.status, headers, [body])
 
 
 async def _send(outgoing: Outgoing, send: Send, unread: Receive | None = None) -> None:

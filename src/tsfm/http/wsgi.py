@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from tsfm.engine.pending import RESUME, Deferred
-from tsfm.errors import BadRequest
+from tsfm.errors import BadRequest, RequestError
 from tsfm.http import refusals
 
 if TYPE_CHECKING:
@@ -123,6 +123,15 @@ class Outgoing:
     status: int
     headers: list[Header]
     pieces: list[bytes]
+
+    @classmethod
+    def refusal(cls, error: RequestError) -> Outgoing:
+        """The answer to a request that the app never sees; it ends the connection, whose body is not read."""
+        body = refusals.body(str(error))
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
+        if error.retry_after_s:
+            headers.append(("Retry-After", str(error.retry_after_s)))
+        return cls(error.status, headers, [body])
 
     @property
     def size(self) -> int:

@@ -43,8 +43,9 @@ def exchange(
     headers: Mapping[str, str] | None = None,
     timeout_s: float = 5,
     most: int = LARGEST_ANSWER,
+    method: str | None = None,
 ) -> Reply:
-    """GET the URL, or POST a body to it; the answer has at most ``most`` bytes.
+    """GET the URL, or POST a body to it, or use another method; the answer has at most ``most`` bytes.
 
     Raises:
         Unreachable, Broken
@@ -57,7 +58,8 @@ def exchange(
     except OSError as error:
         raise Unreachable(f"{url} does not answer: {error.strerror or error}") from None
     try:
-        connection.request("GET" if body is None else "POST", parts.path, body, dict(headers or {}))
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        connection.request(method or ("GET" if body is None else "POST"), target, body, dict(headers or {}))
         response = connection.getresponse()
         fields = {name.lower(): value for name, value in response.getheaders()}
         return Reply(response.status, fields, _read(response, deadline, most))

@@ -1,0 +1,70 @@
+"""A family as an application of Ray Serve: one replica is one process, with the engine and its HTTP in it.
+
+It is made for Ray's haproxy mode, in which haproxy on each node brings a request to a replica's own port. The app is
+that of ``tsfm.http.asgi``, so a replica gives the answers of a single host, and refuses as one does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import site
+from collections.abc import Mapping
+from typing import Any
+
+from ray import serve
+
+from tsfm import paths
+from tsfm.http import asgi
+from tsfm.http.wsgi import Scope
+
+# More than any `queue`, so that the service refuses, in its own words.
+MOST_REQUESTS = 1000
+
+
+class Replica:
+    """What Serve starts, asks for its health, and ends."""
+
+    def __init__(self, family: str, given: Mapping[str, str]) -> None:
+        # What the family's package brings beyond the common environment.
+        own = paths.VENVS / family / "lib/python3.11/site-packages"
+        if own.is_dir():
+            site.addsitedir(str(own))
+        self._app = asgi.create(family, given)
+        self._app.load()
+
+    def __serve_build_asgi_app__(self) -> Any:
+        served = self._app
+
+        # A function: uvicorn takes an object for an app of ASGI 2.
+        async def app(scope: Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+            if scope["type"] == "lifespan":
+                await _live(receive, send)
+            else:
+                await served(scope, receive, send)
+
+        return app
+
+    async def check_health(self) -> None:
+        """Serve starts another replica after three failures. It is the check of the watchdog on a single host."""
+        if not await asyncio.to_thread(self._app.healthy):
+            raise RuntimeError("a batch has run for more than stall_s")
+
+    def __del__(self) -> None:
+        # Serve calls it when nothing is inside any more, or graceful_shutdown_timeout_s have passed.
+        if app := getattr(self, "_app", None):
+            app.stop()
+
+
+async def _live(receive: asgi.Receive, send: asgi.Send) -> None:
+    """The server's life has nothing to do here: the model is loaded before, and ends with the replica."""
+    for what in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{what}.complete"})
+
+
+Deployment = serve.deployment(serve.ingress()(Replica), name="Family", max_ongoing_requests=MOST_REQUESTS)
+
+
+def build(arguments: dict[str, Any]) -> Any:
+    """The application of a family: Serve calls it with the ``args`` of ``tsfm.fleet.applications``."""
+    return Deployment.bind(arguments["family"], arguments["settings"])
