@@ -54,7 +54,7 @@ SCRIPT_FILES = {
     "core": "usr/lib/taos-tsfm/lib/tsfm/http/page/static/uplot.*",
     "doc": "usr/share/doc/taos-tsfm/html/assets/*",
 }
-BALANCER = "tsfm-balancer.service"  # the one unit that is not in the common part
+APART = ("balancer", "fleet")  # parts with units of their own, tsfm-PART*; the others are in the common part
 RPM_ONLY = ("posttrans",)  # maintainer scripts that dpkg does not support
 LICENCES = "https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/"
 
@@ -80,6 +80,7 @@ class Package:
         if self.part == "python":
             return {"python": interpreter.tree(architecture.machine())}
         layers = {"runtime": venvs.SHARED, "family": (self.family,), "arrow": (venvs.OPTIONAL,)}
+        layers["fleet"] = (venvs.FLEET,)
         layers["official"] = (f"{self.family}{venvs.OFFICIAL}",)
         return {name: venvs.tree(name) for name in layers.get(self.part, ())}
 
@@ -110,6 +111,7 @@ def packages() -> list[Package]:
         ),
         Package("taos-tsfm-arrow", "arrow", "Time-series foundation models for TDengine, Arrow and Parquet"),
         Package("taos-tsfm-balancer", "balancer", "Time-series foundation models for TDengine, balancer of hosts"),
+        Package("taos-tsfm-fleet", "fleet", "Time-series foundation models for TDengine, fleet on Ray Serve"),
         Package("taos-tsfm", "meta", "Time-series foundation models for TDengine", families=small),
         Package("taos-tsfm-all", "meta", "Time-series foundation models for TDengine, all", families=tuple(families)),
         Package("taos-tsfm-doc", "doc", "Time-series foundation models for TDengine, documentation"),
@@ -232,7 +234,7 @@ def stage_core() -> None:
     final = f"{venvs.PAYLOAD}/lib"
     subprocess.run([*compiler, "-s", str(STAGE / "lib"), "-p", final, str(STAGE / "lib")], check=True)
     shutil.copytree(SOURCE / "share", STAGE / "share", ignore=ignored)
-    for folder in ("bin", "etc", "units", "balancer"):
+    for folder in ("bin", "etc", "units", *APART):
         (STAGE / folder).mkdir()
     shutil.copy(venvs.HERE / "bin" / "tsfm", STAGE / "bin")
     shutil.copy(ROOT / "etc" / "tsfm.ini", STAGE / "etc")
@@ -240,8 +242,8 @@ def stage_core() -> None:
     completion.write(STAGE / "completion")
     shutil.copytree(venvs.HERE / "monitoring", STAGE / "monitoring")
     for unit in (venvs.HERE / "systemd").iterdir():
-        folder = STAGE / ("balancer" if unit.name == BALANCER else "units")
-        shutil.copy(unit, STAGE if unit.suffix in (".sysusers", ".tmpfiles") else folder)
+        part = next((name for name in APART if unit.name.startswith(f"tsfm-{name}")), "units")
+        shutil.copy(unit, STAGE if unit.suffix in (".sysusers", ".tmpfiles") else STAGE / part)
 
 
 def stage_documents(package: Package) -> None:

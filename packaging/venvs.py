@@ -1,5 +1,5 @@
 """Build the environments that the packages bring: the runtime's, and the layers on it, of each family, of each maker's
-package (``<family>-official``), of the command line, and of tables.
+package (``<family>-official``), of the command line, of tables, and of a fleet.
 
 A tree is built once per content of its lock, into the cache folder, and is the same bytes wherever and
 whenever it is built: no dates, no build paths, no installer's records. ``build/venvs/<name>`` links to it.
@@ -38,6 +38,7 @@ PACKAGES = Path("lib/python3.11/site-packages")
 OMITTED = ("torch",) if os.environ.get("WITHOUT_TORCH") == "1" else ()
 SHARED = ("runtime", "cli")  # in the package taos-tsfm-runtime
 OPTIONAL = "arrow"  # in the package taos-tsfm-arrow; where it is installed, all others find it. The rest is families'
+FLEET = "fleet"  # in the package taos-tsfm-fleet
 OFFICIAL = "-official"  # ends the name of a family's other environment, with its maker's package
 AHEAD = "-ahead"  # ends the name of a lock of pins whose metadata asks for a newer Python than ours
 # Every file is dated so; only a new release needs a new one.
@@ -54,6 +55,7 @@ NOT_SERVED = (
     "torch/lib/libjitbackend_test.so",
     "torch/lib/libtorchbind_test.so",
     "setuptools/_vendor/.lock",
+    *(f"ray/{name}" for name in ("jars", "rllib", "llm")),  # other languages, and other uses
     # Remote file systems, other formats, and what C++ is compiled with.
     *(f"pyarrow/{name}" for name in ("include", "includes", "src", "interchange", "conftest.py")),
     *(f"pyarrow/libarrow_{name}.so.2600" for name in ("flight", "s3", "python_flight")),
@@ -82,14 +84,14 @@ NO_USE = {".pyi", ".exe", ".c", ".cpp", ".h", ".hpp", ".pyx", ".pxd", ".pxi", ".
 
 def main(arguments: list[str]) -> int:
     makers = [f"{name}{OFFICIAL}" for name in official.names()]
-    for name in arguments or [*SHARED, OPTIONAL, *card.names(packaged_only=True), *makers]:
+    for name in arguments or [*SHARED, OPTIONAL, FLEET, *card.names(packaged_only=True), *makers]:
         print(f"{name}: {tree(name)}")
     return 0
 
 
 @cache
 def tree(name: str) -> Path:
-    """The finished environment of "runtime", "cli", "arrow", of a family, or of "<family>-official".
+    """The finished environment of "runtime", "cli", "arrow", "fleet", of a family, or of "<family>-official".
 
     It is built when its lock is new, and again when a file of it was changed since.
     """
@@ -116,7 +118,7 @@ def python() -> str:
 
 def installed_path(name: str) -> str:
     """Where the tree lies once installed; ``tsfm.paths`` has the same places."""
-    if name in (*SHARED, OPTIONAL):
+    if name in (*SHARED, OPTIONAL, FLEET):
         return f"{PAYLOAD}/{name}"
     folder = "official" if name.endswith(OFFICIAL) else "venvs"
     return f"{PAYLOAD}/{folder}/{name.removesuffix(OFFICIAL)}"

