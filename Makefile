@@ -46,7 +46,7 @@ check: .venv
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
 
-bench: .venv build/reference/timesfm
+bench: .venv build/reference/timesfm build/fleet
 	$(PYTHON) -m bench $(ONLY)
 
 # Numbers of a maker's package that cannot be in the development environment, for the tests: FAMILY=timesfm or tirex.

@@ -1,4 +1,4 @@
-"""The balancer's cost: requests through haproxy, compared with the same requests to the service itself."""
+"""The cost of more than one host: requests through the balancer, and to a fleet, compared with those to one service."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from statistics import median
 
 from tools.fleet.proxy import Proxy
 
-from bench import common, server
+from bench import common, ray, server
 from bench.host import Host
 from bench.load import Generator, post
 
@@ -21,6 +21,12 @@ PROBE_S, SOON_S = 0.05, 0.1  # TDgpt's probe waits for SOON_S
 
 
 def run(rounds: int = ROUNDS, seconds: float = SECONDS, size: str = "bolt-tiny") -> dict[str, float]:
+    return balancer(rounds, seconds, size) | ray.run(
+        rounds, 2 * seconds, size
+    )  # 32 clients of fracast wait a second for their first answers
+
+
+def balancer(rounds: int, seconds: float, size: str) -> dict[str, float]:
     """Measure both ways in turns, so that other load on the machine affects both alike."""
     host, load = Host("chronos", common.checkpoint("chronos", size)), Generator()
     with tempfile.TemporaryDirectory() as name:

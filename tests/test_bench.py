@@ -21,12 +21,14 @@ from bench import (
     listing,
     models,
     ranking,
+    ray,
     real,
     scale,
     server,
     skill,
     start,
 )
+from fleet.environment import needs_ray
 from fleet.lab import needs_haproxy
 
 pytestmark = pytest.mark.slow
@@ -95,7 +97,7 @@ def test_the_joint_part_measures_each_family_that_can(monkeypatch):
 @pytest.mark.long
 @needs_haproxy
 def test_the_fleet_part_measures_what_the_balancer_costs():
-    found = fleet.run(rounds=1, seconds=1, size="tiny")
+    found = fleet.balancer(rounds=1, seconds=1, size="tiny")
     assert with_goals(found) == {
         "balancer_overhead_ms",
         "balancer_efficiency_c32",
@@ -120,6 +122,15 @@ def test_the_batch_part_compares_a_job_with_the_bare_model(tmp_path, monkeypatch
     found = batch.run(rounds=1, series=4096, size="tiny")
     assert with_goals(found) == {"batch_job_efficiency"}
     assert all(value > 0 for value in found.values())
+
+
+@pytest.mark.long
+@needs_ray
+def test_the_fleet_part_measures_what_ray_costs():
+    found = ray.run(rounds=1, seconds=5, size="tiny")
+    keys = {"fleet_overhead_ms", "fleet_memory_mib"}
+    assert with_goals(found) == keys | {f"fleet_efficiency_c32_{name}" for name in ray.FAMILIES.values()}
+    assert all(found[key] > 0 for key in found if key != "fleet_overhead_ms")
 
 
 @pytest.mark.long
