@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import site
 from pathlib import Path
 
 ROOT = Path(os.environ.get("TSFM_ROOT") or "/")
@@ -57,6 +58,13 @@ def venv_python(family: str, engine: str = "native") -> Path | None:
         return None
     python = _environment(family, engine) / "bin" / "python"
     return python if python.exists() else None
+
+
+def use_packages(family: str) -> None:
+    """Let this process, in another environment, import what the family's own adds to the common one."""
+    own = VENVS / family / "lib/python3.11/site-packages"
+    if own.is_dir():
+        site.addsitedir(str(own))
 
 
 def _environment(family: str, engine: str) -> Path:

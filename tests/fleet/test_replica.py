@@ -173,6 +173,16 @@ def test_while_no_replica_is_up_the_answers_are_still_ours(lab: Lab) -> None:
     until(lambda: ask(lab.through, *POST, GOOD).status == 200)
 
 
+def test_a_batch_job_uses_the_cpus_that_replicas_leave(lab: Lab) -> None:
+    rows = [f"{name},2026-01-01T{hour:02}:00:00,{hour % 5 + 1}" for name in "ab" for hour in range(20)]
+    (lab.host.folder / "in.csv").write_text("\n".join(["item_id,timestamp,target", *rows]) + "\n")
+    files = (str(lab.host.folder / "in.csv"), str(lab.host.folder / "out.csv"))
+    done = lab.host.tsfm("batch", *files, "--family", "naive", "--horizon", "3", "--fleet")
+    assert done.returncode == 0, done.stderr
+    made = (lab.host.folder / "out.csv").read_text().splitlines()
+    assert len(made) == 1 + 2 * 3
+
+
 def test_a_changed_setting_is_taken_up_by_apply_and_nothing_else_restarts(lab: Lab) -> None:
     before = lab.host.pids("ray::ServeReplica")
     assert lab.host.tsfm("fleet", "apply").returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -10,12 +11,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tools.fleet import ray_faults
 from tools.fleet.hosts import Fleet, free_port
+from tools.fleet.ray import ENVIRONMENT
+from tools.fleet.ray_hosts import RayFleet
 
 from tsfm.system.loopback import exchange
 
 ADDRESSES = ("127.0.0.2", "127.0.0.3")
 CLIENTS = 16
+NODES, FAULT = 2, "replica killed (kill -9)"
 CALM_S = 2.0  # load before a host is killed, and after it is back
 
 
@@ -41,6 +46,17 @@ def balancer() -> bool:
     return _told(f"kill -9    of {ADDRESSES[0]}, and started again", seen)
 
 
+def fleet() -> bool:
+    """A small fleet of Ray, one of whose replicas is killed under load; False: requests were lost."""
+    if os.geteuid() or not ENVIRONMENT.is_dir():
+        print("fleet      not shown: its hosts are network namespaces, which need root, and Ray: make build/fleet")
+        return True
+    with tempfile.TemporaryDirectory() as name, RayFleet(Path(name), NODES) as made:
+        print(f"fleet      a head and {NODES} nodes on Ray, behind the same balancer")
+        seen = ray_faults.run(made, FAULT)
+    return _told(FAULT, seen)
+
+
 def _told(what: str, seen: dict[str, object]) -> bool:
     print(f"{what}, under {CLIENTS} clients")
     print(
@@ -50,7 +66,7 @@ def _told(what: str, seen: dict[str, object]) -> bool:
     return not (seen["lost"] or seen["crossed"])
 
 
-PARTS: tuple[Callable[[], bool], ...] = (balancer,)
+PARTS: tuple[Callable[[], bool], ...] = (balancer, fleet)
 
 
 def main() -> int:

@@ -49,6 +49,7 @@ class RayHost:
         for name in ("usr/lib/taos-tsfm", "var/lib", "r", "etc/taos"):
             (self.folder / name).mkdir(parents=True)
         (self.folder / "usr/lib/taos-tsfm/fleet").symlink_to(ENVIRONMENT)
+        (self.folder / "usr/lib/taos-tsfm/lib").symlink_to(ROOT / "src")
         self.ini, self.log = self.folder / "tsfm.ini", self.folder / "ray.log"
         (self.folder / "token").write_text(token)
         self.configure(settings)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsfm import __version__
+from tsfm import __version__, paths
 from tsfm.errors import TsfmError
 from tsfm.fleet import worker
 from tsfm.fleet.worker import Job, Worker
@@ -33,6 +33,7 @@ class Remote:
 
     def __init__(self, job: Job) -> None:
         self._failure = ""
+        paths.use_packages(job.family)
         try:
             self._worker = Worker(job)
         except TsfmError as error:

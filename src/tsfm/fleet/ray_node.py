@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tsfm
@@ -12,7 +12,7 @@ from tsfm import card, paths, settings
 from tsfm.errors import ConfigError, TsfmError
 from tsfm.fleet.applications import resource
 from tsfm.fleet.cluster import Fleet
-from tsfm.system import preload
+from tsfm.system import handover, preload
 from tsfm.weights import checkpoints
 
 # Of the unit. It is short: a socket's path has at most 97 characters, and Ray adds 70.
@@ -136,6 +136,18 @@ def version() -> str:
     if not (found and (paths.FLEET / "bin/python").exists()):
         raise ConfigError(f"{paths.FLEET}: not installed; install the package taos-tsfm-fleet")
     return found[0].name.removeprefix("ray-").removesuffix(".dist-info")
+
+
+def enter(fleet: Fleet, words: Sequence[str]) -> None:
+    """Continue the same command with Ray's environment, as one of the fleet; return at once in there.
+
+    Raises:
+        ConfigError: the package is not installed, or the token is not there.
+    """
+    version()
+    fleet.token()
+    os.environ.update(environment(fleet) | {"RAY_ADDRESS": f"{fleet.head}:{HEAD_PORT}"})
+    handover.enter(paths.FLEET / "bin/python", words)
 
 
 def start(fleet: Fleet, families: Mapping[str, str]) -> None:

@@ -7,7 +7,6 @@ that of ``tsfm.http.asgi``, so a replica gives the answers of a single host, and
 from __future__ import annotations
 
 import asyncio
-import site
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,10 +24,7 @@ class Replica:
     """What Serve starts, asks for its health, and ends."""
 
     def __init__(self, family: str, given: Mapping[str, str]) -> None:
-        # What the family's package brings beyond the common environment.
-        own = paths.VENVS / family / "lib/python3.11/site-packages"
-        if own.is_dir():
-            site.addsitedir(str(own))
+        paths.use_packages(family)
         self._app = asgi.create(family, given)
         self._app.load()
 

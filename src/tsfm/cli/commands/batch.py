@@ -13,6 +13,7 @@ from tsfm.cli import arguments
 from tsfm.cli.commands import serve
 from tsfm.cli.prediction import quantile_levels
 from tsfm.errors import ConfigError, UsageError
+from tsfm.fleet import cluster, ray_node
 
 SUFFIXES = (".parquet", ".csv")
 
@@ -49,10 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if card.task != "forecast":
         raise UsageError(f"--family: {card.name} fills gaps and does not forecast")
     settings.read(card.name, {})
-    if not args.fleet:
-        serve.enter_environment(card.name, "native", args.words)
-    elif importlib.util.find_spec("ray") is None:
-        raise ConfigError("Ray, which joins the hosts of a fleet, is missing: install taos-tsfm-fleet")
+    _enter_environment(card.name, args)
     if importlib.util.find_spec("pyarrow") is None:
         raise ConfigError("pyarrow, which reads and writes the tables, is missing: install taos-tsfm-arrow")
     # Imported here, because numpy and pyarrow exist only in the family's environment.
@@ -75,6 +73,21 @@ def run(args: argparse.Namespace) -> int:
         done = batch.run(args.source, args.target, job, lambda: batch.Processes(job, processes))
     print(f"{args.target}: written", file=sys.stderr)
     return 1 if done.failed else 0
+
+
+def _enter_environment(family: str, args: argparse.Namespace) -> None:
+    """Continue where the model runs, or where Ray is.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    if not args.fleet:
+        serve.enter_environment(family, "native", args.words)
+        return
+    if fleet := cluster.read():
+        ray_node.enter(fleet, args.words)
+    if importlib.util.find_spec("ray") is None:
+        raise ConfigError("Ray, which joins the hosts of a fleet, is missing: install taos-tsfm-fleet")
 
 
 def _table(text: str) -> Path:
