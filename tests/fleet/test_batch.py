@@ -31,8 +31,7 @@ def test_the_numbers_are_those_of_the_service(tmp_path):
     assert not (tmp_path / "out.parquet.parts").exists()
     made = pd.read_parquet(tmp_path / "out.parquet")
     assert made.columns.tolist() == ["item_id", "timestamp", "mean", "0.1", "0.5", "0.9"]
-    live = Live("fracast", "--threads", "1", log=tmp_path / "log").until_ready()
-    try:
+    with Live("fracast", "--threads", "1", log=tmp_path / "log") as live:
         for name in ("meter-0", "meter-17", "meter-39"):
             rows = table[table.item_id == name]
             inputs = [{"item_id": name, "start": "2024-01-01T00:00:00", "target": rows.target.tolist()}]
@@ -42,8 +41,6 @@ def test_the_numbers_are_those_of_the_service(tmp_path):
             for column in ("mean", "0.1", "0.5", "0.9"):
                 np.testing.assert_allclose(ours[column], one[column], rtol=1e-4)
             assert ours.timestamp.tolist() == [pd.Timestamp(text) for text in one["timestamps"]]
-    finally:
-        live.stop()
 
 
 def test_the_numbers_are_those_of_the_bare_model(tmp_path):
