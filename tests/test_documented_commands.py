@@ -86,7 +86,7 @@ COVERED = {
     "register": "cli/commands/test_register.py",
     "serve": "cli/commands/test_serve.py",
     "logs": "cli/commands/test_logs.py",
-    "batch": "fleet/jobs.py",
+    "batch": "fleet/test_batch.py",
 }
 
 

@@ -12,9 +12,9 @@ import pandas as pd
 from conftest import HERE
 
 
-def batch(*words: object, wait: bool = True, python: Path = Path(sys.executable), env: dict[str, str] | None = None):
+def tsfm(*words: object, wait: bool = True, python: Path = Path(sys.executable), env: dict[str, str] | None = None):
     environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")} | (env or {})
-    command = [str(python), "-m", "tsfm", "batch", *map(str, words)]
+    command = [str(python), "-m", "tsfm", *map(str, words)]
     if not wait:
         return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)

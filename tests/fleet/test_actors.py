@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from conftest import free_port
 from fleet.environment import PYTHON, needs_ray
-from fleet.jobs import batch, long_table
+from fleet.jobs import long_table, tsfm
 from fleet.lab import until
 
 pytestmark = [pytest.mark.long, needs_ray]
@@ -61,7 +61,7 @@ class Cluster:
         self.ini.write_text(f"[naive]\nmodel_folder = {self._folder}\n{text}")
 
     def batch(self, *words: object, wait: bool = True):
-        return batch(*words, "--fleet", wait=wait, python=PYTHON, env=self.env)
+        return tsfm("batch", *words, "--fleet", wait=wait, python=PYTHON, env=self.env)
 
     def actors(self) -> list[int]:
         """The processes that work on a job, of this cluster alone."""
@@ -86,7 +86,7 @@ def test_the_numbers_are_those_of_one_host_although_its_actors_book_every_cpu(cl
     cluster.settings()
     long_table(600, 64).to_parquet(tmp_path / "in.parquet")
     words = ("--family", "fracast", "--horizon", 5)
-    alone = batch(tmp_path / "in.parquet", tmp_path / "alone.parquet", *words, "--processes", CPUS)
+    alone = tsfm("batch", tmp_path / "in.parquet", tmp_path / "alone.parquet", *words, "--processes", CPUS)
     assert alone.returncode == 0, alone.stderr
     done = cluster.batch(tmp_path / "in.parquet", tmp_path / "out.parquet", *words)
     assert done.returncode == 0, done.stderr
@@ -105,7 +105,7 @@ def test_an_interrupted_job_goes_on_there_or_on_one_host(cluster: Cluster, tmp_p
     job.kill()
     job.communicate(timeout=60)
     until(lambda: not cluster.actors())
-    again = batch(*words, "--processes", 1)
+    again = tsfm("batch", *words, "--processes", 1)
     assert again.returncode == 0, again.stderr
     assert "portions kept from before" in again.stderr
     assert len(pd.read_parquet(words[1]).item_id.unique()) == 1300
@@ -148,7 +148,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(cluster: Cluster, tmp_path: P
     assert booked.stdout.readline() == b"booked\n"
     full = cluster.batch(*words, "naive")
     booked.communicate(timeout=60)
-    nowhere = batch(*words, "naive", "--fleet", python=PYTHON, env=cluster.env | {"RAY_ADDRESS": "127.0.0.1:9"})
+    nowhere = tsfm("batch", *words, "naive", "--fleet", python=PYTHON, env=cluster.env | {"RAY_ADDRESS": "127.0.0.1:9"})
     for one in (wrong, without, full, nowhere):
         assert one.returncode == 1, one.stderr
         assert "Traceback" not in one.stderr

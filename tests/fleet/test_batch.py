@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from checkpoints import chronos
 from conftest import Live
-from fleet.jobs import batch, long_table
+from fleet.jobs import long_table, tsfm
 from fleet.lab import until
 
 from tsfm import families
@@ -22,8 +22,16 @@ pytestmark = pytest.mark.slow
 def test_the_numbers_are_those_of_the_service(tmp_path):
     table = long_table(40, 64)
     table.to_parquet(tmp_path / "in.parquet")
-    done = batch(
-        tmp_path / "in.parquet", tmp_path / "out.parquet", "--family", "fracast", "--horizon", 5, "--processes", 1
+    done = tsfm(
+        "batch",
+        tmp_path / "in.parquet",
+        tmp_path / "out.parquet",
+        "--family",
+        "fracast",
+        "--horizon",
+        5,
+        "--processes",
+        1,
     )
     assert done.returncode == 0, done.stderr
     assert "40 series, 0 without a forecast" in done.stderr
@@ -50,7 +58,7 @@ def test_the_numbers_are_those_of_the_bare_model(tmp_path):
     table.to_parquet(tmp_path / "in.parquet")
     env = {"TSFM_INI": str(tmp_path / "tsfm.ini")}
     words = ("--family", "chronos", "--horizon", 48, "--processes", 2)
-    done = batch(tmp_path / "in.parquet", tmp_path / "out.parquet", *words, env=env)
+    done = tsfm("batch", tmp_path / "in.parquet", tmp_path / "out.parquet", *words, env=env)
     assert done.returncode == 0, done.stderr
     made = pd.read_parquet(tmp_path / "out.parquet")
     assert made.item_id.tolist() == np.repeat(table.item_id.unique(), 48).tolist()
@@ -75,18 +83,18 @@ def slow(tmp_path):
 def test_an_interrupted_job_goes_on_where_it_ended(tmp_path, slow):
     long_table(1300).to_parquet(tmp_path / "in.parquet")
     words = (tmp_path / "in.parquet", tmp_path / "out.parquet", "--family", "naive", "--processes", 1)
-    whole = batch(words[0], tmp_path / "whole.parquet", *words[2:])
+    whole = tsfm("batch", words[0], tmp_path / "whole.parquet", *words[2:])
     assert whole.returncode == 0, whole.stderr
     parts = tmp_path / "out.parquet.parts"
-    job = batch(*words, env=slow, wait=False)
+    job = tsfm("batch", *words, env=slow, wait=False)
     until(lambda: len(list(parts.glob("*.parquet"))) >= 2)
     job.kill()
     job.communicate(timeout=60)  # ends when its processes have closed stderr: they end with it
     assert not (tmp_path / "out.parquet").exists()
-    other = batch(*words, "--horizon", 3)
+    other = tsfm("batch", *words, "--horizon", 3)
     assert other.returncode == 2
     assert "out.parquet.parts: belongs to another job" in other.stderr
-    again = batch(*words)
+    again = tsfm("batch", *words)
     assert again.returncode == 0, again.stderr
     assert "portions kept from before" in again.stderr
     pd.testing.assert_frame_equal(pd.read_parquet(words[1]), pd.read_parquet(tmp_path / "whole.parquet"))
@@ -97,7 +105,9 @@ def test_csv_in_and_out_and_a_series_that_has_no_forecast(tmp_path):
     table = long_table(3)
     table.loc[table.item_id == "meter-1", "target"] = np.nan
     table.to_csv(tmp_path / "in.csv", index=False)
-    done = batch(tmp_path / "in.csv", tmp_path / "out.csv", "--family", "naive", "--horizon", 2, "--processes", 1)
+    done = tsfm(
+        "batch", tmp_path / "in.csv", tmp_path / "out.csv", "--family", "naive", "--horizon", 2, "--processes", 1
+    )
     assert (done.returncode, "2 series, 1 without a forecast" in done.stderr) == (1, True), done.stderr
     made = pd.read_csv(tmp_path / "out.csv")
     assert made.item_id.value_counts().to_dict() == {"meter-0": 2, "meter-1": 1, "meter-2": 2}
@@ -115,13 +125,13 @@ def test_csv_in_and_out_and_a_series_that_has_no_forecast(tmp_path):
 )
 def test_a_table_that_cannot_be_used_is_refused_in_a_sentence(tmp_path, columns, said):
     pd.DataFrame(columns).to_parquet(tmp_path / "in.parquet")
-    done = batch(tmp_path / "in.parquet", tmp_path / "out.parquet", "--family", "naive", "--processes", 1)
+    done = tsfm("batch", tmp_path / "in.parquet", tmp_path / "out.parquet", "--family", "naive", "--processes", 1)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_another_suffix_is_refused(tmp_path):
-    done = batch("in.json", "out.parquet", "--family", "naive")
+    done = tsfm("batch", "in.json", "out.parquet", "--family", "naive")
     assert done.returncode == 2
     assert "ends in .parquet or .csv, got 'in.json'" in done.stderr
