@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import free_port
 from tdgpt.host import Host
 
-from tsfm.fleet import membership
+from tsfm.errors import TryLater
+from tsfm.fleet import cluster, head, membership
 
 FLEET = "[fleet]\nhead = 127.0.0.9\naddress = {}\nnetwork = 127.0.0.0/8\nfamilies = naive\ntoken_file = {}/token\n"
 
@@ -98,8 +100,6 @@ def test_a_head_that_the_file_does_not_name_is_refused(made: Host) -> None:
         ("127.0.0.9", ["join"], 78, "head is this host's own address: run tsfm fleet init"),
         ("127.0.0.2", ["init"], 78, "the head is 127.0.0.9, and this host is 127.0.0.2: run tsfm fleet join 127.0.0.9"),
         ("127.0.0.2", ["apply"], 2, "fleet apply: expected to run on the head, 127.0.0.9; this host is 127.0.0.2"),
-        ("127.0.0.9", ["apply"], 75, "the head of the fleet does not answer"),
-        ("127.0.0.9", ["status", "--json"], 75, "see: systemctl status tsfm-fleet-head.service"),
         ("127.0.0.9", ["drain"], 2, "fleet drain: expected the address of a host"),
         ("127.0.0.9", ["leave", "127.0.0.2"], 2, "fleet leave: expected no HOST, got '127.0.0.2'"),
         ("127.0.0.9", ["run", "node"], 78, "127.0.0.9 is a head; its unit is tsfm-fleet-head.service"),
@@ -111,6 +111,17 @@ def test_what_does_not_fit_is_one_sentence(made: Host, address: str, words: list
     made.settings.write_text(FLEET.format(address, made.root))
     done = made.tsfm("fleet", *words)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+
+
+def test_a_head_that_does_not_answer_is_named(made: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "BASE", f"http://127.0.0.1:{free_port()}")  # at Ray's own port another test may have one
+    token(made)
+    made.settings.write_text(FLEET.format("127.0.0.9", made.root))
+    fleet = cluster.read(made.settings)
+    assert fleet
+    said = r"the head of the fleet does not answer: .*; on 127\.0\.0\.9, see: systemctl status tsfm-fleet-head\.service"
+    with pytest.raises(TryLater, match=said):
+        head.nodes(fleet)
 
 
 def test_without_a_section_each_action_says_what_is_missing(made: Host) -> None:
