@@ -24,8 +24,9 @@ test: .venv
 test-fast: .venv
 	$(PYTEST) $(WORKERS) -m "not slow and not long"
 
-# The rest: each operation of the API asked hundreds of times by Schemathesis, each part of the benchmark
-# once, and each family by both of its engines.
+# The rest: each operation of the API asked hundreds of times by Schemathesis, each part of the benchmark once, and whole
+# services in other ways than the usual one: by their makers' packages, under another server, on a fleet, from SQL, by
+# TDgpt's old scripts, on other CPUs and devices, under hostile clients.
 test-long: .venv
 	$(PYTEST) $(WORKERS) -m long
 

@@ -261,7 +261,7 @@ def test_tsfm_knows_the_words(command):
 RUN = {one.words: one for one in reversed(of("tsfm")) if one.words[1] not in COVERED}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("command", RUN.values(), ids=str)
 def test_tsfm_does_what_the_document_says(command, tmp_path):
     (tmp_path / "src").symlink_to(ROOT / "src")
@@ -288,7 +288,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("command", [one for one in of("curl") if one not in ELSEWHERE], ids=str)
 def test_curl_gets_the_answer_that_is_shown(command, ports, workplace):
     words = [re.sub(r"^localhost:(\d+)", lambda port: ports[port[1]].url, word) for word in command.words]

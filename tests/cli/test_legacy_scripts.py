@@ -17,7 +17,7 @@ from tsfm import card, paths
 from tsfm.cli import legacy_scripts
 from tsfm.errors import ConfigError, UsageError
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 MASTER = HERE.parent / "src/tsfm/share/server.py"
 BOLT = "amazon/chronos-bolt-tiny"

@@ -20,7 +20,7 @@ from conftest import HERE, Live
 
 from tsfm import card
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 # What each library takes for the newest instruction set: torch's own kernels, oneDNN, MKL.
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}

@@ -10,7 +10,7 @@ import sys
 import pytest
 from conftest import HERE
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 # Waits within one forecast of 200 steps, for two series: one or a few a pass. The mixtures count the rows of each
 # expert in every layer, and Moirai-MoE looks for the end of a Poisson distribution in every draw.

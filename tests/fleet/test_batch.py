@@ -16,7 +16,7 @@ from tsfm import families
 from tsfm.numerics import scaling
 from tsfm.series import Runtime, Series
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def test_the_numbers_are_those_of_the_service(tmp_path):

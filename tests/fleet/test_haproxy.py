@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from fleet.lab import Lab, needs_haproxy, until
 
-pytestmark = [pytest.mark.slow, needs_haproxy]
+pytestmark = [pytest.mark.long, needs_haproxy]
 WALK = [3.0, 4.0, 2.0, 5.0, 4.0, 6.0, 5.5, 7.0, 6.0, 8.0, 7.5, 9.0]
 # Standardised, a single spike stands at sqrt(n - 1): only such a series is above 5.
 PEAK = {"input": [0.0] * 40 + [1.0]}

@@ -17,7 +17,7 @@ from checkpoints import chronos, moment
 from conftest import HERE, Live, free_port, to_the_end
 from contract import CASES, GOOD, LARGE, POST, WALK, ask, same, sent
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 class Uvicorn(Live):

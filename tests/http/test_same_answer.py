@@ -12,7 +12,7 @@ from tsfm.engine import forecast
 from tsfm.numerics import scaling
 from tsfm.series import Runtime, Series
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 RNG = np.random.default_rng(7)
 LENGTHS = (700, 420, 130, 96)

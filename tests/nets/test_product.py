@@ -83,6 +83,7 @@ def test_without_the_private_operators_the_numbers_are_the_same_and_a_warning_sa
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("family", "maker"), [("timemoe", timemoe), ("tdtsfm", tdtsfm)])
 def test_a_family_starts_and_answers_without_them(family, maker, tmp_path):
     maker.make(tmp_path)

@@ -16,7 +16,7 @@ from tsfm import official
 from tsfm.numerics import scaling
 from tsfm.series import Runtime, Series
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 DRAW = np.random.default_rng(11)
 WAVE = (20 + 6 * np.sin(np.arange(300) / 4) + DRAW.normal(0, 0.5, 300)).round(3).tolist()

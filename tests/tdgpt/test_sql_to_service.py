@@ -23,7 +23,7 @@ from conftest import Live, free_port
 from tdgpt.host import HERE, Host
 from tsfm.tdgpt import endpoints
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 WAVE = [10 + 3 * math.sin(i / 4) for i in range(96)]
 TS = [1_700_000_000_000 + 60_000 * i for i in range(96)]

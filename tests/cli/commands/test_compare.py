@@ -19,8 +19,6 @@ from tsfm.cli.source import load, series
 from tsfm.table.column import Options
 
 RANDOM = [name for name in official.names() if card.read(name).checkpoints]
-# One in each run of the tests, all of them by `make test-long`: each starts two services.
-EACH = [pytest.param(name, marks=() if name == "chronos" else pytest.mark.long) for name in RANDOM]
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +28,8 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TSFM_INI", str(ini))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", EACH)
+@pytest.mark.long
+@pytest.mark.parametrize("family", RANDOM)
 def test_both_engines_are_the_same_on_the_packaged_sample(family, tmp_path, capsys):
     importlib.import_module(f"checkpoints.{family}").make(tmp_path / "weights")
     code = main.main(["compare", family, "--model-folder", str(tmp_path / "weights"), "--horizon", "12", "--json"])
@@ -41,7 +39,8 @@ def test_both_engines_are_the_same_on_the_packaged_sample(family, tmp_path, caps
     assert (found["same"], found["series"], found["family"]) == (True, 3, family)
     assert set(found["difference"]) == ({"filled"} if family == "moment" else {"median", "quantiles"})
     assert found["native"]["path"].startswith("float32 with ")
-    package = official.environment(family).requirements[0].replace("==", " ")
+    pins = official.environment(family)
+    package = (pins.ahead or pins.requirements)[0].replace("==", " ")
     assert found["official"]["path"] == f"float32, {package}"
     assert all(found[engine][what] > 0 for engine in ("native", "official") for what in ("one_ms", "all_s", "peak_mib"))
     drawn = family == "moirai"  # the small checkpoint is one of Moirai-MoE
@@ -51,7 +50,7 @@ def test_both_engines_are_the_same_on_the_packaged_sample(family, tmp_path, caps
         assert max(part["largest"] for part in found["difference"].values()) < 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_users_series_and_the_text_for_a_bug_report(tmp_path, capsys):
     file = tmp_path / "mine.csv"
     file.write_text("value\n" + "".join(f"{10 + at % 7}\n" for at in range(90)))

@@ -22,7 +22,7 @@ from waitress.adjustments import Adjustments
 
 from tsfm.http.transport.channel import Parser
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 WALK = [3.0, 4.0, 2.0, 5.0, 4.0, 6.0, 5.5, 7.0, 6.0, 8.0, 7.5, 9.0]
 ASK = json.dumps({"input": WALK, "next_len": 3}).encode()
