@@ -176,6 +176,9 @@ def _faults(table: str, head: str, keys: Sequence[str], names: Mapping[str, str]
 
 FLEET_FAULTS = {
     "replica killed (kill -9)": "副本被杀死（kill -9）",
+    "replica frozen (SIGSTOP), replaced by Ray": "副本被冻结（SIGSTOP），由 Ray 替换",
+    "cable of a node cut for 8 s": "一个节点断网 8 秒",
+    "node without power for 6 s": "一个节点断电 6 秒",
     "Ray's haproxy killed": "Ray 的 haproxy 被杀死",
     "Serve's controller killed": "Serve 的控制器被杀死",
     "node killed, and started again": "节点被杀死并重新启动",
@@ -194,6 +197,14 @@ def fleet_faults(language: int = 0) -> str:
 
 def fleet_faults_in_chinese() -> str:
     return fleet_faults(1)
+
+
+def fleet_poison(language: int = 0) -> str:
+    return _faults("fleetpoison", POISON_HEADS[language], POISON_KEYS, POISON if language else {})
+
+
+def fleet_poison_in_chinese() -> str:
+    return fleet_poison(1)
 
 
 def choose_in_chinese() -> str:
@@ -263,6 +274,8 @@ GENERATED = [
     ("docs/many-hosts.md", "<!-- balancer -->", "<!-- /balancer -->", balanced),
     ("docs/many-hosts.md", "<!-- fleetfaults -->", "<!-- /fleetfaults -->", fleet_faults),
     ("docs/zh/many-hosts.md", "<!-- fleetfaults -->", "<!-- /fleetfaults -->", fleet_faults_in_chinese),
+    ("docs/many-hosts.md", "<!-- fleetpoison -->", "<!-- /fleetpoison -->", fleet_poison),
+    ("docs/zh/many-hosts.md", "<!-- fleetpoison -->", "<!-- /fleetpoison -->", fleet_poison_in_chinese),
     ("docs/many-hosts.md", "<!-- fleet -->", "<!-- /fleet -->", joined),
     ("docs/many-hosts.md", "<!-- faults -->", "<!-- /faults -->", faults),
     ("docs/zh/many-hosts.md", "<!-- faults -->", "<!-- /faults -->", faults_in_chinese),

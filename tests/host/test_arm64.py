@@ -54,7 +54,7 @@ def test_every_compiled_file_is_for_arm64_and_runs_on_the_oldest_system(
 
 
 def test_the_packages_have_the_names_that_they_have_on_x86(repository: Path) -> None:
-    names = {f"taos-tsfm-{name}" for name in ("python", "runtime", "arrow", *FAMILIES)}
+    names = {f"taos-tsfm-{name}" for name in ("python", "runtime", "arrow", "fleet", *FAMILIES)}
     names |= {f"taos-tsfm-{name}-official" for name in official.names()}
     assert {path.name.partition("_")[0] for path in repository.glob("*_arm64.deb")} == names
     assert {"taos-tsfm", "taos-tsfm-all", "taos-tsfm-core"} <= {

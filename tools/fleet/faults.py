@@ -82,14 +82,14 @@ FAULTS: dict[str, Callable[[Namespaces], None]] = {
 
 
 def _hangs(fleet: Fleet) -> tuple[int, int]:
-    answer = _poisoned(fleet, HANGS_ABOVE)
+    answer = poisoned(fleet, HANGS_ABOVE)
     (host,) = _until(lambda: [host for host in fleet.hosts if fleet.status(host.address) == 503])
     _restart(host, signal.SIGKILL)  # as systemd's watchdog does
     return answer, 1
 
 
 def _crashes(fleet: Fleet) -> tuple[int, int]:
-    answer = _poisoned(fleet, CRASHES_ABOVE)
+    answer = poisoned(fleet, CRASHES_ABOVE)
     time.sleep(RESTART_S)
     dead = [host for host in fleet.hosts if not host.alive]
     for host in dead:
@@ -97,7 +97,7 @@ def _crashes(fleet: Fleet) -> tuple[int, int]:
     return answer, len(dead)
 
 
-def _poisoned(fleet: Fleet, above: float) -> int:
+def poisoned(fleet: Fleet, above: float) -> int:
     """The status of the answer to a request whose last value stands just above the number."""
     values = [0.0] * (int(above**2) + 1) + [1.0]
     return fleet.status("127.0.0.1", "/ds_predict", json.dumps({"input": values}))

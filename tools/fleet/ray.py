@@ -130,12 +130,12 @@ class RayHost:
                     found.append(int(entry.name))
         return found
 
-    def kill(self, text: str = "") -> int:
-        """Kill these processes; returns how many there were."""
+    def kill(self, text: str = "", number: signal.Signals = signal.SIGKILL) -> int:
+        """Send these processes a signal; returns how many there were."""
         found = self.pids(text)
         for pid in found:
             try:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
             except ProcessLookupError:
                 continue
         return len(found)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
-from tools.fleet.ray_hosts import Member, RayFleet
+from tools.fleet.faults import CRASHES_ABOVE, HANGS_ABOVE, POISON_SETTINGS, poisoned
+from tools.fleet.ray import STARTS_S
+from tools.fleet.ray_hosts import USUAL, Member, RayFleet
+
+T = TypeVar("T")
 
 CLIENTS = 16
 CALM_S = 3.0  # load before the fault, and after it
@@ -26,6 +32,30 @@ def _started_again(fleet: RayFleet, member: Member) -> None:
 
 def _replica(fleet: RayFleet) -> None:
     _killed(fleet.nodes[0], REPLICA)
+
+
+def _frozen(fleet: RayFleet) -> None:
+    """Its health check is not answered, so Ray puts another one in its place."""
+    before = fleet.nodes[0].ray.pids(REPLICA)
+    fleet.nodes[0].ray.kill(REPLICA, signal.SIGSTOP)
+    fleet.nodes[0].ray.until_another(REPLICA, before)
+
+
+def _cut(fleet: RayFleet) -> None:
+    fleet.plug(fleet.nodes[0], "down")
+    time.sleep(8)
+    fleet.plug(fleet.nodes[0], "up")
+    fleet.head.ray.until_nodes(len(fleet.nodes))
+
+
+def _off(fleet: RayFleet) -> None:
+    """Without power it says nothing any more, not even that its connections end; then it boots."""
+    fleet.plug(fleet.nodes[0], "down")
+    fleet.nodes[0].end()
+    time.sleep(6)
+    fleet.plug(fleet.nodes[0], "up")
+    fleet.nodes[0].start()
+    fleet.nodes[0].ray.until_another(REPLICA, [])
 
 
 def _controller(fleet: RayFleet) -> None:
@@ -61,7 +91,7 @@ def _scaled(fleet: RayFleet) -> None:
 
 
 def _updated(fleet: RayFleet) -> None:
-    fleet.apply(family="max_horizon = 100")  # as another release does, it restarts every replica
+    fleet.apply(family=f"{USUAL}\nmax_horizon = 100")  # as another release does, it restarts every replica
 
 
 def _drained(fleet: RayFleet) -> None:
@@ -81,6 +111,9 @@ def _killed(member: Member, process: str) -> None:
 
 FAULTS: dict[str, Callable[[RayFleet], None]] = {
     "replica killed (kill -9)": _replica,
+    "replica frozen (SIGSTOP), replaced by Ray": _frozen,
+    "cable of a node cut for 8 s": _cut,
+    "node without power for 6 s": _off,
     "Ray's haproxy killed": _haproxy,
     "Serve's controller killed": _controller,
     "node killed, and started again": _node,
@@ -92,18 +125,46 @@ FAULTS: dict[str, Callable[[RayFleet], None]] = {
 }
 
 
+POISON = {"it hangs the model": HANGS_ABOVE, "it crashes the process": CRASHES_ABOVE}
+
+
+def _breaks(fleet: RayFleet, above: float) -> tuple[int, int]:
+    """Send a request that breaks replicas; the status of its answer, and how many Ray has replaced for it."""
+    before = {node.address: set(node.ray.pids(REPLICA)) for node in fleet.nodes}
+    answer = poisoned(fleet, above)
+    ends = time.monotonic() + STARTS_S
+    while not (broken := [one for one in fleet.nodes if before[one.address] - set(one.ray.pids(REPLICA))]):
+        if time.monotonic() > ends:
+            raise RuntimeError(f"every replica goes on after {STARTS_S:g} s; the answer was {answer}")
+        time.sleep(0.2)
+    for node in broken:
+        node.ray.until_another(REPLICA, list(before[node.address]))
+    return answer, len(broken)
+
+
 def run(fleet: RayFleet, name: str) -> dict[str, object]:
     """Have a fault under load, and wait until every node has its replica again.
 
     Returns:
         What the clients saw: see ``tools.fleet.load``.
     """
+    return _under_load(fleet, lambda: FAULTS[name](fleet))[0]
+
+
+def poison(fleet: RayFleet, name: str) -> dict[str, object]:
+    """The same for a request that breaks replicas, with the status of its answer and how many it broke."""
+    fleet.apply(family=POISON_SETTINGS)
+    facts, (answer, hosts) = _under_load(fleet, lambda: _breaks(fleet, POISON[name]))
+    return {"answer": answer, "hosts": hosts} | facts
+
+
+def _under_load(fleet: RayFleet, act: Callable[[], T]) -> tuple[dict[str, object], T]:
     load = fleet.load(CLIENTS)
     try:
         time.sleep(CALM_S)
-        FAULTS[name](fleet)
+        result = act()
         fleet.head.ray.until_complete()
         time.sleep(CALM_S)
-        return load.end()
+        return load.end(), result
     finally:
         load.kill()

@@ -15,11 +15,10 @@ from tools.fleet.ray import RayHost
 HEAD = "10.77.0.11"
 # `ray start` looks for other raylets among all processes that it sees.
 APART = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+USUAL = "deadline_s = 30\nstall_s = 60"
 SETTINGS = """\
 [naive]
 threads = 1
-deadline_s = 30
-stall_s = 60
 model_folder = {model}
 {family}
 [fleet]
@@ -45,7 +44,7 @@ class Member(Host):
         self.ray = RayHost("", [*before, *APART])
         self.configure()
 
-    def configure(self, fleet: str = "", family: str = "") -> None:
+    def configure(self, fleet: str = "", family: str = USUAL) -> None:
         """Its tsfm.ini, with further lines of [fleet] and of the family."""
         cpus = 0 if self.address == HEAD else 1
         given = {"head": HEAD, "address": self.address, "cpus": cpus, "model": self._folder}
@@ -62,14 +61,18 @@ class Member(Host):
 
 
 class RayFleet(Namespaces):
-    """A head and nodes that serve the naive family; use as a context manager. Needs root."""
+    """A head and nodes that serve the naive family; use as a context manager. Needs root.
+
+    Args:
+        trouble: of the model, see ``families/naive.py``.
+    """
 
     head: Member
     nodes: list[Member]
     _lock: IO[str]
 
-    def __init__(self, folder: Path, nodes: int) -> None:
-        super().__init__(folder, nodes + 1)
+    def __init__(self, folder: Path, nodes: int, **trouble: float) -> None:
+        super().__init__(folder, nodes + 1, **trouble)
         self.head, *self.nodes = self.hosts
         ini = folder / "tsfm.ini"
         ini.write_text(ini.read_text().replace(f"hosts = {HEAD} ", "hosts = ") + "fleet_port = 8000\n")
@@ -97,7 +100,7 @@ class RayFleet(Namespaces):
         self._disconnect()
         self._lock.close()
 
-    def apply(self, fleet: str = "", family: str = "") -> None:
+    def apply(self, fleet: str = "", family: str = USUAL) -> None:
         """`tsfm fleet apply` on the head with these lines in its tsfm.ini, and wait until all is done."""
         self.head.configure(fleet, family)
         self.head.ray.apply()
