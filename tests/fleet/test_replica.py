@@ -124,8 +124,8 @@ def test_a_replicas_own_port_lets_in_the_fleets_network_only(lab: Lab) -> None:
 
 
 def replicas_port() -> int:
-    """Where the replica listens itself: the one before it may not have given its port back yet."""
-    for port in range(30000, 30010):
+    """Where the replica listens itself: each new one takes another port, as long as there are any."""
+    for port in range(30000, 31001):
         with suppress(OSError), socket.create_connection((HEAD, port), timeout=5):
             return port
     raise AssertionError("no replica listens")
@@ -188,14 +188,22 @@ def test_a_changed_setting_is_taken_up_by_apply_and_nothing_else_restarts(lab: L
     assert lab.host.tsfm("fleet", "apply").returncode == 0
     lab.host.until_complete()
     assert lab.host.pids("ray::ServeReplica") == before
+    protect(lab)
+    assert not set(lab.host.pids("ray::ServeReplica")) & set(before)
+
+
+def protect(lab: Lab) -> None:
+    """Have clients send a token, and wait until no replica of before is there."""
     (lab.host.folder / "client").write_text("geheim")
     lab.host.configure(lab.ini.replace("threads = 1", "threads = 1\ntoken_file = FOLDER/client"))
     assert lab.host.tsfm("fleet", "apply").returncode == 0
     until(lambda: ask(lab.through, *POST, GOOD).status == 401, 120)
     lab.host.until_complete()
+    until(lambda: len(lab.host.pids("ray::ServeReplica")) == 1, 120)
 
 
 def test_the_clients_token_holds_through_the_balancer_and_at_a_replicas_own_port(lab: Lab) -> None:
+    protect(lab)
     for way, path in ((lab.through, "/ds_predict"), (Way(HEAD, replicas_port()), "/naive/ds_predict")):
         assert ask(way, "POST", path, GOOD).status == 401
         assert ask(way, "POST", path, GOOD, CLIENT).status == 200
