@@ -68,6 +68,10 @@ def _token(family: str, file: str | None) -> str:
     return token
 
 
+class NoAnswer(ConfigError):
+    """A server accepted the connection and gave no answer."""
+
+
 def facts(service: Target) -> dict[str, object]:
     """The answer of GET /v1/models about the family's model, ready or not.
 
@@ -79,7 +83,7 @@ def facts(service: Target) -> dict[str, object]:
     try:
         reply = service.get("/v1/models")
     except Broken as error:
-        raise ConfigError(f"{error}; {_other(family)}") from None
+        raise NoAnswer(f"{error}; {_other(family)}") from None
     if reply.status == 401:
         remedy = "its token_file holds another token" if service.token else "token_file is not set here"
         raise ConfigError(f"{base} requires a token: {remedy}; see [{family}] of tsfm.ini")
@@ -116,7 +120,7 @@ def wait(service: Target, starting: Callable[[], None] | None = None) -> dict[st
         try:
             known = facts(service)
             ready = service.get("/readyz")
-        except Unreachable:
+        except (Unreachable, NoAnswer, Broken):  # one that ends while it is asked breaks the connection
             if not starting:
                 raise
             time.sleep(SOON_S)

@@ -10,6 +10,7 @@ import re
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -25,7 +26,10 @@ from conftest import HERE, free_port
 from tdgpt import taosadapter
 from tdgpt.taosadapter import http, success
 
+from tsfm import card
+from tsfm.cli import client
 from tsfm.cli.output import chart, digits
+from tsfm.errors import ConfigError, TsfmError
 
 pytestmark = pytest.mark.slow
 
@@ -407,6 +411,34 @@ def test_without_that_environment_the_package_is_named_and_it_is_entered_once(se
         assert done.returncode == 78
         assert "install taos-tsfm-runtime" in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_a_service_that_ends_while_it_is_asked_is_told_from_another_server():
+    """It closes the connection without an answer; only whoever started it knows that it is its own."""
+    asked = threading.Event()
+
+    def starting() -> None:
+        if asked.is_set():
+            raise TsfmError("the service ended")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)  # where it is asked only once, the thread ends too
+        service = client.Target(card.read("naive"), f"http://127.0.0.1:{server.getsockname()[1]}")
+
+        def reset() -> None:
+            for _ in range(2):
+                connection, _ = server.accept()
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.close()
+                asked.set()
+
+        breaking = threading.Thread(target=reset)
+        breaking.start()
+        with pytest.raises(TsfmError, match=r"^the service ended$"):
+            client.wait(service, starting)
+        with pytest.raises(ConfigError, match="stop that server, or set another port"):
+            client.wait(service)
+        breaking.join(30)
 
 
 def test_other_commands_import_nothing_that_reads_tables(tmp_path):
