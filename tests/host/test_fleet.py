@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from host import faultreport
+from host.faultreport import Tables
 from tools.fleet import faults
 from tools.fleet.namespaces import Namespaces
 
-ROOT = Path(__file__).resolve().parents[2]
 HOSTS = 3
-# TSFM_WRITE_DOCS=1: the figures go into the documents, from which packaging/docs.py makes the tables.
-REPORT = ROOT / ("docs/faults.json" if os.environ.get("TSFM_WRITE_DOCS") == "1" else "build/faults.json")
 
 
 @pytest.fixture(scope="module")
@@ -32,25 +28,15 @@ def frail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespaces]:
 
 
 @pytest.fixture(scope="module")
-def report() -> Iterator[dict[str, dict[str, object]]]:
-    """What came of each fault, by table; written into a file at the end."""
-    found: dict[str, dict[str, object]] = {"balancer": {}, "poison": {}}
-    yield found
-    REPORT.parent.mkdir(exist_ok=True)
-    known = json.loads(REPORT.read_text()) if REPORT.exists() else {}
-    REPORT.write_text(json.dumps(known | found, indent=1) + "\n")
-
-
-def shown(seen: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in seen.items() if name != "words"}
+def report() -> Iterator[Tables]:
+    with faultreport.written("balancer", "poison") as tables:
+        yield tables
 
 
 @pytest.mark.parametrize("fault", faults.FAULTS)
-def test_a_fault_under_load_loses_and_crosses_nothing(
-    fleet: Namespaces, report: dict[str, dict[str, object]], fault: str
-) -> None:
+def test_a_fault_under_load_loses_and_crosses_nothing(fleet: Namespaces, report: Tables, fault: str) -> None:
     seen = faults.run(fleet, fault)
-    report["balancer"][fault] = shown(seen)
+    report["balancer"][fault] = faultreport.shown(seen)
     assert (seen["lost"], seen["crossed"]) == (0, 0), seen
     assert seen["gets_not_405"] == 0, seen
     assert seen["requests"] > faults.CLIENTS
@@ -61,10 +47,10 @@ def test_a_fault_under_load_loses_and_crosses_nothing(
     ("poison", "answer", "hosts"), [("it hangs the model", 504, 1), ("it crashes the process", 502, 2)]
 )
 def test_a_request_that_breaks_hosts_leaves_one_that_answers_everybody_else(
-    frail: Namespaces, report: dict[str, dict[str, object]], poison: str, answer: int, hosts: int
+    frail: Namespaces, report: Tables, poison: str, answer: int, hosts: int
 ) -> None:
     seen = faults.poison(frail, poison)
-    report["poison"][poison] = shown(seen)
+    report["poison"][poison] = faultreport.shown(seen)
     assert (seen["answer"], seen["hosts"], seen["crossed"]) == (answer, hosts, 0), seen
     # Lost is only what was with it on every host that it broke; haproxy closes a kept connection without a word then.
     assert all(kind.startswith((str(answer), "IncompleteReadError")) for kind in seen["words"]), seen

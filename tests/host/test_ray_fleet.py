@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fleet.environment import needs_ray
+from host import faultreport
+from host.faultreport import Tables
 from tools.fleet import faults, ray_faults
 from tools.fleet.ray_hosts import RayFleet
 
 pytestmark = needs_ray
-ROOT = Path(__file__).resolve().parents[2]
 NODES = 3
-# TSFM_WRITE_DOCS=1: the figures go into the documents, from which packaging/docs.py makes the table.
-REPORT = ROOT / ("docs/faults.json" if os.environ.get("TSFM_WRITE_DOCS") == "1" else "build/faults.json")
 
 
 @pytest.fixture(scope="module")
@@ -27,28 +23,18 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayFleet]:
 
 
 @pytest.fixture(scope="module")
-def report() -> Iterator[dict[str, dict[str, object]]]:
-    """What came of each fault, by table; written into a file at the end, beside what other tests have found."""
-    found: dict[str, dict[str, object]] = {"fleet": {}, "fleetpoison": {}}
-    yield found
-    REPORT.parent.mkdir(exist_ok=True)
-    known = json.loads(REPORT.read_text()) if REPORT.exists() else {}
-    REPORT.write_text(json.dumps(known | found, indent=1) + "\n")
-
-
-def shown(seen: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in seen.items() if name != "words"}
+def report() -> Iterator[Tables]:
+    with faultreport.written("fleet", "fleetpoison") as tables:
+        yield tables
 
 
 @pytest.mark.parametrize("fault", ray_faults.FAULTS)
-def test_a_fault_under_load_loses_and_crosses_nothing(
-    fleet: RayFleet, report: dict[str, dict[str, object]], fault: str
-) -> None:
+def test_a_fault_under_load_loses_and_crosses_nothing(fleet: RayFleet, report: Tables, fault: str) -> None:
     seen = ray_faults.run(fleet, fault)
-    report["fleet"][fault] = shown(seen)
+    report["fleet"][fault] = faultreport.shown(seen)
     assert (seen["lost"], seen["crossed"]) == (0, 0), seen
     assert seen["gets_not_405"] == 0, seen
-    assert seen["requests"] > ray_faults.CLIENTS
+    assert seen["requests"] > faults.CLIENTS
 
 
 @pytest.mark.parametrize(
@@ -56,13 +42,13 @@ def test_a_fault_under_load_loses_and_crosses_nothing(
     [("it hangs the model", (504,), (1,)), ("it crashes the process", (502, 503), (1, 2))],
 )
 def test_a_request_that_breaks_replicas_leaves_one_that_answers_everybody_else(
-    fleet: RayFleet, report: dict[str, dict[str, object]], poison: str, answers: tuple[int, ...], hosts: tuple[int, ...]
+    fleet: RayFleet, report: Tables, poison: str, answers: tuple[int, ...], hosts: tuple[int, ...]
 ) -> None:
     seen = ray_faults.poison(fleet, poison)
-    report["fleetpoison"][poison] = shown(seen)
+    report["fleetpoison"][poison] = faultreport.shown(seen)
     assert seen["answer"] in answers, seen
     assert seen["hosts"] in hosts, seen
     # Lost is only what was with it on every replica that it broke; haproxy may close a kept connection without a word.
     assert all(kind.startswith(("502", "503", "504", "IncompleteReadError")) for kind in seen["words"]), seen
     assert (seen["crossed"], seen["gets_not_405"]) == (0, 0), seen
-    assert seen["lost"] < ray_faults.CLIENTS
+    assert seen["lost"] < faults.CLIENTS

@@ -7,11 +7,11 @@ import os
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from tools.fleet import ray_faults
+from tools.fleet.faults import CLIENTS, restart, under_load
 from tools.fleet.hosts import Fleet, free_port
 from tools.fleet.ray import ENVIRONMENT
 from tools.fleet.ray_hosts import RayFleet
@@ -19,9 +19,7 @@ from tools.fleet.ray_hosts import RayFleet
 from tsfm.system.loopback import exchange
 
 ADDRESSES = ("127.0.0.2", "127.0.0.3")
-CLIENTS = 16
 NODES, FAULT = 2, "replica killed (kill -9)"
-CALM_S = 2.0  # load before a host is killed, and after it is back
 
 
 def balancer() -> bool:
@@ -32,17 +30,7 @@ def balancer() -> bool:
         reply = exchange(f"{fleet.url}/ds_predict", json.dumps(asked).encode())
         steps = json.loads(reply.body)["output"]
         print(f"forecast   {', '.join(f'{step:.3f}' for step in steps)}")
-        load, host = fleet.load(CLIENTS), fleet.hosts[0]
-        try:
-            time.sleep(CALM_S)
-            host.signal(signal.SIGKILL)
-            host.wait()
-            host.start()
-            fleet.until_ready(host.address)
-            time.sleep(CALM_S)
-            seen = load.end()
-        finally:
-            load.kill()
+        seen, _ = under_load(fleet, lambda: restart(fleet.hosts[0], signal.SIGKILL))
     return _told(f"kill -9    of {ADDRESSES[0]}, and started again", seen)
 
 

@@ -13,14 +13,15 @@ from tools.fleet.namespaces import Namespaces
 
 T = TypeVar("T")
 CLIENTS = 16
-CALM_S = 2.0  # load before the fault, and after it
+CALM_S = 3.0  # load before the fault, and after it
 RESTART_S = 2.0  # RestartSec= of the unit
 # Of the lab for requests that break a host. Standardised, a single spike stands at sqrt(n - 1).
 HANGS_ABOVE, CRASHES_ABOVE = 9.0, 5.0
 POISON_SETTINGS = "deadline_s = 4\nstall_s = 6"
 
 
-def _restart(host: Host, number: signal.Signals) -> None:
+def restart(host: Host, number: signal.Signals) -> None:
+    """Send its service a signal, and start it again as the unit does."""
     host.signal(number)
     host.wait()
     time.sleep(RESTART_S)
@@ -28,11 +29,11 @@ def _restart(host: Host, number: signal.Signals) -> None:
 
 
 def _killed(fleet: Namespaces) -> None:
-    _restart(fleet.hosts[0], signal.SIGKILL)
+    restart(fleet.hosts[0], signal.SIGKILL)
 
 
 def _stopped(fleet: Namespaces) -> None:
-    _restart(fleet.hosts[0], signal.SIGTERM)
+    restart(fleet.hosts[0], signal.SIGTERM)
 
 
 def _frozen(fleet: Namespaces) -> None:
@@ -59,7 +60,7 @@ def _off(fleet: Namespaces) -> None:
 
 def _updated(fleet: Namespaces) -> None:
     for host in fleet.hosts:
-        _restart(host, signal.SIGTERM)
+        restart(host, signal.SIGTERM)
         fleet.until_ready(host.address)
 
 
@@ -84,7 +85,7 @@ FAULTS: dict[str, Callable[[Namespaces], None]] = {
 def _hangs(fleet: Fleet) -> tuple[int, int]:
     answer = poisoned(fleet, HANGS_ABOVE)
     (host,) = _until(lambda: [host for host in fleet.hosts if fleet.status(host.address) == 503])
-    _restart(host, signal.SIGKILL)  # as systemd's watchdog does
+    restart(host, signal.SIGKILL)  # as systemd's watchdog does
     return answer, 1
 
 
@@ -122,22 +123,22 @@ def run(fleet: Namespaces, name: str) -> dict[str, object]:
     Returns:
         What the clients saw: see ``tools.fleet.load``.
     """
-    return _under_load(fleet, lambda: FAULTS[name](fleet))[0]
+    return under_load(fleet, lambda: FAULTS[name](fleet))[0]
 
 
 def poison(fleet: Fleet, name: str) -> dict[str, object]:
     """The same for a request that breaks hosts, with the status of its answer and how many hosts it broke."""
-    facts, (answer, hosts) = _under_load(fleet, lambda: POISON[name](fleet))
+    facts, (answer, hosts) = under_load(fleet, lambda: POISON[name](fleet))
     return {"answer": answer, "hosts": hosts} | facts
 
 
-def _under_load(fleet: Fleet, act: Callable[[], T]) -> tuple[dict[str, object], T]:
+def under_load(fleet: Fleet, act: Callable[[], T]) -> tuple[dict[str, object], T]:
+    """Do something under load, and go on until all of the fleet serves again; what the clients saw, and the result."""
     load = fleet.load(CLIENTS)
     try:
         time.sleep(CALM_S)
         result = act()
-        for host in fleet.hosts:
-            fleet.until_ready(host.address)
+        fleet.until_whole()
         time.sleep(CALM_S)
         return load.end(), result
     finally:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 from tools.fleet.proxy import Proxy
 
@@ -101,13 +102,12 @@ class Fleet:
         )
         self.proxy: Proxy | None = None
 
-    def __enter__(self) -> Fleet:
+    def __enter__(self) -> Self:
         try:
             self._connect()
             for host in self.hosts:
                 host.start()
-            for host in self.hosts:
-                self.until_ready(host.address)
+            self.begin()
             self.proxy = Proxy(self._folder, self._folder / "tsfm.ini", self._asker())
             self.until_ready("127.0.0.1")
         except BaseException:
@@ -128,6 +128,15 @@ class Fleet:
     def url(self) -> str:
         """Where the balancer listens, as seen by the clients."""
         return f"http://127.0.0.1:{self._port}"
+
+    def begin(self) -> None:
+        """Have the hosts serve, once all are started."""
+        self.until_whole()
+
+    def until_whole(self) -> None:
+        """Wait until every host serves."""
+        for host in self.hosts:
+            self.until_ready(host.address)
 
     def load(self, clients: int) -> Load:
         """Begin the load; returns once every client has its first answer."""

@@ -5,16 +5,11 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from typing import TypeVar
 
-from tools.fleet.faults import CRASHES_ABOVE, HANGS_ABOVE, POISON_SETTINGS, poisoned
+from tools.fleet.faults import CRASHES_ABOVE, HANGS_ABOVE, POISON_SETTINGS, poisoned, under_load
 from tools.fleet.ray import STARTS_S
 from tools.fleet.ray_hosts import USUAL, Member, RayFleet
 
-T = TypeVar("T")
-
-CLIENTS = 16
-CALM_S = 3.0  # load before the fault, and after it
 RESTART_S = 2.0  # RestartSec= of the units
 AWAY_S = 75.0  # longer than a minute, after which Ray without a memory on disk gives a head up
 REPLICA = "ray::ServeReplica"
@@ -148,23 +143,11 @@ def run(fleet: RayFleet, name: str) -> dict[str, object]:
     Returns:
         What the clients saw: see ``tools.fleet.load``.
     """
-    return _under_load(fleet, lambda: FAULTS[name](fleet))[0]
+    return under_load(fleet, lambda: FAULTS[name](fleet))[0]
 
 
 def poison(fleet: RayFleet, name: str) -> dict[str, object]:
     """The same for a request that breaks replicas, with the status of its answer and how many it broke."""
     fleet.apply(family=POISON_SETTINGS)
-    facts, (answer, hosts) = _under_load(fleet, lambda: _breaks(fleet, POISON[name]))
+    facts, (answer, hosts) = under_load(fleet, lambda: _breaks(fleet, POISON[name]))
     return {"answer": answer, "hosts": hosts} | facts
-
-
-def _under_load(fleet: RayFleet, act: Callable[[], T]) -> tuple[dict[str, object], T]:
-    load = fleet.load(CLIENTS)
-    try:
-        time.sleep(CALM_S)
-        result = act()
-        fleet.head.ray.until_complete()
-        time.sleep(CALM_S)
-        return load.end(), result
-    finally:
-        load.kill()

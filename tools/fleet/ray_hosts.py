@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from tools.fleet import ray
 from tools.fleet.hosts import Host
 from tools.fleet.namespaces import Namespaces
-from tools.fleet.proxy import Proxy
 from tools.fleet.ray import RayHost
 
 HEAD = "10.77.0.11"
@@ -77,20 +76,9 @@ class RayFleet(Namespaces):
         ini = folder / "tsfm.ini"
         ini.write_text(ini.read_text().replace(f"hosts = {HEAD} ", "hosts = ") + "fleet_port = 8000\n")
 
-    def __enter__(self) -> RayFleet:
+    def __enter__(self) -> Self:
         self._lock = ray.lock()
-        try:
-            self._connect()
-            for host in self.hosts:
-                host.start()
-            self.head.ray.until_nodes(len(self.nodes))
-            self.apply()
-            self.proxy = Proxy(self._folder, self._folder / "tsfm.ini", self._asker())
-            self.until_ready("127.0.0.1")
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        return super().__enter__()
 
     def __exit__(self, *_: object) -> None:
         if self.proxy:
@@ -100,11 +88,18 @@ class RayFleet(Namespaces):
         self._disconnect()
         self._lock.close()
 
+    def begin(self) -> None:
+        self.head.ray.until_nodes(len(self.nodes))
+        self.apply()
+
+    def until_whole(self) -> None:
+        self.head.ray.until_complete()
+
     def apply(self, fleet: str = "", family: str = USUAL) -> None:
         """`tsfm fleet apply` on the head with these lines in its tsfm.ini, and wait until all is done."""
         self.head.configure(fleet, family)
         self.head.ray.apply()
-        self.head.ray.until_complete()
+        self.until_whole()
 
     def _host(self, address: str) -> Member:
         return Member(address, self._folder, ["ip", "netns", "exec", self._name(address)])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tsfm import paths
+from tsfm.system import systemctl
 from tsfm.system.subprocesses import Deadline, NotInTime, run
 
 _PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,StatusText,Result,NRestarts"
@@ -28,11 +27,11 @@ class Unit:
 
 def show(names: Sequence[str]) -> dict[str, Unit] | None:
     """The units' states, by name; None if systemd does not run."""
-    systemctl = shutil.which("systemctl")
-    if systemctl is None or not (paths.ROOT / "run/systemd/system").is_dir():
+    program = systemctl.find()
+    if program is None:
         return None
     try:
-        _, output = run([systemctl, "show", "--property", _PROPERTIES, *names], Deadline.after(5))
+        _, output = run([program, "show", "--property", _PROPERTIES, *names], Deadline.after(5))
     except NotInTime:
         return None
     states = (dict(line.split("=", 1) for line in part.splitlines() if "=" in line) for part in output.split("\n\n"))

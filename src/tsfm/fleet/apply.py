@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tsfm import paths
 from tsfm.errors import ConfigError, TsfmError
 from tsfm.fleet.balancer import UNIT
+from tsfm.system import atomic, systemctl
 from tsfm.system.subprocesses import Deadline, NotInTime, run
 
 FILE = paths.ETC / "tsfm-balancer.cfg"
@@ -36,7 +34,7 @@ def replace(text: str) -> bool:
     """
     if text == current():
         return False
-    with _beside(FILE, text) as new:
+    with atomic.beside(FILE, text) as new:
         check(new)
         os.replace(new, FILE)
     return True
@@ -66,31 +64,12 @@ def reload() -> str:
     Raises:
         TsfmError: the unit could not be reloaded.
     """
-    systemctl = shutil.which("systemctl")
-    if systemctl is None or not (paths.ROOT / "run/systemd/system").is_dir():
+    program = systemctl.find()
+    if program is None:
         return "systemd does not run here: start haproxy with this file"
-    if run([systemctl, "is-active", "--quiet", UNIT], Deadline.after(CHECK_S))[0]:
+    if run([program, "is-active", "--quiet", UNIT], Deadline.after(CHECK_S))[0]:
         return f"{UNIT} does not run; to start it, now and at boot: systemctl enable --now {UNIT}"
-    code, output = run([systemctl, "reload", UNIT], Deadline.after(RELOAD_S))
+    code, output = run([program, "reload", UNIT], Deadline.after(RELOAD_S))
     if code:
         raise TsfmError(f"{UNIT} could not be reloaded: {output.strip()}; see: journalctl -u {UNIT} -n 20")
     return f"{UNIT} has taken it up; requests on their way are answered by the old process"
-
-
-@contextmanager
-def _beside(file: Path, text: str) -> Iterator[Path]:
-    """A complete file in the same folder, which everybody may read; it is removed unless it has been renamed."""
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be written: {error.strerror}; run this as root") from None
-    new = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            os.fchmod(stream.fileno(), 0o644)
-            stream.flush()
-            os.fsync(stream.fileno())
-        yield new
-    finally:
-        new.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -103,11 +104,9 @@ def read(file: Path | None = None) -> Balancer | None:
     values = SimpleNamespace(**settings.section(settings.BALANCER, KEYS, file))
     if not values.hosts:
         return None
-    names = values.families or [name for name in paths.installed_families() if name in card.names()]
     where = f"{file}: [{settings.BALANCER}]"
-    if not names:
+    if not (families := chosen(values.families, file)):
         raise ConfigError(f"{where} families: expected the families to balance, since none is installed on this host")
-    families = {name: settings.read(name, {}, file) for name in names}
     made = Balancer(
         values.hosts, families, values.fleet_port, values.listen, values.allow or (), int(values.check_s),
         int(values.buffer_kib),
@@ -119,6 +118,12 @@ def read(file: Path | None = None) -> Balancer | None:
         )
     _check_ports(made, where)
     return made
+
+
+def chosen(names: Sequence[str], file: Path) -> dict[str, Settings]:
+    """The settings of the named families, or if none is named, of those that are installed on this host."""
+    names = names or [name for name in paths.installed_families() if name in card.names()]
+    return {name: settings.read(name, {}, file) for name in names}
 
 
 def _check_ports(made: Balancer, where: str) -> None:

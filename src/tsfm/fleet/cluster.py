@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from tsfm import card, paths, settings
+from tsfm import settings
 from tsfm.errors import ConfigError
-from tsfm.fleet.balancer import family_names
+from tsfm.fleet.balancer import chosen, family_names
 from tsfm.kinds import IPNetwork, Key, absolute, address, networks, whole
 from tsfm.settings import Settings
 
@@ -107,10 +107,9 @@ def read(file: Path | None = None) -> Fleet | None:
             raise ConfigError(f"{where} {key}: expected an address in network = {shown}, got {found}")
         if ":" in found or found == "127.0.0.1":  # Ray puts another one in the place of 127.0.0.1
             raise ConfigError(f"{where} {key}: expected an IPv4 address that other hosts reach, got {found}")
-    names = values.families or [name for name in paths.installed_families() if name in card.names()]
-    families = {name: settings.read(name, {}, file) for name in names}
-    for name, chosen in families.items():
-        _check(chosen, name)
+    families = chosen(values.families, file)
+    for name, own_settings in families.items():
+        _check(own_settings, name)
     everything = len(os.sched_getaffinity(0)) if own != values.head else 0
     cpus = everything if values.cpus is None else int(values.cpus)
     return Fleet(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import secrets
@@ -12,11 +13,11 @@ from tsfm import inifile, paths, settings
 from tsfm.errors import ConfigError, TsfmError
 from tsfm.fleet.cluster import HEAD_UNIT, NODE_UNIT, Fleet
 from tsfm.fleet.ray_node import STATE
+from tsfm.system import atomic, systemctl
 from tsfm.system.subprocesses import Deadline, run
 
 GROUP = "tsfm"
 WAIT_S = 60.0
-DROP_IN = "etc/systemd/system/{unit}.d/network.conf"
 
 
 def configure(head: str, network: str | None) -> None:
@@ -42,16 +43,13 @@ def configure(head: str, network: str | None) -> None:
 
 
 def _insert(file: Path, section: inifile.Section | None, lines: list[str]) -> None:
-    try:
-        text = file.read_text(encoding="utf-8-sig") if file.exists() else ""
-        before = text.splitlines(keepends=True)
-        if section:
-            before[section.line : section.line] = lines
-        else:
-            before += [*(["\n"] if before else []), f"[{settings.FLEET}]\n", *lines]
-        file.write_text("".join(before), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be written: {error.strerror}; run this as root") from None
+    text = file.read_text(encoding="utf-8-sig") if file.exists() else ""
+    before = text.splitlines(keepends=True)
+    if section:
+        before[section.line : section.line] = lines
+    else:
+        before += [*(["\n"] if before else []), f"[{settings.FLEET}]\n", *lines]
+    atomic.write(file, "".join(before))
 
 
 def make_token(fleet: Fleet) -> bool:
@@ -94,15 +92,15 @@ def begin(fleet: Fleet) -> str:
         TsfmError: systemd does not run here, or the unit does not start.
     """
     unit = HEAD_UNIT if fleet.is_head else NODE_UNIT
-    file = paths.ROOT / DROP_IN.format(unit=unit)
+    file = _drop_in(unit)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        allowed = " ".join(map(str, fleet.network))
-        file.write_text(
-            f"# Written by tsfm fleet, from [fleet] network in tsfm.ini.\n[Service]\nIPAddressAllow={allowed}\n"
-        )
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be written: {error.strerror}; run this as root") from None
+        raise ConfigError(f"{file.parent}: cannot be made: {error.strerror}; run this as root") from None
+    allowed = " ".join(map(str, fleet.network))
+    atomic.write(
+        file, f"# Written by tsfm fleet, from [fleet] network in tsfm.ini.\n[Service]\nIPAddressAllow={allowed}\n"
+    )
     _systemctl("daemon-reload")
     _systemctl("enable", unit)
     _systemctl("restart", unit)
@@ -117,16 +115,23 @@ def end(fleet: Fleet) -> str:
     """
     unit = HEAD_UNIT if fleet.is_head else NODE_UNIT
     _systemctl("disable", "--now", unit)
-    shutil.rmtree((paths.ROOT / DROP_IN.format(unit=unit)).parent, ignore_errors=True)
+    ours = _drop_in(unit)
+    ours.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # the operator's own drop-ins stay, and so does their folder
+        ours.parent.rmdir()
     if fleet.is_head:  # its memory of a fleet that is no more
         shutil.rmtree(STATE / "gcs", ignore_errors=True)
     _systemctl("daemon-reload")
     return f"{unit} is stopped, and does not start at boot"
 
 
+def _drop_in(unit: str) -> Path:
+    return paths.ROOT / "etc/systemd/system" / f"{unit}.d" / "network.conf"
+
+
 def _systemctl(*words: str) -> None:
-    program = shutil.which("systemctl")
-    if program is None or not (paths.ROOT / "run/systemd/system").is_dir():
+    program = systemctl.find()
+    if program is None:
         raise TsfmError("systemd does not run here: start `tsfm fleet run` by another supervisor, as the user tsfm")
     code, output = run([program, *words], Deadline.after(WAIT_S))
     if code:

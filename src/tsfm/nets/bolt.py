@@ -85,7 +85,7 @@ class Bolt:
         self._encoded = Norm(take, "encoder.final_layer_norm", sizes, torch.float32)
         # The bias of a single position shifts all of its scores equally, and softmax ignores such a shift: not used.
         take("decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", (sizes.buckets, sizes.heads))
-        decoder = dtype if dtype == torch.int8 else torch.float32
+        decoder = int8.or_float32(dtype)
         self._decoder = [
             (
                 OwnAttention(take, f"decoder.block.{i}.layer.0", sizes),

@@ -18,7 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, Weights, large, owned, patched
+from tsfm.nets import int8
+from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, Weights, owned, patched
+from tsfm.nets.product import large
 from tsfm.weights.configuration import Config
 
 KEYS = (
@@ -74,7 +76,7 @@ class Chronos2:
         self.sizes = sizes
         self._reg = owned(take("shared.weight", (2, sizes.width)))[1]
         self._embed = Residual(take, "input_patch_embedding", 3 * sizes.patch, sizes.width, sizes)
-        attention = dtype if dtype == torch.int8 else torch.float32
+        attention = int8.or_float32(dtype)
         self._blocks = [
             (
                 SelfAttention.taken(take, f"encoder.block.{i}.layer.0", "self_attention", sizes, attention),

@@ -44,6 +44,11 @@ def between(dtype: torch.dtype) -> torch.dtype:
     return reader.arithmetic(Runtime())[0] if dtype == torch.int8 else dtype
 
 
+def or_float32(dtype: torch.dtype) -> torch.dtype:
+    """Of products that are too inexact in bfloat16: int8 if that is asked for, float32 otherwise."""
+    return dtype if dtype == torch.int8 else torch.float32
+
+
 def given(dtype: torch.dtype) -> torch.dtype:
     """What products in ``dtype`` are given: with int8 float32, which they quantise themselves."""
     return torch.float32 if dtype == torch.int8 else dtype

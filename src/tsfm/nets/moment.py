@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tsfm.nets import int8
-from tsfm.nets.product import Product, product
-from tsfm.nets.t5 import ACTIVATIONS, Activation, T5Sizes
+from tsfm.nets.feed import feed
+from tsfm.nets.product import large
+from tsfm.nets.t5 import T5Sizes
 from tsfm.series import FloatArray
 from tsfm.weights.reader import State
 
@@ -143,16 +143,12 @@ class _Layer:
         attention, mlp = f"{at}.0.SelfAttention", f"{at}.1.DenseReluDense"
         self._before_attention = exact(state, sizes, f"{at}.0.layer_norm.weight", width)
         qkv = torch.cat([exact(state, sizes, f"{attention}.{p}.weight", inside, width) for p in "qkv"])
-        self._qkv = _product(qkv, sizes.dtype)
-        self._out = _product(exact(state, sizes, f"{attention}.o.weight", width, inside), sizes.dtype)
+        self._qkv = large(qkv, int8.or_float32(sizes.dtype))
+        self._out = large(exact(state, sizes, f"{attention}.o.weight", width, inside), int8.or_float32(sizes.dtype))
         self._before_mlp = exact(state, sizes, f"{at}.1.layer_norm.weight", width)
         up = torch.cat([fast(state, sizes, f"{mlp}.wi_{i}.weight", sizes.hidden, width) for i in (0, 1)])
         down = fast(state, sizes, f"{mlp}.wo.weight", width, sizes.hidden)
-        self._feed: Product
-        if sizes.dtype == torch.int8:
-            self._feed = int8.Feed(up, down, sizes.act, gated=True)
-        else:
-            self._feed = partial(_feed, up=product(up), down=product(down), act=ACTIVATIONS[sizes.act])
+        self._feed = feed(up, down, sizes.act, sizes.dtype, gated=True)
 
     def __call__(self, x: Tensor, bias: Tensor) -> Tensor:
         """From shape (b, n, width) to the same shape; ``bias`` broadcasts to (b, heads, n, n)."""
@@ -165,16 +161,6 @@ class _Layer:
         x = x + self._out(mixed.transpose(1, 2).flatten(2))
         normed = F.rms_norm(x, (sizes.width,), self._before_mlp, sizes.epsilon).to(int8.given(sizes.dtype))
         return x + self._feed(normed)
-
-
-def _product(weight: Tensor, dtype: torch.dtype) -> Product:
-    """One of attention: in float32, or with int8 in that."""
-    return int8.Product(weight) if dtype == torch.int8 else product(weight)
-
-
-def _feed(x: Tensor, up: Product, down: Product, act: Activation) -> Tensor:
-    gate, value = up(x).chunk(2, -1)
-    return down(act(gate) * value)
 
 
 def exact(state: State, sizes: Sizes, name: str, *shape: int) -> Tensor:

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tsfm.nets import int8
-from tsfm.nets.product import Product, product
-from tsfm.nets.t5 import ACTIVATIONS, Activation, T5Sizes
+from tsfm.nets.feed import feed
+from tsfm.nets.product import Product, large
+from tsfm.nets.t5 import ACTIVATIONS, T5Sizes
 from tsfm.weights.configuration import Config
 
 Take = Callable[[str, Sequence[int]], Tensor]  # returns the tensor with this name and checks its shape
@@ -53,11 +54,6 @@ def owned(tensor: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return tensor.to(dtype, copy=True)
 
 
-def large(weight: Tensor, dtype: torch.dtype) -> Product:
-    """A large product with a weight of its own, in ``dtype``; with int8 it takes and returns float32."""
-    return int8.Product(weight) if dtype == torch.int8 else product(weight, None, dtype)
-
-
 class Norm:
     """T5's norm: it subtracts no mean and adds no bias. It is computed in float32; its output is in ``dtype``."""
 
@@ -88,7 +84,7 @@ class SelfAttention:
     """x + o(attention(q, k, v of norm(x))), unscaled as in T5. One product computes q, k and v."""
 
     def __init__(self, weights: Weights, take: Take, layer: str, sizes: Sizes, dtype: torch.dtype) -> None:
-        self._qkv, self._o = large(torch.cat(list(weights.qkv)), dtype), large(owned(weights.o), dtype)
+        self._qkv, self._o = large(torch.cat(list(weights.qkv)), dtype), large(weights.o, dtype)
         self._dtype = int8.given(dtype)
         self._norm = Norm(take, f"{layer}.layer_norm", sizes, self._dtype)
         self._heads = sizes.heads
@@ -121,25 +117,10 @@ class Feed:
         into = [take(f"{layer}.{part}.{name}.weight", (sizes.hidden, sizes.width)) for name in names]
         wo = take(f"{layer}.{part}.wo.weight", (sizes.width, sizes.hidden))
         self._norm = Norm(take, f"{layer}.layer_norm", sizes, int8.given(dtype))
-        self._block: Callable[[Tensor], Tensor]
-        if dtype == torch.int8:
-            self._block = int8.Feed(torch.cat(into), wo, sizes.act, sizes.gated)
-        else:
-            wi, out = large(torch.cat(into), dtype), large(owned(wo), dtype)
-            self._block = partial(_feed, wi=wi, wo=out, act=ACTIVATIONS[sizes.act], gated=sizes.gated)
+        self._block = feed(torch.cat(into), wo, sizes.act, dtype, sizes.gated)
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.add_(self._block(self._norm(x)))
-
-
-def _feed(x: Tensor, wi: Product, wo: Product, act: Activation, gated: bool) -> Tensor:
-    inner = wi(x)
-    if gated:
-        gate, value = inner.chunk(2, -1)
-        inner = act(gate).mul_(value)
-    else:
-        inner = act(inner)
-    return wo(inner)
 
 
 class Residual:

@@ -26,17 +26,24 @@ def product(weight: Tensor, bias: Tensor | None = None, dtype: torch.dtype | Non
     """Make a function from shape (rows, in) to (rows, out): x times ``weight`` transposed, plus ``bias``.
 
     Args:
-        weight: shape (out, in). The private operators keep a reordered copy, so the caller may drop ``weight``.
+        weight: shape (out, in). The caller may drop it, and ``bias``: copies are kept.
         bias: shape (out,).
         dtype: of weight, bias, x and result; None: that of the weight. With int8, x may be of any dtype, and the
             result is in the one that ``int8.between`` gives.
     """
     if dtype == torch.int8:
         return int8.Product(weight, bias, int8.between(dtype))
-    weight, bias = weight.to(dtype or weight.dtype), bias if bias is None else bias.to(dtype or bias.dtype)
-    if weight.device.type == "cpu" and _private_works(weight.dtype):
-        return _private(weight, bias)
-    return partial(F.linear, weight=weight, bias=bias)
+    dtype = dtype or weight.dtype
+    # What is kept is a copy: a tensor that stays in the mapped file would keep the whole file mapped.
+    bias = None if bias is None else bias.to(dtype, copy=True)
+    if weight.device.type == "cpu" and _private_works(dtype):
+        return _private(weight.to(dtype), bias)
+    return partial(F.linear, weight=weight.to(dtype, copy=True), bias=bias)
+
+
+def large(weight: Tensor, dtype: torch.dtype) -> Product:
+    """A product in ``dtype``; with int8 it takes and returns float32."""
+    return int8.Product(weight) if dtype == torch.int8 else product(weight, None, dtype)
 
 
 def _private(weight: Tensor, bias: Tensor | None) -> Product:

@@ -147,10 +147,10 @@ class Experts:
     def __init__(self, shape: Shape, state: State, name: str, dtype: torch.dtype, device: str) -> None:
         hidden, count, self._best = shape.hidden_size, shape.num_experts, shape.num_experts_per_tok
         width = shape.intermediate_size // self._best
-        inner = int8.given(dtype)
+        given = int8.given(dtype)
 
         def take(part: str, *size: int) -> Tensor:
-            return state.take(f"{name}.{part}.weight", size).to(device, inner)
+            return state.take(f"{name}.{part}.weight", size).to(device, given)
 
         def block(part: str, inner: int) -> tuple[Tensor, Tensor]:
             gate, up = (take(f"{part}.{half}_proj", inner, hidden) for half in ("gate", "up"))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tsfm.errors import ConfigError
 from tsfm.nets import int8
+from tsfm.nets.feed import feed
 from tsfm.nets.product import Product, product
 from tsfm.series import FloatArray
 from tsfm.weights.reader import State
@@ -86,20 +87,16 @@ class Reader:
 
     def fast(self, name: str, wide: int, out: int) -> Product:
         """A product in the network's dtype."""
-        weight, bias = self._taken(name, wide, out)
-        return product(weight.to(self._device), bias.to(self._device), self.dtype)
+        return product(*self._taken(name, wide, out), self.dtype)
 
     def feed(self, up: str, down: str, width: int) -> Product:
         """The product ``up``, ReLU, the product ``down``, each from ``width`` to ``width``."""
-        if self.dtype == torch.int8:
-            (into, before), (out, after) = (self._taken(name, width, width) for name in (up, down))
-            return int8.Feed(into, out, "relu", biases=(before, after))
-        first, second = self.fast(up, width, width), self.fast(down, width, width)
-        return lambda x: second(first(x).relu_())
+        (into, before), (out, after) = (self._taken(name, width, width) for name in (up, down))
+        return feed(into, out, "relu", self.dtype, biases=(before, after))
 
     def _taken(self, name: str, wide: int, out: int) -> tuple[Tensor, Tensor]:
-        """Weight and bias, which products keep: a copy of it."""
-        return self.state.take(f"{name}.weight", (out, wide)), self.state.take(f"{name}.bias", (out,)).clone()
+        weight, bias = self.state.take(f"{name}.weight", (out, wide)), self.state.take(f"{name}.bias", (out,))
+        return weight.to(self._device), bias.to(self._device)
 
 
 class Decoder:

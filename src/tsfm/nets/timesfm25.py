@@ -17,7 +17,8 @@ from torch import Tensor
 
 from tsfm.nets import int8
 from tsfm.nets.decoder import Angles, Cache, Rotary, Span, attend, positions, spans, turned
-from tsfm.nets.product import Product, product
+from tsfm.nets.feed import feed
+from tsfm.nets.product import product
 from tsfm.series import FloatArray
 from tsfm.weights.reader import State
 
@@ -201,7 +202,7 @@ class _Layer:
         self._key = scale("attn.key_ln.scale", sizes.head).to(int8.between(dtype))
         self._qkv = product(weight("attn.qkv_proj", 3 * width, width), None, dtype)
         self._out = product(weight("attn.out", width, width), None, dtype)
-        self._feed = _feed(weight("ff0", sizes.hidden, width), weight("ff1", width, sizes.hidden), dtype)
+        self._feed = feed(weight("ff0", sizes.hidden, width), weight("ff1", width, sizes.hidden), "silu", dtype)
 
     def __call__(self, stream: Tensor, slot: int, packed: Sequence[Span], angles: Angles, last: bool) -> Tensor:
         """The stream (patches, width) after this layer; with ``last``, only the last patch of each row.
@@ -221,13 +222,6 @@ class _Layer:
         stream = stream + _norm(self._out(attended).float(), self._after)
         fed = self._feed(_norm(stream, self._before_ff).to(self._dtype))
         return stream + _norm(fed.float(), self._after_ff)
-
-
-def _feed(up: Tensor, down: Tensor, dtype: torch.dtype) -> Product:
-    if dtype == torch.int8:
-        return int8.Feed(up, down, "silu")
-    first, second = product(up, None, dtype), product(down, None, dtype)
-    return lambda x: second(F.silu(first(x)))
 
 
 def _norm(x: Tensor, weight: Tensor) -> Tensor:

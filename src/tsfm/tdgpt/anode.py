@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import socket
 import ssl
 import time
 
-from tsfm import paths
 from tsfm.errors import TsfmError
+from tsfm.system import systemctl
 from tsfm.system.subprocesses import Deadline, NotInTime, run
 from tsfm.tdgpt.host import UNIT, Anode
 
@@ -31,15 +30,15 @@ def restart(address: tuple[str, int], deadline: Deadline) -> str:
     Raises:
         AnodeTrouble: it did not come back in time.
     """
-    systemctl = shutil.which("systemctl")
-    if systemctl is None or not (paths.ROOT / "run/systemd/system").is_dir():
+    program = systemctl.find()
+    if program is None:
         return "systemd is not running here: restart TDgpt yourself if it runs"
     remedy = f"see: systemctl status {UNIT}"
     try:
-        status, _ = run([systemctl, "is-active", "--quiet", UNIT], deadline)
+        status, _ = run([program, "is-active", "--quiet", UNIT], deadline)
         if status:
             return f"{UNIT} is not running; it will read the change when it starts"
-        status, output = run([systemctl, "try-restart", UNIT], deadline)
+        status, output = run([program, "try-restart", UNIT], deadline)
     except NotInTime:
         raise AnodeError(f"{UNIT} is still restarting; {remedy}") from None
     if status:

@@ -64,10 +64,14 @@ def test_join_needs_the_token_and_starts_a_node(made: Host) -> None:
     assert done.returncode == 0, done.stderr
     assert told(made)[-1] == "restart tsfm-fleet-node.service"
     assert (made.root / "token").stat().st_mode & 0o777 == 0o640
-    done = made.tsfm("fleet", "leave")
-    assert done.returncode == 0, done.stderr
-    assert told(made)[-2:] == ["disable --now tsfm-fleet-node.service", "daemon-reload"]
-    assert not drop_in(made, "node").exists()
+    others = drop_in(made, "node").with_name("mine.conf")
+    others.write_text("[Service]\nNice=5\n")
+    for _ in range(2):
+        done = made.tsfm("fleet", "leave")
+        assert done.returncode == 0, done.stderr
+        assert told(made)[-2:] == ["disable --now tsfm-fleet-node.service", "daemon-reload"]
+        assert not drop_in(made, "node").exists()
+        assert others.exists(), "the operator's own settings stay"
 
 
 def test_head_and_network_of_the_command_are_written_into_the_section(
