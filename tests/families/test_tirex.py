@@ -4,8 +4,8 @@ import json
 import math
 
 import numpy as np
+import other_checkpoints
 import pytest
-import torch
 from checkpoints import tirex as maker
 from reference import tirex as reference
 from safetensors.torch import load_file, save_file
@@ -217,22 +217,6 @@ def test_the_other_names_of_a_tensor_are_read_too_where_they_agree(folder, tmp_p
         families.load("tirex", tmp_path, FLOAT32)
 
 
-@pytest.mark.parametrize("wrong", ["shape", "more", "folder", "none"])
+@pytest.mark.parametrize("wrong", other_checkpoints.WRONG)
 def test_another_checkpoint_is_refused_in_one_sentence(folder, tmp_path, wrong):
-    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
-    tensors = load_file(folder / "model.safetensors")
-    name = "stack.1.time_mixer.ffn.proj_down.weight"
-    save_file(
-        tensors | ({name: torch.zeros(3, 48)} if wrong == "shape" else {"lm_head": torch.zeros(2)}),
-        tmp_path / "model.safetensors",
-    )
-    if wrong == "folder":
-        (tmp_path / "config.json").unlink()
-    expected = {
-        "shape": r"ffn\.proj_down\.weight of shape \(32, 128\), found it with shape \(3, 48\)",
-        "more": "expected no more tensors, found 1 unknown ones, first lm_head",
-        "folder": r"config\.json: expected .* found no such file",
-        "none": "tirex: expected a folder with a checkpoint, got none",
-    }[wrong]
-    with pytest.raises(ConfigError, match=expected):
-        families.load("tirex", None if wrong == "none" else tmp_path, FLOAT32)
+    other_checkpoints.check(wrong, "tirex", folder, tmp_path, "stack.1.time_mixer.ffn.proj_down.weight")

@@ -5,10 +5,9 @@ import json
 from dataclasses import fields
 
 import numpy as np
+import other_checkpoints
 import pytest
-import torch
 from checkpoints import toto as maker
-from safetensors.torch import load_file, save_file
 
 from tsfm import card, families, official
 from tsfm.errors import ConfigError
@@ -238,22 +237,6 @@ def test_the_card_tells_the_sizes_and_the_configurations_of_the_real_checkpoints
     assert real.shape.items() <= config.items()
 
 
-@pytest.mark.parametrize("wrong", ["shape", "more", "folder", "none"])
+@pytest.mark.parametrize("wrong", other_checkpoints.WRONG)
 def test_another_checkpoint_is_refused_in_one_sentence(folder, tmp_path, wrong):
-    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
-    tensors = load_file(folder / "model.safetensors")
-    name = "transformer.layers.1.ffn.fc2.weight"
-    save_file(
-        tensors | ({name: torch.zeros(3, 48)} if wrong == "shape" else {"lm_head": torch.zeros(2)}),
-        tmp_path / "model.safetensors",
-    )
-    if wrong == "folder":
-        (tmp_path / "config.json").unlink()
-    expected = {
-        "shape": r"layers\.1\.ffn\.fc2\.weight of shape \(32, 48\), found it with shape \(3, 48\)",
-        "more": "expected no more tensors, found 1 unknown ones, first lm_head",
-        "folder": r"config\.json: expected .* found no such file",
-        "none": "toto: expected a folder with a checkpoint, got none",
-    }[wrong]
-    with pytest.raises(ConfigError, match=expected):
-        families.load("toto", None if wrong == "none" else tmp_path, FLOAT32)
+    other_checkpoints.check(wrong, "toto", folder, tmp_path, "transformer.layers.1.ffn.fc2.weight")
