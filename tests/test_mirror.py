@@ -122,7 +122,6 @@ ELSEWHERE = {
     "official/": "official/test_adapters.py",
     "system/devices.py": "http/test_server.py",
     "system/handover.py": "cli/test_legacy_scripts.py",
-    "system/loopback.py": "cli/commands/test_forecast.py",
     "system/preload.py": "http/test_same_answer.py",
     "system/subprocesses.py": "tdgpt/test_database.py",
     "system/systemctl.py": "cli/commands/test_fleet.py",

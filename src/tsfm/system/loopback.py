@@ -55,6 +55,8 @@ def exchange(
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
     try:
         connection.connect()
+    except ConnectionResetError as error:  # before the handshake has ended, a reset is told as a refusal
+        raise Broken(f"{url}: the connection broke: {error.strerror}") from None
     except OSError as error:
         raise Unreachable(f"{url} does not answer: {error.strerror or error}") from None
     try:
