@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
-from functools import partial
+from functools import cache, partial
 from urllib.error import URLError
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -163,13 +163,19 @@ def _in_networks(host: str, listed: str) -> bool:
 
 def _opener(target: SplitResult) -> urllib.request.OpenerDirector:
     proxy = _proxy(target)
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    handlers = [urllib.request.ProxyHandler({target.scheme: proxy} if proxy else {}), _Unprocessed()]
+    if "https" in (target.scheme, urlsplit(proxy).scheme):
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+        handlers.append(urllib.request.HTTPSHandler(context=_trusted(bundle)))
+    return urllib.request.build_opener(*handlers)
+
+
+@cache  # to read the certificates of a host takes longer than a short request
+def _trusted(bundle: str | None) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=bundle or None)
+        return ssl.create_default_context(cafile=bundle)
     except OSError as error:
         raise ConfigError(f"REQUESTS_CA_BUNDLE: {bundle}: expected certificates in PEM form: {error}") from None
-    proxies = urllib.request.ProxyHandler({target.scheme: proxy} if proxy else {})
-    return urllib.request.build_opener(proxies, urllib.request.HTTPSHandler(context=context), _Unprocessed())
 
 
 @contextmanager
