@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import signal
@@ -20,6 +21,7 @@ from pathlib import Path
 import orjson
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 from tsfm.official import load as load_official
 from tsfm.series import Model, Runtime
@@ -43,6 +45,13 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 
 
+# What compares with the makers' packages, which take seconds to import.
+MAKERS = (
+    "tests/families/",
+    "tests/official/test_adapters.py",
+    "tests/engine/test_joint.py",
+    "tests/numerics/test_covariates.py",
+)
 # The files that take longest, the longest first: a worker that began one of them last would run on alone at the end.
 LONGEST = (
     "http/test_server.py",
@@ -77,6 +86,29 @@ LONGEST = (
 )
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported here stays: looking through all of torch for garbage would take a tenth of the time."""
+    gc.disable()
+    collected = yield
+    gc.freeze()
+    gc.enable()
+    return collected
+
+
+class Shares(LoadFileScheduling):
+    """Each file is one process's share, but for those with the makers' packages: one process alone imports them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "makers" if file.startswith(MAKERS) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Shares:
+    return Shares(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files; the other ones, and the tests of a file, keep their order."""
     turns = {HERE / name: turn for turn, name in enumerate(LONGEST)}
@@ -105,13 +137,21 @@ class Live:
 
     address = "127.0.0.1"
 
-    def __init__(self, family: str, *options: str, log: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, family: str, *options: str, log: Path, env: dict[str, str] | None = None, forked: bool = False
+    ) -> None:
+        """``forked``: from a process that has imported torch, where it does not matter how a service comes to it."""
         self.port = free_port()
         self.log = log
-        command = [sys.executable, "-m", "tsfm", "serve", family, "--port", str(self.port), *options]
+        arguments = ["-m", "tsfm", "serve", family, "--port", str(self.port), *options]
         environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")} | (env or {})
         with log.open("wb") as stderr:
-            self.process = subprocess.Popen(command, env=environment, stderr=stderr)
+            if forked:
+                from forked import Forked  # on the path by now
+
+                self.process = Forked(arguments, environment, stderr=stderr.fileno())
+            else:
+                self.process = subprocess.Popen([sys.executable, *arguments], env=environment, stderr=stderr)
 
     def __enter__(self) -> Live:
         try:
@@ -211,8 +251,9 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Live]]:
     """Start services; what still runs at the end of the test is stopped."""
     started: list[Live] = []
 
-    def start(family: str, *options: str, env: dict[str, str] | None = None) -> Live:
-        started.append(Live(family, *options, log=tmp_path / f"{family}-{len(started)}.log", env=env))
+    def start(family: str, *options: str, env: dict[str, str] | None = None, forked: bool = False) -> Live:
+        log = tmp_path / f"{family}-{len(started)}.log"
+        started.append(Live(family, *options, log=log, env=env, forked=forked))
         return started[-1]
 
     yield start

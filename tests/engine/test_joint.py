@@ -7,7 +7,6 @@ import pytest
 import torch
 from checkpoints import chronos as maker
 from checkpoints import toto
-from chronos import Chronos2Pipeline
 
 from tsfm import card, families, settings
 from tsfm.engine import joint
@@ -35,6 +34,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def official(folder):
+    from chronos import Chronos2Pipeline  # seconds, for the process alone that runs this file
+
     return Chronos2Pipeline.from_pretrained(str(folder), torch_dtype=torch.float32)
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import chronos as maker
-from chronos import Chronos2Pipeline
 from safetensors.torch import load_file, save_file
 
 from tsfm import card, families
@@ -167,6 +166,8 @@ def test_covariates_with_gaps_and_changes_give_the_official_quantiles(ours, offi
 @pytest.fixture(scope="module")
 def pipeline(folders):
     """The package itself, with its own forms of what is forecast together."""
+    from chronos import Chronos2Pipeline  # seconds, for the process alone that runs this file
+
     return Chronos2Pipeline.from_pretrained(str(folders["tiny2"]), torch_dtype=torch.float32)
 
 

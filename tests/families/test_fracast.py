@@ -1,7 +1,7 @@
 """Fracast with its real weights: the official numbers, and some skill on real series."""
 
 import json
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 RNG = np.random.default_rng(5)
 NINE = [i / 10 for i in range(1, 10)]
-PACKAGED = Path(str(resources.files("fracast") / "weights"))
+PACKAGED = Path(find_spec("fracast").origin).parent / "weights"
 
 
 @pytest.fixture(scope="module")

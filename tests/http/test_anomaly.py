@@ -21,7 +21,7 @@ WAVE = 10 + 3 * np.sin(2 * np.pi * np.arange(POINTS) / 24) + RNG.normal(0, 0.3, 
 
 @pytest.fixture(scope="module")
 def fracast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with Live("fracast", "--threads", "2", log=tmp_path_factory.mktemp("fracast") / "log") as live:
+    with Live("fracast", "--threads", "2", log=tmp_path_factory.mktemp("fracast") / "log", forked=True) as live:
         yield live
 
 
@@ -139,7 +139,7 @@ def test_what_is_not_used_is_named_and_too_much_is_refused(fracast):
 
 def test_a_model_that_imputes_judges_by_reconstruction(tmp_path):
     moment_maker.make(tmp_path / "weights")
-    live = Live("moment", "--model-folder", str(tmp_path / "weights"), log=tmp_path / "log").until_ready()
+    live = Live("moment", "--model-folder", str(tmp_path / "weights"), log=tmp_path / "log", forked=True).until_ready()
     odd = WAVE[:300].copy()
     odd[150] += 40
     (found,) = detect(live, {"target": odd.tolist()})

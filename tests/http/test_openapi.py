@@ -55,7 +55,8 @@ def described(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     if family == "moment":
         moment.make(folder)
     options = ["--model-folder", str(folder), "--threads", "1"]
-    live = Live(family, *options, log=folder / "log", env={"TSFM_INI": str(folder / "tsfm.ini")}).until_ready()
+    env = {"TSFM_INI": str(folder / "tsfm.ini")}
+    live = Live(family, *options, log=folder / "log", env=env, forked=family == "moment").until_ready()
     yield Described(live, openapi.describe(card.read(family), settings.read(family, given)), EXAMPLES[request.param])
     assert live.stop() == 0
     assert "Traceback" not in (folder / "log").read_text()

@@ -62,7 +62,9 @@ def made(kind: str, size: str, folder: Path) -> list[str]:
 @pytest.fixture(scope="module", params=KINDS)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Live]]:
     kind, folder = request.param, tmp_path_factory.mktemp(request.param)
-    live = Live(family_of(kind), *made(kind, SIZES[kind], folder / "weights"), log=folder / "log").until_ready()
+    live = Live(
+        family_of(kind), *made(kind, SIZES[kind], folder / "weights"), log=folder / "log", forked=True
+    ).until_ready()
     yield kind, live
     assert live.stop() == 0
 
@@ -248,7 +250,7 @@ def spoilt(kind: str, folder: Path) -> str:
 def test_weights_that_give_no_numbers_never_become_ready(kind, serve, tmp_path):
     options = made(kind, "tiny", tmp_path / "weights")
     file = spoilt(kind, tmp_path / "weights")
-    live = serve(kind, *options)
+    live = serve(kind, *options, forked=True)
     assert live.process.wait(120) == 78
     told = live.log.read_text()
     assert f"{file}: expected weights that answer one request, but the model's answer holds values that are not" in told

@@ -33,7 +33,7 @@ def chronos2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("chronos")
     chronos.make(folder / "weights", "tiny2")
     options = ["--model-folder", str(folder / "weights"), "--dtype", "float32", "--threads", "1"]
-    with Live("chronos", *options, log=folder / "log") as live:
+    with Live("chronos", *options, log=folder / "log", forked=True) as live:
         yield live
 
 
@@ -41,7 +41,8 @@ def chronos2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 def moment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("moment")
     moment_maker.make(folder / "weights")
-    with Live("moment", "--model-folder", str(folder / "weights"), "--threads", "1", log=folder / "log") as live:
+    options = ["--model-folder", str(folder / "weights"), "--threads", "1"]
+    with Live("moment", *options, log=folder / "log", forked=True) as live:
         yield live
 
 

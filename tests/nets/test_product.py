@@ -1,15 +1,13 @@
 """Products by a fixed weight: the same numbers with torch's private operators and without them."""
 
 import json
-import os
 import subprocess
-import sys
 
+import forked
 import pytest
 import torch
 import torch.nn.functional as F
 from checkpoints import tdtsfm, timemoe
-from conftest import HERE
 
 from tsfm.nets import product
 
@@ -45,12 +43,6 @@ print(json.dumps(product(weight, bias)(x).tolist()))
 """
 
 
-def child(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("biased", [False, True])
 def test_a_product_is_that_of_linear(dtype, biased):
@@ -70,12 +62,12 @@ def test_here_the_private_operators_are_used(dtype):
 
 @pytest.fixture(scope="module")
 def usual() -> subprocess.CompletedProcess[str]:
-    return child("import torch" + MULTIPLY)
+    return forked.run("import torch" + MULTIPLY)
 
 
 @pytest.mark.parametrize("how", WITHOUT)
 def test_without_the_private_operators_the_numbers_are_the_same_and_a_warning_says_so(how, usual):
-    other = child(TAKE_AWAY.format(WITHOUT[how]) + MULTIPLY)
+    other = forked.run(TAKE_AWAY.format(WITHOUT[how]) + MULTIPLY)
     assert other.returncode == 0, other.stderr
     assert "F.linear" in other.stderr
     assert not usual.stderr
@@ -98,8 +90,8 @@ model = families.load(sys.argv[1], Path(sys.argv[2]), Runtime("cpu", "float32", 
 print(json.dumps(made.median.tolist()))
 """
     begin = "import json\n"
-    usual = child(begin + "import torch" + code, family, str(tmp_path))
-    other = child(begin + TAKE_AWAY.format(WITHOUT["gone"]) + code, family, str(tmp_path))
+    usual = forked.run(begin + "import torch" + code, family, str(tmp_path))
+    other = forked.run(begin + TAKE_AWAY.format(WITHOUT["gone"]) + code, family, str(tmp_path))
     assert usual.returncode == other.returncode == 0, usual.stderr + other.stderr
     assert "F.linear" in other.stderr
     expected, found = torch.tensor(json.loads(usual.stdout)), torch.tensor(json.loads(other.stdout))

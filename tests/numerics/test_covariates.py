@@ -2,15 +2,21 @@
 
 import numpy as np
 import pytest
-from chronos.chronos2.preprocess import from_list_of_dicts
 
 from tsfm.numerics.covariates import numbered, target_encoded
 
 RNG = np.random.default_rng(3)
 
 
+@pytest.fixture(scope="module")
+def from_list_of_dicts():
+    from chronos.chronos2.preprocess import from_list_of_dicts  # seconds, for the process alone that runs this file
+
+    return from_list_of_dicts
+
+
 @pytest.mark.parametrize("gaps", [0, 5])
-def test_categories_are_encoded_as_chronos_2_encodes_them(gaps):
+def test_categories_are_encoded_as_chronos_2_encodes_them(gaps, from_list_of_dicts):
     target = RNG.normal(20, 5, 60)
     target[:gaps] = np.nan
     past = RNG.choice(["a", "b", "c"], 60).tolist()
@@ -31,7 +37,7 @@ def test_a_missing_category_is_one_of_its_own():
     np.testing.assert_allclose(future, [(22 + mean) / 3, mean])
 
 
-def test_beside_several_targets_categories_are_numbered_as_chronos_2_numbers_them():
+def test_beside_several_targets_categories_are_numbered_as_chronos_2_numbers_them(from_list_of_dicts):
     past = RNG.choice(np.array(["b", "a", None, "c"], object), 60)
     future = np.array(["c", "never seen", None, "a"], object)
     task = {"target": RNG.normal(size=(2, 60)), "past_covariates": {"x": past}, "future_covariates": {"x": future}}

@@ -38,7 +38,7 @@ def at_the_spike(answer: dict) -> bool:
 
 @pytest.fixture(scope="module")
 def fracast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with Live("fracast", log=tmp_path_factory.mktemp("fracast") / "log") as live:
+    with Live("fracast", log=tmp_path_factory.mktemp("fracast") / "log", forked=True) as live:
         yield live
 
 

@@ -42,7 +42,7 @@ def test_it_lives_under_its_name(box: Box, tuned: Path, serve: Callable[..., Liv
     assert (entry["name"], entry["status"]) == ("plant-a", "complete")
     assert "native_quantiles" in entry["capabilities"]
     for option in ("--checkpoint", "--model-name"):
-        live = serve("chronos", "--model-folder", str(box.root), option, "plant-a").until_ready()
+        live = serve("chronos", "--model-folder", str(box.root), option, "plant-a", forked=True).until_ready()
         assert live.get("/v1/models").json["models"][0]["checkpoint"] == "plant-a"
         live.stop()
     box.settings("checkpoint = plant-a")
@@ -82,7 +82,7 @@ def test_timesfm_2_5_is_told_from_its_configuration_and_2_0_is_still_taken_with_
     assert (done.returncode, (root / "plant-a" / "torch_model.ckpt").exists()) == (0, True), done.stderr
     done = box.tsfm("import", tmp_path / "new", "--name", "plant-b", "--folder", root)
     assert (done.returncode, (root / "plant-b" / "model.safetensors").exists()) == (0, True), done.stderr
-    live = serve("timesfm", "--model-folder", str(root), "--checkpoint", "plant-b").until_ready()
+    live = serve("timesfm", "--model-folder", str(root), "--checkpoint", "plant-b", forked=True).until_ready()
     assert live.get("/v1/models").json["models"][0]["max_context"] == 16256
     parameters = {"prediction_length": 1024, "quantile_levels": [0.1, 0.9]}
     target = [1.0, 2.0, None, 4.0] * 50 + [None] * 6
@@ -132,7 +132,7 @@ def test_shards_are_imported_checked_served_and_removed(box: Box, tuned: Path, s
     assert done.returncode == 0, done.stderr
     names = {path.name for path in (box.root / "plant-a").iterdir()}
     assert names == {path.name for path in tuned.iterdir()} | {"tsfm-manifest.json"}
-    serve("chronos", "--model-folder", str(box.root), "--checkpoint", "plant-a").until_ready()
+    serve("chronos", "--model-folder", str(box.root), "--checkpoint", "plant-a", forked=True).until_ready()
     path = box.root / "plant-a" / "model-00002-of-00003.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     bad = box.tsfm("verify", "chronos")

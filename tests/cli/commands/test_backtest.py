@@ -30,7 +30,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("fracast")
     ini = folder / "tsfm.ini"
     ini.write_text("[fracast]\nmax_series = 8\n")
-    with Live("fracast", "--threads", "1", log=folder / "log", env={"TSFM_INI": str(ini)}) as service:
+    with Live("fracast", "--threads", "1", log=folder / "log", env={"TSFM_INI": str(ini)}, forked=True) as service:
         yield service
 
 
@@ -239,7 +239,7 @@ def test_a_query_is_scored(live: Live, tmp_path: Path) -> None:
 def test_covariates_known_in_advance_are_used_in_each_window(tmp_path: Path) -> None:
     chronos.make(tmp_path / "chronos", "tiny2")
     options = ("--model-folder", str(tmp_path / "chronos"), "--dtype", "float32", "--threads", "1")
-    service = Live("chronos", *options, log=tmp_path / "log")
+    service = Live("chronos", *options, log=tmp_path / "log", forked=True)
     rows = [f"{i},{(3 * i) % 11},{(3 * i + 1) % 11}" for i in range(60)]
     (tmp_path / "x.csv").write_text("\n".join(("n,v,known", *rows)) + "\n")
     (tmp_path / "tsfm.ini").write_text(f"[chronos]\nport = {service.port}\n")

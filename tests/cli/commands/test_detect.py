@@ -28,7 +28,7 @@ ROWS, SPIKE = 160, 111
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with Live("fracast", "--threads", "1", log=tmp_path_factory.mktemp("fracast") / "log") as service:
+    with Live("fracast", "--threads", "1", log=tmp_path_factory.mktemp("fracast") / "log", forked=True) as service:
         yield service
 
 
@@ -153,7 +153,7 @@ def test_a_request_that_is_too_large_is_halved(live: Live, tmp_path: Path) -> No
 def test_a_query_is_judged_also_by_a_family_that_fills_gaps(live: Live, tmp_path: Path) -> None:
     moment.make(tmp_path / "moment")
     options = ("--model-folder", str(tmp_path / "moment"), "--dtype", "float32", "--threads", "1")
-    service = Live("moment", *options, log=tmp_path / "log")
+    service = Live("moment", *options, log=tmp_path / "log", forked=True)
     rows = [[f"2026-03-{1 + h // 24:02}T{h % 24:02}:00:00.000Z", value] for h, value in enumerate(values(1))]
     adapter = tmp_path / "adapter.ini"
     try:

@@ -344,7 +344,7 @@ def test_standard_input_chinese_names_and_a_plain_locale_are_read(serve, tmp_pat
 def test_a_meter_that_rises_by_one_shows_every_step(serve, tmp_path, ini):
     file = tmp_path / "x.csv"
     file.write_text("kwh\n" + "".join(f"{1234567 + i}\n" for i in range(96)))
-    live = serve("fracast").until_ready()
+    live = serve("fracast", forked=True).until_ready()
     done = forecast(file, "--horizon", 3, **ini(f"[fracast]\nport = {live.port}\n"))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -527,7 +527,9 @@ def test_json_and_files_hold_what_the_table_shows(serve, ini, tmp_path):
 
 def test_covariates_of_past_and_future_reach_the_model(serve, ini, tmp_path):
     chronos.make(tmp_path / "chronos", "tiny2")
-    live = serve("chronos", "--model-folder", str(tmp_path / "chronos"), "--dtype", "float32", "--threads", "1")
+    live = serve(
+        "chronos", "--model-folder", str(tmp_path / "chronos"), "--dtype", "float32", "--threads", "1", forked=True
+    )
     live.until_ready()
     values, known, seen = ([float((3 * i + shift) % 11) for i in range(44)] for shift in (0, 1, 2))
     rows = [f"2026-01-01 00:{i:02},{values[i] if i < 40 else ''},{known[i]},{seen[i]}" for i in range(44)]
