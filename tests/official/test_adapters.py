@@ -11,6 +11,7 @@ import sys
 from itertools import chain
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from conftest import HERE
@@ -113,7 +114,8 @@ def test_a_missing_package_is_named_with_what_to_install():
         f"{name}: the Python package {package} is not installed; install {pin(name)}"
         for name, package in IMPORTED.items()
     ]
-    assert run(MISSING, *pairs).splitlines() == expected
+    ended = forked.run(MISSING, *pairs)
+    assert ended.stdout.splitlines() == expected, ended.stderr
 
 
 def checkpoint(name: str, tmp_path: Path, size: str = "tiny") -> Path | None:

@@ -23,7 +23,8 @@ FAMILIES = card.names(packaged_only=True)
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with Live("fracast", "--threads", "1", log=tmp_path_factory.mktemp("fracast") / "log") as service:
+    log = tmp_path_factory.mktemp("fracast") / "log"
+    with Live("fracast", "--threads", "1", log=log, forked=True) as service:
         yield service
 
 
@@ -109,7 +110,8 @@ def test_a_port_that_is_silent_and_a_service_that_asks_for_a_token_are_told_apar
     theirs = host.root / "theirs.ini"
     theirs.write_text(f"[fracast]\ntoken_file = {token}\n")
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        guarded = Live("fracast", "--threads", "1", log=host.root / "log", env={"TSFM_INI": str(theirs)})
+        env = {"TSFM_INI": str(theirs)}
+        guarded = Live("fracast", "--threads", "1", log=host.root / "log", env=env, forked=True)
         try:
             guarded.until_ready()
             settings(host.settings, fracast=guarded.port, chronos=silent.getsockname()[1])
