@@ -1,7 +1,8 @@
 """Processes that begin with torch imported: forks of one process, as each import takes more than a second of CPU.
 
-A fork has a process id, files, an environment and a current folder of its own, and ends as Python ends; only its
-command line is that of the process that it was forked from. Nothing but torch is imported before the fork.
+A fork has a process id, files, an environment and a current folder of its own, and ends as Python ends; its command
+line is that of the process that it was forked from. Of tsfm, that process has only what maps torch. So a fork serves
+where the answers are tested; how a process starts is tested with a new one.
 """
 
 from __future__ import annotations
