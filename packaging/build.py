@@ -226,7 +226,7 @@ def scripts(package: Package) -> dict[str, Path]:
 
 def stage_core() -> None:
     """Stage our own files as they are installed, with compiled modules."""
-    ignored = shutil.ignore_patterns("__pycache__", "share", "*.c")
+    ignored = shutil.ignore_patterns("__pycache__", "share", "*.c", "*.h")
     shutil.copytree(SOURCE, STAGE / "lib" / "tsfm", ignore=ignored)
     version = STAGE / "lib" / "tsfm" / "__init__.py"
     version.write_text(version.read_text().replace(f'"{tsfm.__version__}"', f'"{VERSION}"'))

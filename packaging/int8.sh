@@ -5,7 +5,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 source=$here/../src/tsfm/nets/int8.c
-if [ -e "$1" ] && [ -z "$(find "$source" "$0" -newer "$1")" ]; then exit 0; fi
+if [ -e "$1" ] && [ -z "$(find "${source%.c}"*.[ch] "$0" -newer "$1")" ]; then exit 0; fi
 compiler=$(command -v x86_64-linux-gnu-gcc || command -v gcc || :)
 if [ "${2:-}" = optional ] && { [ -z "$compiler" ] || [ "$(uname -m)" != x86_64 ]; }; then exit 0; fi
 [ -n "$compiler" ] || { echo "gcc not found: install gcc" >&2; exit 1; }

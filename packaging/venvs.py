@@ -30,7 +30,8 @@ import interpreter  # noqa: E402
 from tsfm import card, official  # noqa: E402  (found by the line above)
 
 LOCKS = HERE / "locks"
-KERNEL, KERNEL_SOURCE = HERE / "int8.sh", HERE.parent / "src/tsfm/nets/int8.c"
+KERNEL = HERE / "int8.sh"
+KERNEL_SOURCES = sorted((HERE.parent / "src/tsfm/nets").glob("int8*.[ch]"))
 BUILD = HERE.parent / "build" / (architecture.deb() if architecture.foreign() else "")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taos-tsfm" / "venvs"
 PAYLOAD = "/usr/lib/taos-tsfm"
@@ -131,7 +132,7 @@ def size(folder: Path) -> int:
 
 def _key(name: str) -> str:
     parts = [Path(__file__).read_text(), *(text for text, _ in _locks(name)), architecture.deb(), str(EPOCH)]
-    parts += [path.read_text() for path in (KERNEL, KERNEL_SOURCE) if name == "runtime"]
+    parts += [path.read_text() for path in (KERNEL, *KERNEL_SOURCES) if name == "runtime"]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

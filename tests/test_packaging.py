@@ -271,9 +271,10 @@ def test_an_images_layer_is_the_same_bytes_wherever_it_is_packed(tmp_path: Path)
 def test_the_kernel_of_int8_is_the_same_bytes_wherever_it_is_built_and_needs_no_library(tmp_path):
     built = []
     for folder in (tmp_path / "one", tmp_path / "other/deeper"):
-        for name in ("packaging/int8.sh", "src/tsfm/nets/int8.c"):
-            (folder / name).parent.mkdir(parents=True)
-            shutil.copy(ROOT / name, folder / name)
+        for source in (ROOT / "packaging/int8.sh", *(ROOT / "src/tsfm/nets").glob("int8*.[ch]")):
+            target = folder / source.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
         built.append(folder / "kernel.so")
         subprocess.run(["sh", folder / "packaging/int8.sh", built[-1]], check=True)
     assert built[0].read_bytes() == built[1].read_bytes()

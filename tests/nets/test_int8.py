@@ -77,6 +77,21 @@ def test_a_feed_forward_is_near_that_of_float32(act, gated):
     assert float(apart.abs().max() / expected.std()) < 0.15
 
 
+@needs_vnni
+def test_what_norms_its_rows_gives_what_it_would_of_normed_ones():
+    x, norm = 7 * numbers(150, 96), (1 + numbers(96, seed=3), 1e-6)
+    normed = F.rms_norm(x, (96,), *norm)
+    weight, down = numbers(328, 96, seed=1), numbers(40, 328, seed=2)
+    pairs = [
+        (int8.Product(weight, norm=norm)(x), int8.Product(weight)(normed)),
+        (int8.Feed(weight, down, "relu", norm=norm)(x), int8.Feed(weight, down, "relu")(normed)),
+    ]
+    for found, expected in pairs:
+        # Numbers halfway between two whole ones may be rounded the other way.
+        assert (found - expected).abs().median() < 1e-6 * expected.std()
+        assert float((found - expected).std() / expected.std()) < 0.002
+
+
 def layers() -> dict[str, Any]:
     """By name a layer of 96 inputs that takes rows alone."""
     blocks = [(numbers(128, 96, seed=seed), numbers(96, 64, seed=seed + 9)) for seed in range(4)]
@@ -88,11 +103,14 @@ def layers() -> dict[str, Any]:
         return mixture(x, chosen, chances, torch.sigmoid(scores[:, :1]))
 
     feed = int8.Feed(numbers(3072, 96), numbers(96, 3072), "relu")
-    return {"product": int8.Product(numbers(3000, 96), numbers(3000)), "feed": feed, "mixture": mixed}
+    norm = (1 + numbers(96), 1e-6)
+    normed = int8.Feed(numbers(3072, 96), numbers(96, 3072), "gelu", norm=norm)
+    product = int8.Product(numbers(3000, 96), numbers(3000))
+    return {"product": product, "feed": feed, "normed": normed, "mixture": mixed}
 
 
 @needs_vnni
-@pytest.mark.parametrize("name", ["product", "feed", "mixture"])
+@pytest.mark.parametrize("name", ["product", "feed", "normed", "mixture"])
 def test_a_row_is_the_same_to_the_last_bit_whatever_is_beside_it(name):
     layer, x = layers()[name], numbers(230, 96)
     usual = torch.get_num_threads()
@@ -107,6 +125,19 @@ def test_a_row_is_the_same_to_the_last_bit_whatever_is_beside_it(name):
         torch.set_num_threads(usual)
     assert torch.equal(made[0], made[1])
     assert torch.equal(made[0], made[2])
+
+
+@needs_vnni
+def test_with_fewer_threads_than_asked_for_every_row_is_computed():
+    """OpenMP gives fewer at its limit, and inside another of its regions."""
+    code = (
+        "import torch\nfrom nets import test_int8 as t\nx = t.numbers(230, 96)\n"
+        "for name, layer in t.layers().items():\n"
+        " torch.set_num_threads(1)\n alone = layer(x), layer(x[:9])\n torch.set_num_threads(3)\n"
+        " assert torch.equal(alone[0], layer(x)) and torch.equal(alone[1], layer(x[:9])), name\n"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{HERE.parent / 'src'}:{HERE}", "OMP_THREAD_LIMIT": "2"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 @needs_vnni
@@ -177,6 +208,14 @@ def test_without_the_kernel_the_package_that_has_it_is_named(monkeypatch):
     monkeypatch.setattr(int8_kernel, "FILE", "no_such_kernel.so")
     int8_kernel.library.cache_clear()
     with pytest.raises(ConfigError, match=r"no_such_kernel\.so beside torch, found none; install taos-tsfm-runtime"):
+        int8.arithmetic(Runtime(dtype="int8"))
+
+
+@needs_vnni
+def test_a_torch_with_another_openmp_is_refused(monkeypatch):
+    monkeypatch.setattr(int8_kernel, "THREADS", ("no_such_function",))
+    int8_kernel.library.cache_clear()
+    with pytest.raises(ConfigError, match=r"needs a torch that uses GNU's OpenMP, .*no_such_function\); expected auto"):
         int8.arithmetic(Runtime(dtype="int8"))
 
 

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tsfm.nets import int8
-from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, owned, patched
+from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, Weights, owned, patched
+from tsfm.nets.product import large
 from tsfm.weights.configuration import Config
 
 KEYS = (
@@ -64,7 +65,7 @@ class BoltSizes(Sizes):
 class Bolt:
     """The network: the encoder's products run in ``dtype``, the decoder in float32.
 
-    With int8 the decoder's feed-forwards run in it too: to read their weights takes half of a single series' time.
+    With int8 the decoder runs in it too: to read its weights takes half of a single series' time.
     """
 
     def __init__(self, sizes: BoltSizes, take: Take, dtype: torch.dtype) -> None:
@@ -82,19 +83,20 @@ class Bolt:
             )
             for i in range(sizes.layers)
         ]
-        self._encoded = Norm(take, "encoder.final_layer_norm", sizes, torch.float32)
+        self._encoded = Norm(take, "encoder.final_layer_norm", sizes)
         # The bias of a single position shifts all of its scores equally, and softmax ignores such a shift: not used.
         take("decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", (sizes.buckets, sizes.heads))
         decoder = int8.or_float32(dtype)
+        cross = PlainCrossAttention if dtype == torch.int8 else CrossAttention
         self._decoder = [
             (
-                OwnAttention(take, f"decoder.block.{i}.layer.0", sizes),
-                CrossAttention(take, f"decoder.block.{i}.layer.1", sizes),
+                OwnAttention(take, f"decoder.block.{i}.layer.0", sizes, decoder),
+                cross(take, f"decoder.block.{i}.layer.1", sizes),
                 Feed(take, f"decoder.block.{i}.layer.2", "DenseReluDense", sizes, decoder),
             )
             for i in range(sizes.decoder_layers)
         ]
-        self._decoded = Norm(take, "decoder.final_layer_norm", sizes, torch.float32)
+        self._decoded = Norm(take, "decoder.final_layer_norm", sizes)
         self._start = tokens[sizes.start]
         outputs = len(sizes.quantiles) * sizes.horizon
         self._quantiles = Residual(take, "output_patch_embedding", width, outputs, sizes)
@@ -146,17 +148,16 @@ class Bolt:
 class OwnAttention:
     """Self-attention of one token: x + (o v) norm(x)."""
 
-    def __init__(self, take: Take, layer: str, sizes: Sizes) -> None:
+    def __init__(self, take: Take, layer: str, sizes: Sizes, dtype: torch.dtype) -> None:
         inner, width = sizes.heads * sizes.head_width, sizes.width
         for unused in "qk":
             take(f"{layer}.SelfAttention.{unused}.weight", (inner, width))
         v = take(f"{layer}.SelfAttention.v.weight", (inner, width)).float()
         o = take(f"{layer}.SelfAttention.o.weight", (width, inner)).float()
-        self._ov = o @ v
-        self._norm = Norm(take, f"{layer}.layer_norm", sizes, torch.float32)
+        self._ov = large(o @ v, dtype, Norm(take, f"{layer}.layer_norm", sizes).parts)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return x.add_(F.linear(self._norm(x), self._ov))
+        return x.add_(self._ov(x))
 
 
 class CrossAttention:
@@ -169,7 +170,7 @@ class CrossAttention:
         self._k = k.view(sizes.heads, -1, width)
         self._v = v.view(sizes.heads, -1, width).transpose(1, 2)
         self._o = owned(take(f"{layer}.EncDecAttention.o.weight", (width, inner)))
-        self._norm = Norm(take, f"{layer}.layer_norm", sizes, torch.float32)
+        self._norm = Norm(take, f"{layer}.layer_norm", sizes)
 
     def __call__(self, x: Tensor, encoded: Tensor, unseen: Tensor) -> Tensor:
         """Add the attention's output to ``x`` in place.
@@ -186,6 +187,26 @@ class CrossAttention:
         attended = torch.bmm(weights, encoded).transpose(0, 1)
         value = torch.bmm(attended, self._v).transpose(0, 1).reshape(rows, -1)
         return x.add_(F.linear(value, self._o))
+
+
+class PlainCrossAttention:
+    """The same with keys and values: in int8 to compute them for every token takes less time than to read the weights
+    in float32."""
+
+    def __init__(self, take: Take, layer: str, sizes: Sizes) -> None:
+        weights = Weights.taken(take, layer, "EncDecAttention", sizes)
+        norm = Norm(take, f"{layer}.layer_norm", sizes).parts
+        q, *kv = weights.qkv
+        self._q, self._kv = large(q, torch.int8, norm), large(torch.cat(kv), torch.int8)
+        self._o, self._heads = large(weights.o, torch.int8), sizes.heads
+
+    def __call__(self, x: Tensor, encoded: Tensor, unseen: Tensor) -> Tensor:
+        """As ``CrossAttention``."""
+        rows, tokens = unseen.shape
+        q = self._q(x).view(rows, self._heads, 1, -1)
+        k, v = self._kv(encoded).view(rows, tokens, 2, self._heads, -1).permute(2, 0, 3, 1, 4)
+        weights = torch.add(q @ k.transpose(2, 3), unseen[:, None, None]).softmax(-1)
+        return x.add_(self._o((weights @ v).view(rows, -1)))
 
 
 def _position_bias(take: Take, sizes: BoltSizes) -> Tensor:

@@ -85,7 +85,7 @@ class Chronos2:
             )
             for i in range(sizes.layers)
         ]
-        self._norm = Norm(take, "encoder.final_layer_norm", sizes, torch.float32)
+        self._norm = Norm(take, "encoder.final_layer_norm", sizes)
         outputs = len(sizes.quantiles) * sizes.patch
         self._quantiles = Residual(take, "output_patch_embedding", sizes.width, outputs, sizes)
         self._levels = torch.tensor(sizes.quantiles, device=self._reg.device)
@@ -186,7 +186,7 @@ class Between(SelfAttention):
     def __init__(self, take: Take, layer: str, sizes: Sizes, dtype: torch.dtype) -> None:
         weights = Weights.taken(take, layer, "self_attention", sizes)
         super().__init__(weights, take, layer, sizes, dtype)
-        self._ov = large(weights.o.float() @ weights.qkv[2].float(), dtype)
+        self._ov = large(weights.o.float() @ weights.qkv[2].float(), dtype, self._norm.parts)
 
     def grouped(self, x: Tensor, mask: Tensor, group: int) -> Tensor:
         """Add the attention's output; ``x`` has shape (B, T, D), the mask (B / group * T, 1, 1, group)."""
@@ -197,7 +197,7 @@ class Between(SelfAttention):
 
     def alone(self, x: Tensor) -> Tensor:
         """The same where each group is one row: what attends only to itself needs no queries and no keys."""
-        return x.add_(self._ov(self._norm(x)))
+        return x.add_(self._ov(x))
 
 
 def _turns(sizes: Chronos2Sizes, device: torch.device) -> tuple[Tensor, Tensor]:

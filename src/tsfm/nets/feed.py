@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tsfm.nets import int8
-from tsfm.nets.product import Product, product
+from tsfm.nets.product import Product, after, product
 from tsfm.nets.t5 import ACTIVATIONS
 
 
@@ -17,6 +17,7 @@ def feed(
     dtype: torch.dtype,
     gated: bool = False,
     biases: tuple[Tensor | None, Tensor | None] = (None, None),
+    norm: int8.Norm | None = None,
 ) -> Product:
     """Make down(act(up(x))), or down(act(gate(x)) * up(x)) where ``up`` has the gate's rows before its own.
 
@@ -26,9 +27,12 @@ def feed(
         act: a key of ``t5.ACTIVATIONS``.
         dtype: of x and the result; with int8 these are float32.
         biases: of up and down.
+        norm: of x, which is float32 then.
     """
     if dtype == torch.int8:
-        return int8.Feed(up, down, act, gated, biases)
+        return int8.Feed(up, down, act, gated, biases, norm)
+    if norm:
+        return after(norm, feed(up, down, act, dtype, gated, biases), dtype)
     first, second = product(up, biases[0], dtype), product(down, biases[1], dtype)
     activate = ACTIVATIONS[act]
 

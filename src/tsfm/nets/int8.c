@@ -1,34 +1,51 @@
-/* Products of activations with int8 weights, for CPUs with AVX512-VNNI; int8.py calls them from several threads.
+/* Layers with int8 weights, for CPUs with AVX512-VNNI: a product, a feed-forward, a mixture; int8.py calls them.
 
    Each row of an activation is quantised when it arrives, with a scale of its own; each column of a weight was
    quantised once. Their products are summed up in int32, which is exact. So a row's result is the same to the last bit
-   whatever rows are beside it. Layers that belong together run in one call: what is between them stays in the
-   second-level cache.
+   whatever rows are beside it, and on any number of threads. Layers that belong together run in one call: what is
+   between them stays in the caches.
+
+   The threads are torch's own, so that a call wakes none that sleep: torch's OpenMP runs a function on them. With few
+   rows they share the columns of each weight, which then is read once; with many each has rows of its own.
 
    No function of C's library but memcpy is used, so that the file runs with any. */
-#include <immintrin.h>
-#include <stdint.h>
+#include "int8_numbers.h"
+#include "int8_tile.h"
+
 #include <string.h>
 
-enum { COLUMNS = 64 }; /* of a panel: four registers of int32 */
-enum { TILE = 6 };     /* rows of a tile: its 24 registers of sums leave room for a panel's four and a row's one */
-enum { BLOCK = 48 };   /* rows whose hidden layer stays in the second-level cache */
+enum { BLOCK = 48 };   /* rows whose hidden layer stays in a thread's second-level cache */
+enum { FEW = 96 };     /* rows; with fewer, threads share the columns of a feed-forward and not its rows */
 enum { MOST = 480 };   /* rows that are quantised at once */
-enum { ALIGN = 64 };   /* bytes */
 
-enum activation { NONE, RELU, SILU, GELU, GELU_TANH };
+enum layer { PRODUCT, FEED, MIXTURE };
 enum kind { FLOATS, BFLOATS, ACTIVATED, GATED, ADDED }; /* what a product does with its results */
 
-typedef int32_t __attribute__((aligned(1), may_alias)) four; /* bytes of a row */
-
-/* A weight. Inputs are padded to a multiple of ALIGN, outputs to one of COLUMNS. */
+/* What int8.py asks for; a layer ignores what it does not need. */
 typedef struct {
-    int64_t inputs, padded, outputs, panels;
-    const int8_t *weights; /* (panels, padded / 4, COLUMNS, 4) */
-    const float *scales;   /* (panels * COLUMNS,) */
-    const int32_t *start;  /* (panels * COLUMNS,): -128 times a column's sum, as rows are stored with 128 added */
-    const float *bias;     /* (panels * COLUMNS,) */
-} matrix;
+    int64_t layer, act, gated, bfloats, rows, groups, experts, best, threads, space; /* space: bytes of a part's room */
+    const float *x, *norm;         /* (rows, inputs) and (inputs,); no norm: NULL */
+    const matrix *up, *down;       /* of each expert, `down` of each group */
+    const int64_t *chosen;         /* (rows, best): experts */
+    const float *chances, *shared; /* factors of these (rows, best), and of the last expert (rows,) or NULL */
+    void *out;                     /* (rows, outputs) */
+    uint8_t *room;
+    float epsilon; /* of the norm */
+} job;
+
+typedef struct {
+    int64_t rank, size;
+} team; /* of threads that do the same work together */
+
+static void (*on_threads)(void (*)(void *), void *, unsigned, unsigned), (*all_here)(void);
+static int (*number)(void), (*count)(void);
+
+/* Where the part of n things begins that a thread of a team does; it ends where that of the next thread begins. */
+static inline int64_t part(team t, int64_t after, int64_t n) { return n * (t.rank + after) / t.size; }
+
+static inline void meet(team t) {
+    if (t.size > 1) all_here();
+}
 
 /* Where a product's results go: to row `first` of out, or for ADDED to the listed rows. */
 typedef struct {
@@ -44,117 +61,6 @@ static inline void *take(uint8_t **room, int64_t bytes) {
     uint8_t *taken = *room;
     *room += (bytes + ALIGN - 1) / ALIGN * ALIGN;
     return taken;
-}
-
-static inline __m512 exponential(__m512 x) {
-    const __m512 t = _mm512_mul_ps(x, _mm512_set1_ps(1.44269504f));
-    const __m512 whole = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m512 rest = _mm512_sub_ps(t, whole);
-    __m512 sum = _mm512_set1_ps(1.33335581e-3f); /* the series of 2 to the rest, from -0.5 to 0.5 */
-    sum = _mm512_fmadd_ps(sum, rest, _mm512_set1_ps(9.61812911e-3f));
-    sum = _mm512_fmadd_ps(sum, rest, _mm512_set1_ps(5.55041087e-2f));
-    sum = _mm512_fmadd_ps(sum, rest, _mm512_set1_ps(2.40226507e-1f));
-    sum = _mm512_fmadd_ps(sum, rest, _mm512_set1_ps(6.93147181e-1f));
-    sum = _mm512_fmadd_ps(sum, rest, _mm512_set1_ps(1.0f));
-    return _mm512_scalef_ps(sum, whole);
-}
-
-/* x / (1 + exp(-z)) */
-static inline __m512 sigmoid_times(__m512 x, __m512 z) {
-    const __m512 bounded = _mm512_max_ps(_mm512_set1_ps(-80.0f), z);
-    const __m512 below = _mm512_add_ps(_mm512_set1_ps(1.0f), exponential(_mm512_sub_ps(_mm512_setzero_ps(), bounded)));
-    return _mm512_div_ps(x, below);
-}
-
-/* x * (1 + erf(x / sqrt(2))) / 2, by formula 7.1.26 of Abramowitz and Stegun, Handbook of Mathematical Functions */
-static inline __m512 gelu(__m512 x) {
-    const __m512 one = _mm512_set1_ps(1.0f), half = _mm512_mul_ps(x, _mm512_set1_ps(0.5f));
-    const __m512 z = _mm512_mul_ps(_mm512_abs_ps(x), _mm512_set1_ps(0.707106781f));
-    const __m512 t = _mm512_div_ps(one, _mm512_fmadd_ps(z, _mm512_set1_ps(0.3275911f), one));
-    __m512 sum = _mm512_set1_ps(1.061405429f);
-    sum = _mm512_fmadd_ps(sum, t, _mm512_set1_ps(-1.453152027f));
-    sum = _mm512_fmadd_ps(sum, t, _mm512_set1_ps(1.421413741f));
-    sum = _mm512_fmadd_ps(sum, t, _mm512_set1_ps(-0.284496736f));
-    sum = _mm512_fmadd_ps(sum, t, _mm512_set1_ps(0.254829592f));
-    const __m512 negative = _mm512_sub_ps(_mm512_setzero_ps(), _mm512_mul_ps(z, z));
-    const __m512 power = exponential(_mm512_max_ps(_mm512_set1_ps(-80.0f), negative));
-    const __m512 erf = _mm512_fnmadd_ps(_mm512_mul_ps(sum, t), power, one);
-    return _mm512_fmadd_ps(_mm512_abs_ps(half), erf, half);
-}
-
-static inline __attribute__((always_inline)) __m512 activated(__m512 x, enum activation act) {
-    if (act == RELU) return _mm512_max_ps(_mm512_setzero_ps(), x);
-    if (act == SILU) return sigmoid_times(x, x);
-    if (act == GELU) return gelu(x);
-    if (act == GELU_TANH) { /* x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x^3)) */
-        const __m512 cube = _mm512_mul_ps(_mm512_mul_ps(x, x), x);
-        const __m512 sum = _mm512_fmadd_ps(cube, _mm512_set1_ps(0.044715f), x);
-        return sigmoid_times(x, _mm512_mul_ps(sum, _mm512_set1_ps(1.59576912f)));
-    }
-    return x;
-}
-
-/* A row as whole numbers from 1 to 255, where 128 is 0; returns their unit, which is no number if one of x is none. */
-static float quantised(const float *x, int64_t n, uint8_t *out) {
-    const __m512 zero = _mm512_setzero_ps();
-    const __m128i middle = _mm_set1_epi8((char)0x80);
-    __m512 most = zero, none = zero;
-    for (int64_t i = 0; i < n; i += 16) {
-        const __mmask16 there = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : 0xffff;
-        const __m512 some = _mm512_maskz_loadu_ps(there, x + i);
-        most = _mm512_max_ps(most, _mm512_abs_ps(some));
-        none = _mm512_fmadd_ps(some, zero, none);
-    }
-    const float largest = _mm512_reduce_max_ps(most);
-    const __m512 factor = _mm512_set1_ps(largest > 0 ? 127.0f / largest : 0.0f);
-    for (int64_t i = 0; i < n; i += 16) {
-        const __mmask16 there = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : 0xffff;
-        const __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(there, x + i), factor));
-        _mm_mask_storeu_epi8(out + i, there, _mm_xor_si128(_mm512_cvtepi32_epi8(whole), middle));
-    }
-    return largest / 127.0f + _mm512_reduce_add_ps(none);
-}
-
-/* TILE rows times one panel. Rows that do not exist are computed like others, from what lies there. */
-static void tile(const uint8_t *row, const matrix *m, int64_t panel, const float *units, __m512 results[TILE][4]) {
-    const int64_t length = m->padded;
-    const int8_t *w = m->weights + panel * COLUMNS * length;
-    const int32_t *start = m->start + panel * COLUMNS;
-    const uint8_t *low = row + 3 * length; /* for the last three rows, so that few registers hold addresses */
-/* The sums are variables, and the product is written as an instruction: compilers keep an array of sums in memory. */
-#define ROWS(DO)                                           \
-    DO(0, row) DO(1, row + length) DO(2, row + 2 * length) \
-    DO(3, low) DO(4, low + length) DO(5, low + 2 * length)
-#define BEGIN(r, at)                                                                                     \
-    __m512i s##r##0 = _mm512_loadu_si512(start), s##r##1 = _mm512_loadu_si512(start + 16);               \
-    __m512i s##r##2 = _mm512_loadu_si512(start + 32), s##r##3 = _mm512_loadu_si512(start + 48);
-#define ADD(sum, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
-#define STEP(r, at)                                          \
-    {                                                        \
-        const __m512i x = _mm512_set1_epi32(*(const four *)(at)); \
-        ADD(s##r##0, w0) ADD(s##r##1, w1) ADD(s##r##2, w2) ADD(s##r##3, w3) \
-    }
-    ROWS(BEGIN)
-    for (int64_t k = 0; k < length; k += 4, row += 4, low += 4, w += 4 * COLUMNS) {
-        const __m512i w0 = _mm512_loadu_si512(w), w1 = _mm512_loadu_si512(w + 64);
-        const __m512i w2 = _mm512_loadu_si512(w + 128), w3 = _mm512_loadu_si512(w + 192);
-        ROWS(STEP)
-    }
-    const float *scales = m->scales + panel * COLUMNS, *bias = m->bias + panel * COLUMNS;
-#define SCALED(sum, r, c)                                                                                  \
-    results[r][c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum),                                               \
-                                    _mm512_mul_ps(_mm512_loadu_ps(scales + 16 * c), _mm512_set1_ps(units[r])), \
-                                    _mm512_loadu_ps(bias + 16 * c));
-#define END(r, at) SCALED(s##r##0, r, 0) SCALED(s##r##1, r, 1) SCALED(s##r##2, r, 2) SCALED(s##r##3, r, 3)
-    ROWS(END)
-}
-
-/* To bfloat16: to the nearest, ties to even. CPUs without bfloat16 have no instruction for it. */
-static inline __m256i rounded(__m512 x) {
-    const __m512i bits = _mm512_castps_si512(x);
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    const __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(up, 16));
 }
 
 static inline __attribute__((always_inline)) void put(int64_t rows, int64_t first, int64_t panel, const matrix *m,
@@ -178,93 +84,146 @@ static inline __attribute__((always_inline)) void put(int64_t rows, int64_t firs
     }
 }
 
-static inline __attribute__((always_inline)) void all_tiles(const uint8_t *a, const float *units, int64_t rows,
-                                                            const matrix *m, int64_t from, int64_t to, const sink *s,
-                                                            enum kind kind, enum activation act) {
+static inline __attribute__((always_inline)) void all_tiles(team t, const uint8_t *a, const float *units, int64_t rows,
+                                                            const matrix *m, const sink *s, enum kind kind,
+                                                            enum activation act) {
     __m512 results[TILE][4];
-    for (int64_t panel = from; panel < to; panel++)
-        for (int64_t r = 0; r < rows; r += TILE) {
-            tile(a + r * m->padded, m, panel, units + r, results);
+    const int64_t tiles = (rows + TILE - 1) / TILE, size = COLUMNS * m->padded;
+    const int64_t chunks = rows < 2 * BLOCK ? 1 : rows / BLOCK, last = part(t, 1, m->panels * chunks) - 1;
+    for (int64_t at = part(t, 0, m->panels * chunks); at <= last; at++) {
+        const int64_t panel = at / chunks;
+        const team own = {at % chunks, chunks};
+        for (int64_t first = part(own, 0, tiles), i = first; i < part(own, 1, tiles); i++) {
+            const int64_t r = i * TILE, next = i - first < 2 && panel < last / chunks; /* two tiles fetch a panel */
+            const int8_t *ahead = m->weights + (panel + next) * size + next * (i - first) * size / 2;
+            tile(a + r * m->padded, m, panel, units + r, ahead, results);
             put(rows - r < TILE ? rows - r : TILE, r, panel, m, s, kind, act, results);
         }
+    }
 }
 
-/* Quantised rows times the panels from..to of a weight. Each kind is compiled on its own. */
-static void multiply(const uint8_t *a, const float *units, int64_t rows, const matrix *m, int64_t from, int64_t to,
-                     const sink *s) {
-#define AS(KIND, ACT) if (s->kind == KIND && s->act == ACT) all_tiles(a, units, rows, m, from, to, s, KIND, ACT);
+/* Quantised rows times a weight. Each kind is compiled on its own. */
+static void multiply(team t, const uint8_t *a, const float *units, int64_t rows, const matrix *m, const sink *s) {
+#define AS(KIND, ACT) if (s->kind == KIND && s->act == ACT) all_tiles(t, a, units, rows, m, s, KIND, ACT);
 #define HIDDEN(ACT) AS(ACTIVATED, ACT) AS(GATED, ACT)
     AS(FLOATS, NONE) AS(BFLOATS, NONE) AS(ADDED, NONE) HIDDEN(RELU) HIDDEN(SILU) HIDDEN(GELU) HIDDEN(GELU_TANH)
 }
 
-/* out (rows, outputs) = x (rows, inputs) times the panels from..to. */
-void tsfm_product(const float *x, int64_t rows, const matrix *m, int64_t from, int64_t to, void *out, int64_t bfloats,
-                  uint8_t *room) {
+/* This thread's part of `rows` of the inputs of a job. */
+static void quantise(team t, const job *j, int64_t from, int64_t rows, float *units, uint8_t *out) {
+    const int64_t n = j->up->inputs;
+    for (int64_t r = part(t, 0, rows); r < part(t, 1, rows); r++)
+        units[r] = quantised(j->x + (from + r) * n, n, j->norm, j->epsilon, out + r * j->up->padded);
+}
+
+/* out = x times up. */
+static void product(team t, const job *j) {
+    const int64_t bytes = j->up->outputs * (j->bfloats ? 2 : 4);
+    uint8_t *room = j->room;
     float *units = take(&room, 4 * (MOST + TILE));
-    for (int64_t at = 0; at < rows; at += MOST) {
-        const int64_t n = rows - at < MOST ? rows - at : MOST;
-        for (int64_t r = 0; r < n; r++) units[r] = quantised(x + (at + r) * m->inputs, m->inputs, room + r * m->padded);
-        const sink s = {bfloats ? BFLOATS : FLOATS, NONE, (char *)out + at * m->outputs * (bfloats ? 2 : 4),
-                        m->outputs, NULL, NULL};
-        multiply(room, units, n, m, from, to, &s);
+    for (int64_t at = 0; at < j->rows; at += MOST) {
+        const int64_t n = j->rows - at < MOST ? j->rows - at : MOST;
+        if (at) meet(t);
+        quantise(t, j, at, n, units, room);
+        meet(t);
+        const sink s = {j->bfloats ? BFLOATS : FLOATS, NONE, (char *)j->out + at * bytes, j->up->outputs, NULL, NULL};
+        multiply(t, room, units, n, j->up, &s);
     }
 }
 
-/* out += factor * down(act(up(row))) for the listed rows of a, or for all n. */
-static void feed(const uint8_t *a, const float *units, const int64_t *rows, const float *factors, int64_t n,
-                 const matrix *up, const matrix *down, enum activation act, int gated, float *out, uint8_t *room) {
-    float *hidden = take(&room, 4 * BLOCK * down->inputs);
-    uint8_t *middle = take(&room, (BLOCK + TILE) * down->padded), *gathered = take(&room, (BLOCK + TILE) * up->padded);
-    float of_rows[BLOCK + TILE], of_middle[BLOCK + TILE];
-    for (int64_t at = 0; at < n; at += BLOCK) {
-        const int64_t count = n - at < BLOCK ? n - at : BLOCK;
+/* out = down(act(up(row))) of n rows of a, where groups of the hidden layer have scales and a `down` of their own; with
+   factors these times it are added to out, with `rows` for the listed rows of a and to the same rows of out. */
+static void feed(team t, const uint8_t *a, const float *units, const int64_t *rows, const float *factors, int64_t n,
+                 const matrix *up, const matrix *down, const job *j, float *out, uint8_t *room) {
+    const int64_t block = t.size > 1 ? FEW : BLOCK, width = j->gated ? up->outputs / 2 : up->outputs;
+    const int64_t size = (block + TILE) * down->padded; /* of a group's rows */
+    float *hidden = take(&room, 4 * block * width), *of_middle = take(&room, 4 * j->groups * (FEW + TILE));
+    uint8_t *middle = take(&room, j->groups * size), *gathered = take(&room, (BLOCK + TILE) * up->padded);
+    float of_rows[BLOCK + TILE];
+    for (int64_t at = 0; at < n; at += block) {
+        const int64_t some = n - at < block ? n - at : block;
         const uint8_t *into = a + at * up->padded;
         const float *scales = units + at;
-        if (rows) {
-            for (int64_t r = 0; r < count; r++) {
+        if (rows) { /* a team of one thread */
+            for (int64_t r = 0; r < some; r++) {
                 memcpy(gathered + r * up->padded, a + rows[at + r] * up->padded, (size_t)up->padded);
                 of_rows[r] = units[rows[at + r]];
             }
             into = gathered, scales = of_rows;
         }
-        const sink inner = {gated ? GATED : ACTIVATED, act, hidden, down->inputs, NULL, NULL};
-        multiply(into, scales, count, up, 0, up->panels, &inner);
-        for (int64_t r = 0; r < count; r++)
-            of_middle[r] = quantised(hidden + r * down->inputs, down->inputs, middle + r * down->padded);
-        const sink outer = {ADDED, NONE, rows ? out : out + at * down->outputs, down->outputs, rows ? rows + at : NULL,
-                            factors ? factors + at : NULL};
-        multiply(middle, of_middle, count, down, 0, down->panels, &outer);
+        const sink inner = {j->gated ? GATED : ACTIVATED, (enum activation)j->act, hidden, width, NULL, NULL};
+        multiply(t, into, scales, some, up, &inner);
+        meet(t);
+        for (int64_t g = 0; g < j->groups; g++)
+            for (int64_t r = part(t, 0, some); r < part(t, 1, some); r++)
+                of_middle[g * (FEW + TILE) + r] = quantised(hidden + r * width + g * down->inputs, down[g].inputs, NULL, 0,
+                                                            middle + g * size + r * down[g].padded);
+        meet(t);
+        for (int64_t g = 0; g < j->groups; g++) {
+            const sink outer = {factors || g ? ADDED : FLOATS, NONE, rows ? out : out + at * down->outputs,
+                                down->outputs, rows ? rows + at : NULL, factors ? factors + at : NULL};
+            multiply(t, middle + g * size, of_middle + g * (FEW + TILE), some, down + g, &outer);
+        }
     }
 }
 
-/* A feed-forward whose hidden layer is cut into groups: out (rows, outputs) += their sum, in order. */
-void tsfm_feed(const float *x, int64_t rows, const matrix *up, const matrix *down, int64_t groups, int64_t act,
-               int64_t gated, float *out, uint8_t *room) {
-    float units[BLOCK + TILE];
-    uint8_t *a = take(&room, (BLOCK + TILE) * up->padded);
-    for (int64_t at = 0; at < rows; at += BLOCK) {
-        const int64_t n = rows - at < BLOCK ? rows - at : BLOCK;
-        for (int64_t r = 0; r < n; r++) units[r] = quantised(x + (at + r) * up->inputs, up->inputs, a + r * up->padded);
-        for (int64_t g = 0; g < groups; g++)
-            feed(a, units, NULL, NULL, n, up + g, down + g, (enum activation)act, gated != 0,
-                 out + at * down->outputs, room);
+/* out = down(act(up(x))) of the rows from..to. */
+static void feed_forward(team t, const job *j, int64_t from, int64_t to, uint8_t *room) {
+    float *units = take(&room, 4 * (FEW + TILE));
+    uint8_t *a = take(&room, (FEW + TILE) * j->up->padded);
+    for (int64_t at = from; at < to; at += FEW) {
+        const int64_t n = to - at < FEW ? to - at : FEW;
+        quantise(t, j, at, n, units, a);
+        meet(t);
+        feed(t, a, units, NULL, NULL, n, j->up, j->down, j, (float *)j->out + at * j->down->outputs, room);
     }
 }
 
-/* A mixture of gated feed-forwards: out (rows, outputs) += the sum of each row's chosen experts by their chances
-   (rows, best), in the experts' order; then the one after them by the factors shared (rows,), unless that is NULL. */
-void tsfm_mixture(const float *x, int64_t rows, const matrix *up, const matrix *down, int64_t experts,
-                  const int64_t *chosen, const float *chances, int64_t best, const float *shared, int64_t act,
-                  float *out, uint8_t *room) {
+/* out += the sum of each row's chosen experts by their chances, in the experts' order; then the one that all share.
+   Of the rows from..to. */
+static void mixture(const job *j, int64_t from, int64_t to, uint8_t *room) {
+    const team alone = {0, 1};
+    const matrix *up = j->up, *down = j->down;
+    const int64_t rows = to - from, best = j->best, *chosen = j->chosen + from * best;
     float *units = take(&room, 4 * (rows + TILE)), *factors = take(&room, 4 * rows * best);
+    float *out = (float *)j->out + from * down->outputs;
     int64_t *order = take(&room, 8 * rows * best);
     uint8_t *a = take(&room, (rows + TILE) * up->padded);
-    for (int64_t r = 0; r < rows; r++) units[r] = quantised(x + r * up->inputs, up->inputs, a + r * up->padded);
-    for (int64_t e = 0; e < experts; e++) {
+    quantise(alone, j, from, rows, units, a);
+    for (int64_t e = 0; e < j->experts; e++) {
         int64_t n = 0;
         for (int64_t i = 0; i < rows * best; i++)
-            if (chosen[i] == e) order[n] = i / best, factors[n++] = chances[i];
-        feed(a, units, order, factors, n, up + e, down + e, (enum activation)act, 1, out, room);
+            if (chosen[i] == e) order[n] = i / best, factors[n++] = j->chances[from * best + i];
+        feed(alone, a, units, order, factors, n, up + e, down + e, j, out, room);
     }
-    if (shared) feed(a, units, NULL, shared, rows, up + experts, down + experts, (enum activation)act, 1, out, room);
+    if (j->shared)
+        feed(alone, a, units, NULL, j->shared + from, rows, up + j->experts, down + j->experts, j, out, room);
+}
+
+static void work(team t, const job *j) {
+    if (j->layer == PRODUCT) product(t, j);
+    else if (j->layer == FEED && j->rows < FEW) feed_forward(t, j, 0, j->rows, j->room);
+    else { /* each thread has rows of its own; there may be fewer than were asked for */
+        const int64_t tiles = (j->rows + TILE - 1) / TILE;
+        for (team own = {t.rank, j->threads}; own.rank < own.size; own.rank += t.size) {
+            const int64_t from = part(own, 0, tiles) * TILE, end = part(own, 1, tiles) * TILE;
+            const int64_t to = end < j->rows ? end : j->rows;
+            uint8_t *room = j->room + own.rank * j->space;
+            if (j->layer == FEED) feed_forward((team){0, 1}, j, from, to, room);
+            else mixture(j, from, to, room);
+        }
+    }
+}
+
+static void on_thread(void *j) { work((team){number(), count()}, j); }
+
+void tsfm_run(const job *j) {
+    if (j->threads > 1) on_threads(on_thread, (void *)j, (unsigned)j->threads, 0);
+    else work((team){0, 1}, j);
+}
+
+/* GOMP_parallel, GOMP_barrier, omp_get_thread_num and omp_get_num_threads of the library that torch uses. */
+void tsfm_threads(void *run, void *wait, void *rank, void *size) {
+    on_threads = (void (*)(void (*)(void *), void *, unsigned, unsigned))run, all_here = (void (*)(void))wait;
+    number = (int (*)(void))rank, count = (int (*)(void))size;
 }

@@ -2,26 +2,27 @@
 
 A weight is quantised once, with a scale for each output. An activation is quantised when it arrives, with a scale for
 each row, and the sums are exact (int8.c). So a row's result is the same to the last bit alone, in any batch and on any
-number of threads. No calibration data are needed. Layers take and return float32 unless they say otherwise.
+number of threads, which are torch's own. No calibration data are needed. Layers take and return float32 unless they say
+otherwise.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from tsfm.errors import ConfigError
-from tsfm.nets.int8_kernel import ALIGN, BLOCK, COLUMNS, MOST, TILE, Matrix, Weights, library
-from tsfm.nets.parallel import each
+from tsfm.nets.int8_kernel import ALIGN, COLUMNS, FEED, FEW, MIXTURE, MOST, PRODUCT, TILE, Job, Matrix, Weights, library
 from tsfm.series import Runtime
 from tsfm.weights import reader
 
-FEW = 96  # rows; with fewer, the CPUs share a layer's weights instead of its rows
-SMALL = 2**25  # (rows + LAG) * weights; below it, another CPU would start later than the work takes
+SMALL = 2**22  # (rows + LAG) * weights; below it, another CPU would start later than the work takes
 LAG = 32  # rows that are multiplied in the time in which their weights come from memory
 GROUPS = 4  # parts of a feed-forward's hidden layer, each with its own scales
+Norm = tuple[Tensor, float]  # weights and epsilon of a norm by the root mean square, as of ``F.rms_norm``
 ACTIVATIONS = {"none": 0, "relu": 1, "silu": 2, "swish": 2, "gelu": 3, "gelu_new": 4, "gelu_pytorch_tanh": 4}
 
 
@@ -55,31 +56,28 @@ def given(dtype: torch.dtype) -> torch.dtype:
 
 
 class Product:
-    """x times ``weight`` transposed, plus ``bias``; the result is in ``out``, float32 or bfloat16."""
+    """x times ``weight`` transposed, plus ``bias``; the result is in ``out``, float32 or bfloat16.
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None, out: torch.dtype = torch.float32) -> None:
-        self._call, self._weights, self._out = library().tsfm_product, Weights([weight], [bias]), out
+    With ``norm`` x is first normed by its root mean square.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        out: torch.dtype = torch.float32,
+        norm: Norm | None = None,
+    ) -> None:
+        self._weights, self._out, self._norm = Weights([weight], [bias]), out, norm
 
     def __call__(self, x: Tensor) -> Tensor:
         """From shape (..., in), any dtype, to (..., out)."""
         matrix = self._weights.first
         rows = x.float().reshape(-1, matrix.inputs).contiguous()
         made = torch.empty(len(rows), matrix.outputs, dtype=self._out)
-
-        def work(piece: tuple[slice, slice]) -> None:
-            some, panels = piece
-            room = _room((MOST + TILE) * (matrix.padded + 4))
-            self._call(
-                *(rows[some].data_ptr(), some.stop - some.start, self._weights.address(), panels.start, panels.stop),
-                *(made[some].data_ptr(), self._out == torch.bfloat16, room.data_ptr()),
-            )
-
-        cpus = _cpus(len(rows), matrix.inputs * matrix.outputs)
-        if len(rows) < FEW:
-            pieces = [(slice(0, len(rows)), panels) for panels in _slices(matrix.panels, 1, cpus)]
-        else:
-            pieces = [(some, slice(0, matrix.panels)) for some in _slices(len(rows), TILE, cpus)]
-        each(work, pieces)
+        job = Job(PRODUCT, bfloats=self._out == torch.bfloat16, up=self._weights.address())
+        space = 4 * (MOST + TILE) + (min(len(rows), MOST) + TILE) * matrix.padded
+        _run(job, rows, made, matrix.inputs * matrix.outputs, space, self._norm)
         return made.view(*x.shape[:-1], -1)
 
 
@@ -91,6 +89,7 @@ class Feed:
         down: shape (out, hidden).
         act: a key of ``ACTIVATIONS``.
         biases: of up and down.
+        norm: of x.
     """
 
     def __init__(
@@ -100,41 +99,24 @@ class Feed:
         act: str,
         gated: bool = False,
         biases: tuple[Tensor | None, Tensor | None] = (None, None),
+        norm: Norm | None = None,
     ) -> None:
-        self._call, self._act, self._gated = library().tsfm_feed, ACTIVATIONS[act], gated
-        # Of any number of threads each takes whole groups, and their sum is always in the same order.
-        size = -(-down.shape[1] // GROUPS // COLUMNS) * COLUMNS
-        parts = [torch.split(part, size) for part in up.chunk(2 if gated else 1)]
-        of_up = torch.split(biases[0], size) if biases[0] is not None else [None] * len(parts[0])
-        ups = [torch.cat(group) for group in zip(*parts, strict=True)]
-        self._up = Weights(ups, of_up, gated)
-        self._down = Weights(torch.split(down, size, 1), [biases[1], *[None] * (len(ups) - 1)])
-        self._groups, self._hidden = len(ups), size
+        parts = torch.split(down, -(-down.shape[1] // GROUPS // COLUMNS) * COLUMNS, 1)
+        self._up = Weights([up], biases[:1], gated)
+        self._down = Weights(parts, [biases[1], *[None] * (len(parts) - 1)])
+        self._act, self._gated, self._norm = ACTIVATIONS[act], gated, norm
+        self._groups, self._hidden = len(parts), down.shape[1]
 
     def __call__(self, x: Tensor) -> Tensor:
         """From shape (..., in), any dtype, to (..., out)."""
-        rows = x.float().reshape(-1, self._up.first.inputs).contiguous()
         up, down = self._up.first, self._down.first
-        cpus = _cpus(len(rows), self._groups * up.outputs * (up.inputs + down.outputs))
-        shared = cpus > 1 and len(rows) < FEW
-        made = torch.zeros(self._groups if shared else 1, len(rows), down.outputs)
-
-        def work(piece: tuple[slice, int, int]) -> None:
-            some, first, groups = piece
-            room = _room(_feed_room(up, self._hidden))
-            self._call(
-                *(rows[some].data_ptr(), some.stop - some.start, self._up.address(first), self._down.address(first)),
-                *(groups, self._act, self._gated, made[first if shared else 0, some].data_ptr(), room.data_ptr()),
-            )
-
-        if shared:
-            each(work, [(slice(0, len(rows)), group, 1) for group in range(self._groups)])
-        else:
-            each(work, [(some, 0, self._groups) for some in _slices(len(rows), TILE, cpus)])
-        total = made[0]
-        for part in made[1:]:
-            total += part
-        return total.view(*x.shape[:-1], -1)
+        rows = x.float().reshape(-1, up.inputs).contiguous()
+        made = torch.empty(len(rows), down.outputs)
+        job = Job(FEED, self._act, self._gated, groups=self._groups)
+        job.up, job.down = self._up.address(), self._down.address()
+        weights = up.inputs * up.outputs + self._hidden * down.outputs
+        _run(job, rows, made, weights, _feed_room(up, self._hidden), self._norm)
+        return made.view(*x.shape[:-1], -1)
 
 
 class Mixture:
@@ -145,10 +127,10 @@ class Mixture:
     """
 
     def __init__(self, blocks: Sequence[tuple[Tensor, Tensor]], act: str, shared: bool = False) -> None:
-        self._call, self._act = library().tsfm_mixture, ACTIVATIONS[act]
         self._up = Weights([up for up, _ in blocks], [None] * len(blocks), gated=True)
         self._down = Weights([down for _, down in blocks], [None] * len(blocks))
-        self._experts, self._hidden = len(blocks) - shared, max(down.shape[1] for _, down in blocks)
+        self._act, self._experts = ACTIVATIONS[act], len(blocks) - shared
+        self._hidden = max(down.shape[1] for _, down in blocks)
 
     def __call__(self, x: Tensor, chosen: Tensor, chances: Tensor, shared: Tensor | None = None) -> Tensor:
         """The mixture of x, shape (rows, in).
@@ -159,37 +141,33 @@ class Mixture:
             shared: the shared expert's factor for each row, shape (rows, 1).
         """
         x, chosen, chances = x.contiguous(), chosen.contiguous(), chances.contiguous()
-        made, best = torch.zeros(len(x), self._down.first.outputs), chosen.shape[1]
-
-        def work(some: slice) -> None:
-            count, padded = some.stop - some.start, self._up.first.padded
-            room = _room((count + TILE) * (padded + 4 + 12 * best) + _feed_room(self._up.first, self._hidden))
-            self._call(
-                *(x[some].data_ptr(), count, self._up.address(), self._down.address(), self._experts),
-                *(chosen[some].data_ptr(), chances[some].data_ptr(), best),
-                *(None if shared is None else shared[some].data_ptr(), self._act, made[some].data_ptr()),
-                room.data_ptr(),
-            )
-
-        weights = self._up.first.inputs * self._hidden * best  # that most rows need
-        each(work, _slices(len(x), TILE, _cpus(len(x), weights)))
+        up, best = self._up.first, chosen.shape[1]
+        made = torch.zeros(len(x), self._down.first.outputs)
+        job = Job(MIXTURE, self._act, True, groups=1, experts=self._experts, best=best)
+        job.up, job.down = self._up.address(), self._down.address()
+        job.chosen, job.chances = chosen.data_ptr(), chances.data_ptr()
+        job.shared = None if shared is None else shared.data_ptr()
+        space = (len(x) + TILE) * (up.padded + 4 + 12 * best) + _feed_room(up, self._hidden)
+        _run(job, x, made, up.inputs * self._hidden * best, space)
         return made
 
 
+def _run(job: Job, x: Tensor, made: Tensor, weights: int, space: int, norm: Norm | None = None) -> None:
+    """Do a job on as many CPUs as the calling thread had better use.
+
+    Args:
+        weights: how many of them most rows are multiplied by.
+        space: bytes of room for each thread.
+    """
+    if norm:
+        job.norm, job.epsilon = norm[0].data_ptr(), norm[1]
+    job.rows, job.x, job.out = len(x), x.data_ptr(), made.data_ptr()
+    job.threads = torch.get_num_threads() if (len(x) + LAG) * weights >= SMALL else 1
+    job.space = -(-space // ALIGN) * ALIGN + 16 * ALIGN
+    room = torch.empty(job.threads * job.space, dtype=torch.uint8)
+    job.room = room.data_ptr()
+    library().tsfm_run(ctypes.byref(job))
+
+
 def _feed_room(up: Matrix, hidden: int) -> int:
-    return (BLOCK + TILE) * (2 * int(up.padded) + 5 * hidden + ALIGN)
-
-
-def _room(size: int) -> Tensor:
-    return torch.empty(size + 8 * ALIGN, dtype=torch.uint8)
-
-
-def _cpus(rows: int, weights: int) -> int:
-    """On how many CPUs the calling thread had better do such work."""
-    return torch.get_num_threads() if (rows + LAG) * weights >= SMALL else 1
-
-
-def _slices(size: int, step: int, cpus: int) -> list[slice]:
-    """A slice for each CPU, each of them but the last a multiple of ``step``."""
-    length = max(step, -(-size // cpus // step) * step)
-    return [slice(start, min(start + length, size)) for start in range(0, size, length)]
+    return (FEW + TILE) * (2 * int(up.padded) + 5 * hidden + GROUPS * (ALIGN + 8))

@@ -17,7 +17,9 @@ from tsfm.errors import ConfigError
 
 FILE = "tsfm_int8.so"  # in the folder that has torch
 UNITS = ("avx512_f", "avx512_bw", "avx512_dq", "avx512_vl", "avx512_vnni")
-COLUMNS, TILE, BLOCK, MOST, ALIGN = 64, 6, 48, 480, 64  # as in int8.c
+COLUMNS, TILE, FEW, MOST, ALIGN = 64, 6, 96, 480, 64  # as in int8.c
+PRODUCT, FEED, MIXTURE = range(3)
+THREADS = ("GOMP_parallel", "GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads")
 
 
 @cache
@@ -42,11 +44,37 @@ def library() -> ctypes.CDLL:
             "install gcc and run make)"
         )
     library = ctypes.CDLL(str(path))
-    kinds = {"p": ctypes.c_void_p, "n": ctypes.c_int64}
-    for name, arguments in (("product", "pnpnnpnp"), ("feed", "pnppnnnpp"), ("mixture", "pnppnppnpnpp")):
-        function = getattr(library, f"tsfm_{name}")
-        function.argtypes, function.restype = [kinds[letter] for letter in arguments], None
+    library.tsfm_run.argtypes, library.tsfm_run.restype = [ctypes.c_void_p], None
+    library.tsfm_threads(*_threads())
     return library
+
+
+def _threads() -> list[ctypes.c_void_p]:
+    """The functions of the OpenMP whose threads torch uses: a second pool would have to be woken for each product."""
+    of_torch = ctypes.CDLL(torch._C.__file__)  # its symbols are also those of what it depends on
+    try:
+        return [ctypes.cast(getattr(of_torch, name), ctypes.c_void_p) for name in THREADS]
+    except AttributeError as error:
+        raise ConfigError(
+            f"dtype: int8 needs a torch that uses GNU's OpenMP, as its packages for Linux do ({error}); "
+            "expected auto, float32 or bfloat16"
+        ) from None
+
+
+class Job(ctypes.Structure):
+    """``job`` of int8.c: what a layer has to do."""
+
+    _fields_ = [
+        *(
+            (name, ctypes.c_int64)
+            for name in ("layer", "act", "gated", "bfloats", "rows", "groups", "experts", "best", "threads", "space")
+        ),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("x", "norm", "up", "down", "chosen", "chances", "shared", "out", "room")
+        ),
+        ("epsilon", ctypes.c_float),
+    ]
 
 
 class Matrix(ctypes.Structure):

@@ -141,26 +141,25 @@ class _Layer:
         self._sizes = sizes
         width, inside = sizes.width, sizes.heads * sizes.head_width
         attention, mlp = f"{at}.0.SelfAttention", f"{at}.1.DenseReluDense"
-        self._before_attention = exact(state, sizes, f"{at}.0.layer_norm.weight", width)
+        before, before_mlp = (
+            (exact(state, sizes, f"{at}.{part}.layer_norm.weight", width), sizes.epsilon) for part in (0, 1)
+        )
         qkv = torch.cat([exact(state, sizes, f"{attention}.{p}.weight", inside, width) for p in "qkv"])
-        self._qkv = large(qkv, int8.or_float32(sizes.dtype))
+        self._qkv = large(qkv, int8.or_float32(sizes.dtype), before)
         self._out = large(exact(state, sizes, f"{attention}.o.weight", width, inside), int8.or_float32(sizes.dtype))
-        self._before_mlp = exact(state, sizes, f"{at}.1.layer_norm.weight", width)
         up = torch.cat([fast(state, sizes, f"{mlp}.wi_{i}.weight", sizes.hidden, width) for i in (0, 1)])
         down = fast(state, sizes, f"{mlp}.wo.weight", width, sizes.hidden)
-        self._feed = feed(up, down, sizes.act, sizes.dtype, gated=True)
+        self._feed = feed(up, down, sizes.act, sizes.dtype, gated=True, norm=before_mlp)
 
     def __call__(self, x: Tensor, bias: Tensor) -> Tensor:
         """From shape (b, n, width) to the same shape; ``bias`` broadcasts to (b, heads, n, n)."""
         sizes = self._sizes
-        normed = F.rms_norm(x, (sizes.width,), self._before_attention, sizes.epsilon)
-        qkv = self._qkv(normed).view(*x.shape[:2], 3, sizes.heads, sizes.head_width)
+        qkv = self._qkv(x).view(*x.shape[:2], 3, sizes.heads, sizes.head_width)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (b, heads, n, head)
         bias = bias.expand(len(x), -1, -1, -1)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
         x = x + self._out(mixed.transpose(1, 2).flatten(2))
-        normed = F.rms_norm(x, (sizes.width,), self._before_mlp, sizes.epsilon).to(int8.given(sizes.dtype))
-        return x + self._feed(normed)
+        return x + self._feed(x)
 
 
 def exact(state: State, sizes: Sizes, name: str, *shape: int) -> Tensor:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from tsfm.nets import int8
 from tsfm.nets.feed import feed
-from tsfm.nets.product import Product, large
+from tsfm.nets.product import Product, large, product
 from tsfm.nets.t5 import ACTIVATIONS, T5Sizes
 from tsfm.weights.configuration import Config
 
@@ -55,15 +54,13 @@ def owned(tensor: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 class Norm:
-    """T5's norm: it subtracts no mean and adds no bias. It is computed in float32; its output is in ``dtype``."""
+    """T5's norm, which subtracts no mean and adds no bias."""
 
-    def __init__(self, take: Take, name: str, sizes: Sizes, dtype: torch.dtype) -> None:
-        self._weight = owned(take(f"{name}.weight", (sizes.width,)))
-        self._epsilon = sizes.epsilon
-        self._dtype = dtype
+    def __init__(self, take: Take, name: str, sizes: Sizes) -> None:
+        self.parts: int8.Norm = owned(take(f"{name}.weight", (sizes.width,))), sizes.epsilon
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, x.shape[-1:], self._weight, self._epsilon).to(self._dtype)
+        return F.rms_norm(x, x.shape[-1:], *self.parts)
 
 
 @dataclass(frozen=True)
@@ -84,9 +81,9 @@ class SelfAttention:
     """x + o(attention(q, k, v of norm(x))), unscaled as in T5. One product computes q, k and v."""
 
     def __init__(self, weights: Weights, take: Take, layer: str, sizes: Sizes, dtype: torch.dtype) -> None:
-        self._qkv, self._o = large(torch.cat(list(weights.qkv)), dtype), large(weights.o, dtype)
+        self._norm = Norm(take, f"{layer}.layer_norm", sizes)
+        self._qkv, self._o = large(torch.cat(list(weights.qkv)), dtype, self._norm.parts), large(weights.o, dtype)
         self._dtype = int8.given(dtype)
-        self._norm = Norm(take, f"{layer}.layer_norm", sizes, self._dtype)
         self._heads = sizes.heads
 
     @classmethod
@@ -102,7 +99,7 @@ class SelfAttention:
             turn: applied to queries and keys together, shape (2, B, H, T, K).
         """
         rows, tokens = x.shape[:2]
-        qkv = self._qkv(self._norm(x)).float().view(rows, tokens, 3, self._heads, -1)
+        qkv = self._qkv(x).float().view(rows, tokens, 3, self._heads, -1)
         qkv = qkv.permute(2, 0, 3, 1, 4)
         q, k = turn(qkv[:2]) if turn else qkv[:2]
         attended = F.scaled_dot_product_attention(q, k, qkv[2], attn_mask=mask, scale=1.0)
@@ -116,11 +113,11 @@ class Feed:
         names = ("wi_0", "wi_1") if sizes.gated else ("wi",)
         into = [take(f"{layer}.{part}.{name}.weight", (sizes.hidden, sizes.width)) for name in names]
         wo = take(f"{layer}.{part}.wo.weight", (sizes.width, sizes.hidden))
-        self._norm = Norm(take, f"{layer}.layer_norm", sizes, int8.given(dtype))
-        self._block = feed(torch.cat(into), wo, sizes.act, dtype, sizes.gated)
+        norm = Norm(take, f"{layer}.layer_norm", sizes).parts
+        self._block = feed(torch.cat(into), wo, sizes.act, dtype, sizes.gated, norm=norm)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return x.add_(self._block(self._norm(x)))
+        return x.add_(self._block(x))
 
 
 class Residual:
@@ -144,8 +141,7 @@ class Residual:
 
 
 def _affine(take: Take, name: str, out: int, wide: int, dtype: torch.dtype = torch.float32) -> Product:
-    weight, bias = owned(take(f"{name}.weight", (out, wide)), dtype), owned(take(f"{name}.bias", (out,)), dtype)
-    return partial(F.linear, weight=weight, bias=bias)
+    return product(take(f"{name}.weight", (out, wide)), take(f"{name}.bias", (out,)), dtype)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,9 @@ ROWS = 512  # oneDNN chooses the weight's layout for this number of rows; any ot
 Product = Callable[[Tensor], Tensor]
 
 
-def product(weight: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None) -> Product:
+def product(
+    weight: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None, norm: int8.Norm | None = None
+) -> Product:
     """Make a function from shape (rows, in) to (rows, out): x times ``weight`` transposed, plus ``bias``.
 
     Args:
@@ -30,10 +32,13 @@ def product(weight: Tensor, bias: Tensor | None = None, dtype: torch.dtype | Non
         bias: shape (out,).
         dtype: of weight, bias, x and result; None: that of the weight. With int8, x may be of any dtype, and the
             result is in the one that ``int8.between`` gives.
+        norm: of x, which is float32 then.
     """
     if dtype == torch.int8:
-        return int8.Product(weight, bias, int8.between(dtype))
+        return int8.Product(weight, bias, int8.between(dtype), norm)
     dtype = dtype or weight.dtype
+    if norm:
+        return after(norm, product(weight, bias, dtype), dtype)
     # What is kept is a copy: a tensor that stays in the mapped file would keep the whole file mapped.
     bias = None if bias is None else bias.to(dtype, copy=True)
     if weight.device.type == "cpu" and _private_works(dtype):
@@ -41,9 +46,15 @@ def product(weight: Tensor, bias: Tensor | None = None, dtype: torch.dtype | Non
     return partial(F.linear, weight=weight.to(dtype, copy=True), bias=bias)
 
 
-def large(weight: Tensor, dtype: torch.dtype) -> Product:
+def large(weight: Tensor, dtype: torch.dtype, norm: int8.Norm | None = None) -> Product:
     """A product in ``dtype``; with int8 it takes and returns float32."""
-    return int8.Product(weight) if dtype == torch.int8 else product(weight, None, dtype)
+    return int8.Product(weight, norm=norm) if dtype == torch.int8 else product(weight, None, dtype, norm)
+
+
+def after(norm: int8.Norm, act: Product, dtype: torch.dtype) -> Product:
+    """``act`` of what the norm makes of x, in ``dtype``."""
+    weight, epsilon = norm
+    return lambda x: act(F.rms_norm(x, weight.shape, weight, epsilon).to(dtype))
 
 
 def _private(weight: Tensor, bias: Tensor | None) -> Product:

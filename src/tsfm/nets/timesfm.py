@@ -85,9 +85,9 @@ class Reader:
     def affine(self, name: str, wide: int, out: int) -> Product:
         return product(self.exact(f"{name}.weight", out, wide), self.exact(f"{name}.bias", out))
 
-    def fast(self, name: str, wide: int, out: int) -> Product:
+    def fast(self, name: str, wide: int, out: int, norm: int8.Norm | None = None) -> Product:
         """A product in the network's dtype."""
-        return product(*self._taken(name, wide, out), self.dtype)
+        return product(*self._taken(name, wide, out), self.dtype, norm)
 
     def feed(self, up: str, down: str, width: int) -> Product:
         """The product ``up``, ReLU, the product ``down``, each from ``width`` to ``width``."""
@@ -169,20 +169,19 @@ class _Layer:
         (head,) = reader.state.shape(f"{at}.self_attn.scaling", 1)
         self._dtype = int8.given(reader.dtype)
         self._width = width
-        self._norm = reader.exact(f"{at}.input_layernorm.weight", width)
+        norm = reader.exact(f"{at}.input_layernorm.weight", width), EPSILON
         # With the factor 1.442695041, a parameter of 0 gives the scale of plain attention.
         scaling = F.softplus(reader.exact(f"{at}.self_attn.scaling", head)) * 1.442695041
         self._scale = (scaling / head**0.5).to(int8.between(reader.dtype))
-        self._qkv = reader.fast(f"{at}.self_attn.qkv_proj", width, 3 * width)
+        self._qkv = reader.fast(f"{at}.self_attn.qkv_proj", width, 3 * width, norm)
         self._out = reader.fast(f"{at}.self_attn.o_proj", width, width)
-        norm = f"{at}.mlp.layer_norm"
-        self._mlp_norm = reader.exact(f"{norm}.weight", width), reader.exact(f"{norm}.bias", width)
+        norm_at = f"{at}.mlp.layer_norm"
+        self._mlp_norm = reader.exact(f"{norm_at}.weight", width), reader.exact(f"{norm_at}.bias", width)
         self._feed = reader.feed(f"{at}.mlp.gate_proj", f"{at}.mlp.down_proj", width)
 
     def __call__(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """From shape (b, n, width) to the same shape."""
-        normed = F.rms_norm(x, (self._width,), self._norm, EPSILON).to(self._dtype)
-        qkv = self._qkv(normed).view(*x.shape[:2], 3, -1, len(self._scale))
+        qkv = self._qkv(x).view(*x.shape[:2], 3, -1, len(self._scale))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (b, heads, n, head)
         mixed = F.scaled_dot_product_attention(q * self._scale, k, v, attn_mask=mask, is_causal=mask is None, scale=1.0)
         x = x + self._out(mixed.transpose(1, 2).flatten(2))

@@ -186,7 +186,7 @@ class _Layer:
     """Upstream's ``Transformer``: attention and a feed-forward, each with a norm before and after it."""
 
     def __init__(self, state: State, at: str, sizes: Sizes, dtype: torch.dtype, device: str) -> None:
-        self._sizes, self._dtype, width = sizes, int8.given(dtype), sizes.width
+        self._sizes, width = sizes, sizes.width
 
         def scale(name: str, size: int) -> Tensor:
             return state.take(f"{at}.{name}", (size,)).to(device, torch.float32)
@@ -194,15 +194,16 @@ class _Layer:
         def weight(name: str, out: int, into: int) -> Tensor:
             return state.take(f"{at}.{name}.weight", (out, into)).to(device)
 
-        self._before, self._after = scale("pre_attn_ln.scale", width), scale("post_attn_ln.scale", width)
-        self._before_ff, self._after_ff = scale("pre_ff_ln.scale", width), scale("post_ff_ln.scale", width)
+        self._after, self._after_ff = scale("post_attn_ln.scale", width), scale("post_ff_ln.scale", width)
+        before, before_ff = ((scale(f"pre_{part}_ln.scale", width), EPSILON) for part in ("attn", "ff"))
         # A scale for each dimension of the queries; the factor makes a parameter of 0 that of plain attention.
         query = F.softplus(scale("attn.per_dim_scale.per_dim_scale", sizes.head)) * 1.442695041
         self._query = (scale("attn.query_ln.scale", sizes.head) * query).to(int8.between(dtype))
         self._key = scale("attn.key_ln.scale", sizes.head).to(int8.between(dtype))
-        self._qkv = product(weight("attn.qkv_proj", 3 * width, width), None, dtype)
+        self._qkv = product(weight("attn.qkv_proj", 3 * width, width), None, dtype, before)
         self._out = product(weight("attn.out", width, width), None, dtype)
-        self._feed = feed(weight("ff0", sizes.hidden, width), weight("ff1", width, sizes.hidden), "silu", dtype)
+        up, down = weight("ff0", sizes.hidden, width), weight("ff1", width, sizes.hidden)
+        self._feed = feed(up, down, "silu", dtype, norm=before_ff)
 
     def __call__(self, stream: Tensor, slot: int, packed: Sequence[Span], angles: Angles, last: bool) -> Tensor:
         """The stream (patches, width) after this layer; with ``last``, only the last patch of each row.
@@ -211,7 +212,7 @@ class _Layer:
             slot: of this layer's keys and values in the caches.
         """
         sizes = self._sizes
-        qkv = self._qkv(_norm(stream, self._before).to(self._dtype)).view(-1, 3, sizes.heads, sizes.head)
+        qkv = self._qkv(stream).view(-1, 3, sizes.heads, sizes.head)
         query, key, value = qkv.unbind(1)
         key = _norm(turned(key, angles), self._key)
         if last:
@@ -220,8 +221,7 @@ class _Layer:
         query = _norm(turned(query, angles), self._query)
         attended = attend(query, key, value, slot, packed)
         stream = stream + _norm(self._out(attended).float(), self._after)
-        fed = self._feed(_norm(stream, self._before_ff).to(self._dtype))
-        return stream + _norm(fed.float(), self._after_ff)
+        return stream + _norm(self._feed(stream).float(), self._after_ff)
 
 
 def _norm(x: Tensor, weight: Tensor) -> Tensor:
