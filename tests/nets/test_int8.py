@@ -92,6 +92,20 @@ def test_what_norms_its_rows_gives_what_it_would_of_normed_ones():
         assert float((found - expected).std() / expected.std()) < 0.002
 
 
+@needs_vnni
+@pytest.mark.parametrize("rows", [5, 95, 200, 1000])
+def test_what_adds_to_its_own_input_gives_the_sum(rows):
+    """More rows than are quantised at once, and fewer than make threads share columns."""
+    norm = (1 + numbers(96, seed=3), 1e-6)
+    product = int8.Product(numbers(96, 96, seed=1), norm=norm)
+    feed = int8.Feed(numbers(3072, 96, seed=1), numbers(96, 3072, seed=2), "relu", norm=norm)
+    for layer in (product, feed):
+        x = numbers(rows, 96)
+        expected = x + layer(x)
+        layer(x, x)
+        torch.testing.assert_close(x, expected, rtol=0, atol=1e-5)
+
+
 def layers() -> dict[str, Any]:
     """By name a layer of 96 inputs that takes rows alone."""
     blocks = [(numbers(128, 96, seed=seed), numbers(96, 64, seed=seed + 9)) for seed in range(4)]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tsfm.nets import int8
 from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, Weights, owned, patched
-from tsfm.nets.product import large
+from tsfm.nets.product import add, large
 from tsfm.weights.configuration import Config
 
 KEYS = (
@@ -157,7 +157,7 @@ class OwnAttention:
         self._ov = large(o @ v, dtype, Norm(take, f"{layer}.layer_norm", sizes).parts)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return x.add_(self._ov(x))
+        return add(x, self._ov, x)
 
 
 class CrossAttention:
@@ -206,7 +206,7 @@ class PlainCrossAttention:
         q = self._q(x).view(rows, self._heads, 1, -1)
         k, v = self._kv(encoded).view(rows, tokens, 2, self._heads, -1).permute(2, 0, 3, 1, 4)
         weights = torch.add(q @ k.transpose(2, 3), unseen[:, None, None]).softmax(-1)
-        return x.add_(self._o((weights @ v).view(rows, -1)))
+        return add(x, self._o, (weights @ v).view(rows, -1))
 
 
 def _position_bias(take: Take, sizes: BoltSizes) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tsfm.nets import int8
 from tsfm.nets.patches import Feed, Norm, Residual, SelfAttention, Sizes, Take, Weights, owned, patched
-from tsfm.nets.product import large
+from tsfm.nets.product import add, large
 from tsfm.weights.configuration import Config
 
 KEYS = (
@@ -197,7 +197,7 @@ class Between(SelfAttention):
 
     def alone(self, x: Tensor) -> Tensor:
         """The same where each group is one row: what attends only to itself needs no queries and no keys."""
-        return x.add_(self._ov(x))
+        return add(x, self._ov, x)
 
 
 def _turns(sizes: Chronos2Sizes, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -23,12 +23,13 @@ enum kind { FLOATS, BFLOATS, ACTIVATED, GATED, ADDED }; /* what a product does w
 
 /* What int8.py asks for; a layer ignores what it does not need. */
 typedef struct {
-    int64_t layer, act, gated, bfloats, rows, groups, experts, best, threads, space; /* space: bytes of a part's room */
-    const float *x, *norm;         /* (rows, inputs) and (inputs,); no norm: NULL */
+    int64_t layer, act, gated, bfloats, adds, rows, groups, experts, best, threads;
+    int64_t space;                 /* bytes of a part's room */
+    const float *x, *norm;         /* (rows, inputs), may be out as well; (inputs,), no norm: NULL */
     const matrix *up, *down;       /* of each expert, `down` of each group */
     const int64_t *chosen;         /* (rows, best): experts */
     const float *chances, *shared; /* factors of these (rows, best), and of the last expert (rows,) or NULL */
-    void *out;                     /* (rows, outputs) */
+    void *out;                     /* (rows, outputs); adds: is added to */
     uint8_t *room;
     float epsilon; /* of the norm */
 } job;
@@ -126,7 +127,8 @@ static void product(team t, const job *j) {
         if (at) meet(t);
         quantise(t, j, at, n, units, room);
         meet(t);
-        const sink s = {j->bfloats ? BFLOATS : FLOATS, NONE, (char *)j->out + at * bytes, j->up->outputs, NULL, NULL};
+        const enum kind kind = j->adds ? ADDED : j->bfloats ? BFLOATS : FLOATS;
+        const sink s = {kind, NONE, (char *)j->out + at * bytes, j->up->outputs, NULL, NULL};
         multiply(t, room, units, n, j->up, &s);
     }
 }
@@ -160,7 +162,7 @@ static void feed(team t, const uint8_t *a, const float *units, const int64_t *ro
                                                             middle + g * size + r * down[g].padded);
         meet(t);
         for (int64_t g = 0; g < j->groups; g++) {
-            const sink outer = {factors || g ? ADDED : FLOATS, NONE, rows ? out : out + at * down->outputs,
+            const sink outer = {j->adds || g ? ADDED : FLOATS, NONE, rows ? out : out + at * down->outputs,
                                 down->outputs, rows ? rows + at : NULL, factors ? factors + at : NULL};
             multiply(t, middle + g * size, of_middle + g * (FEW + TILE), some, down + g, &outer);
         }

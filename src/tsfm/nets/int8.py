@@ -70,12 +70,12 @@ class Product:
     ) -> None:
         self._weights, self._out, self._norm = Weights([weight], [bias]), out, norm
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """From shape (..., in), any dtype, to (..., out)."""
+    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """From shape (..., in), any dtype, to (..., out); or added to ``onto``, which may be x: float32, contiguous."""
         matrix = self._weights.first
         rows = x.float().reshape(-1, matrix.inputs).contiguous()
-        made = torch.empty(len(rows), matrix.outputs, dtype=self._out)
-        job = Job(PRODUCT, bfloats=self._out == torch.bfloat16, up=self._weights.address())
+        made = torch.empty(len(rows), matrix.outputs, dtype=self._out) if onto is None else onto
+        job = Job(PRODUCT, bfloats=self._out == torch.bfloat16, adds=onto is not None, up=self._weights.address())
         space = 4 * (MOST + TILE) + (min(len(rows), MOST) + TILE) * matrix.padded
         _run(job, rows, made, matrix.inputs * matrix.outputs, space, self._norm)
         return made.view(*x.shape[:-1], -1)
@@ -107,12 +107,12 @@ class Feed:
         self._act, self._gated, self._norm = ACTIVATIONS[act], gated, norm
         self._groups, self._hidden = len(parts), down.shape[1]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """From shape (..., in), any dtype, to (..., out)."""
+    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """As ``Product``'s."""
         up, down = self._up.first, self._down.first
         rows = x.float().reshape(-1, up.inputs).contiguous()
-        made = torch.empty(len(rows), down.outputs)
-        job = Job(FEED, self._act, self._gated, groups=self._groups)
+        made = torch.empty(len(rows), down.outputs) if onto is None else onto
+        job = Job(FEED, self._act, self._gated, adds=onto is not None, groups=self._groups)
         job.up, job.down = self._up.address(), self._down.address()
         weights = up.inputs * up.outputs + self._hidden * down.outputs
         _run(job, rows, made, weights, _feed_room(up, self._hidden), self._norm)
@@ -143,7 +143,7 @@ class Mixture:
         x, chosen, chances = x.contiguous(), chosen.contiguous(), chances.contiguous()
         up, best = self._up.first, chosen.shape[1]
         made = torch.zeros(len(x), self._down.first.outputs)
-        job = Job(MIXTURE, self._act, True, groups=1, experts=self._experts, best=best)
+        job = Job(MIXTURE, self._act, True, adds=True, groups=1, experts=self._experts, best=best)
         job.up, job.down = self._up.address(), self._down.address()
         job.chosen, job.chances = chosen.data_ptr(), chances.data_ptr()
         job.shared = None if shared is None else shared.data_ptr()

@@ -67,7 +67,19 @@ class Job(ctypes.Structure):
     _fields_ = [
         *(
             (name, ctypes.c_int64)
-            for name in ("layer", "act", "gated", "bfloats", "rows", "groups", "experts", "best", "threads", "space")
+            for name in (
+                "layer",
+                "act",
+                "gated",
+                "bfloats",
+                "adds",
+                "rows",
+                "groups",
+                "experts",
+                "best",
+                "threads",
+                "space",
+            )
         ),
         *(
             (name, ctypes.c_void_p)

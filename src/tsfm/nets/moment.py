@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tsfm.nets import int8
 from tsfm.nets.feed import feed
-from tsfm.nets.product import large
+from tsfm.nets.product import add, large
 from tsfm.nets.t5 import T5Sizes
 from tsfm.series import FloatArray
 from tsfm.weights.reader import State
@@ -152,14 +152,14 @@ class _Layer:
         self._feed = feed(up, down, sizes.act, sizes.dtype, gated=True, norm=before_mlp)
 
     def __call__(self, x: Tensor, bias: Tensor) -> Tensor:
-        """From shape (b, n, width) to the same shape; ``bias`` broadcasts to (b, heads, n, n)."""
+        """Change x, shape (b, n, width), in place; ``bias`` broadcasts to (b, heads, n, n)."""
         sizes = self._sizes
         qkv = self._qkv(x).view(*x.shape[:2], 3, sizes.heads, sizes.head_width)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (b, heads, n, head)
         bias = bias.expand(len(x), -1, -1, -1)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
-        x = x + self._out(mixed.transpose(1, 2).flatten(2))
-        return x + self._feed(x)
+        x = add(x, self._out, mixed.transpose(1, 2).flatten(2))
+        return add(x, self._feed, x)
 
 
 def exact(state: State, sizes: Sizes, name: str, *shape: int) -> Tensor:

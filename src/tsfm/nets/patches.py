@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tsfm.nets import int8
 from tsfm.nets.feed import feed
-from tsfm.nets.product import Product, large, product
+from tsfm.nets.product import Product, add, large, product
 from tsfm.nets.t5 import ACTIVATIONS, T5Sizes
 from tsfm.weights.configuration import Config
 
@@ -103,7 +103,7 @@ class SelfAttention:
         qkv = qkv.permute(2, 0, 3, 1, 4)
         q, k = turn(qkv[:2]) if turn else qkv[:2]
         attended = F.scaled_dot_product_attention(q, k, qkv[2], attn_mask=mask, scale=1.0)
-        return x.add_(self._o(attended.transpose(1, 2).flatten(2).to(self._dtype)))
+        return add(x, self._o, attended.transpose(1, 2).flatten(2).to(self._dtype))
 
 
 class Feed:
@@ -117,7 +117,7 @@ class Feed:
         self._block = feed(torch.cat(into), wo, sizes.act, dtype, sizes.gated, norm=norm)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return x.add_(self._block(x))
+        return add(x, self._block, x)
 
 
 class Residual:

@@ -51,6 +51,13 @@ def large(weight: Tensor, dtype: torch.dtype, norm: int8.Norm | None = None) -> 
     return int8.Product(weight, norm=norm) if dtype == torch.int8 else product(weight, None, dtype, norm)
 
 
+def add(onto: Tensor, act: Product, x: Tensor) -> Tensor:
+    """Add ``act(x)`` to ``onto`` in place: with int8 in the same call, so that nothing delays the next one."""
+    if isinstance(act, int8.Product | int8.Feed) and onto.is_contiguous():
+        return act(x, onto)
+    return onto.add_(act(x))
+
+
 def after(norm: int8.Norm, act: Product, dtype: torch.dtype) -> Product:
     """``act`` of what the norm makes of x, in ``dtype``."""
     weight, epsilon = norm

@@ -14,7 +14,7 @@ from torch import Tensor
 from tsfm.errors import ConfigError
 from tsfm.nets import int8
 from tsfm.nets.feed import feed
-from tsfm.nets.product import Product, product
+from tsfm.nets.product import Product, add, product
 from tsfm.series import FloatArray
 from tsfm.weights.reader import State
 
@@ -186,4 +186,4 @@ class _Layer:
         mixed = F.scaled_dot_product_attention(q * self._scale, k, v, attn_mask=mask, is_causal=mask is None, scale=1.0)
         x = x + self._out(mixed.transpose(1, 2).flatten(2))
         normed = F.layer_norm(x, (self._width,), *self._mlp_norm, EPSILON).to(self._dtype)
-        return x + self._feed(normed)
+        return add(x, self._feed, normed)
