@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from concurrent.futures import Future
 
 import pytest
 
@@ -47,8 +48,7 @@ def test_between_long_posts_the_event_loop_looks_for_others(ingress):
 
     async def main():
         queue, loop = turns.Turns(ingress), asyncio.get_running_loop()
-        posts = [asyncio.create_task(queue.run(lambda number=number: post(number))) for number in range(3)]
-        await asyncio.sleep(0)  # they are queued
+        posts = [queue.run(lambda number=number: post(number)) for number in range(3)]
         loop.call_soon(lambda: loop.call_soon(order.append, "get"))
         await asyncio.gather(*posts)
 
@@ -72,9 +72,7 @@ def test_a_post_that_was_cancelled_before_its_turn_is_not_run(ingress):
 
     async def main():
         queue = turns.Turns(ingress)
-        first = asyncio.create_task(queue.run(lambda: ran.append("first")))
-        second = asyncio.create_task(queue.run(lambda: ran.append("second")))
-        await asyncio.sleep(0)
+        first, second = queue.run(lambda: ran.append("first")), queue.run(lambda: ran.append("second"))
         first.cancel()
         await second
         with pytest.raises(asyncio.CancelledError):
@@ -82,3 +80,37 @@ def test_a_post_that_was_cancelled_before_its_turn_is_not_run(ingress):
 
     asyncio.run(main())
     assert ran == ["second"]
+
+
+def test_what_follows_an_answer_counts_as_waiting_from_the_answer_on_and_runs_in_its_turn(ingress):
+    async def main():
+        queue, answer = turns.Turns(ingress), Future()
+        rest = queue.after(answer, lambda: (answer.result(), ingress.busy))
+        assert not ingress.busy
+
+        def worker():
+            answer.set_result(5)
+            busy.append(ingress.busy)  # the loop has not had a turn yet
+
+        thread = threading.Thread(target=worker)
+        thread.start()
+        thread.join()
+        return await asyncio.wait_for(rest, 30)
+
+    busy = []
+    assert asyncio.run(main()) == (5, True)
+    assert busy == [True]
+
+
+def test_what_follows_an_answer_is_not_run_once_it_is_cancelled(ingress):
+    ran = []
+
+    async def main():
+        queue, answer = turns.Turns(ingress), Future()
+        left, other = queue.after(answer, lambda: ran.append("left")), queue.after(answer, lambda: ran.append("other"))
+        left.cancel()
+        answer.cancel()
+        await asyncio.wait_for(other, 30)
+
+    asyncio.run(main())
+    assert ran == ["other"]

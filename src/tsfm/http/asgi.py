@@ -13,7 +13,6 @@ import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -188,17 +187,19 @@ class Asgi:
     async def _answer(self, incoming: Incoming, receive: Receive) -> Outgoing | None:
         """Run the app; None: the client has left, and what waited for the model is taken back."""
         environ = incoming.environ()
-        outcome = await self._run(incoming, lambda: wsgi.run(self._app, environ))
+        # Everything but a POST takes next to no time, and goes first.
+        post = incoming.method == "POST"
+        outcome = await self._turns.run(lambda: wsgi.run(self._app, environ)) if post else wsgi.run(self._app, environ)
         while isinstance(outcome, Deferred):
             deferred = outcome
-            if not await _done(deferred.future, incoming, receive):
-                return None
-            outcome = await self._run(incoming, lambda: wsgi.resume(deferred, environ))  # noqa: B023  awaited here
+            rest = self._turns.after(deferred.future, lambda: wsgi.resume(deferred, environ))  # noqa: B023  awaited here
+            try:
+                if not await _done(rest, incoming, receive):
+                    return None
+            finally:
+                deferred.future.cancel()  # has no effect on one that is done
+            outcome = rest.result()
         return outcome
-
-    async def _run(self, incoming: Incoming, act: Callable[[], Outgoing | Deferred]) -> Outgoing | Deferred:
-        # Everything but a POST takes next to no time, and goes first.
-        return await self._turns.run(act) if incoming.method == "POST" else act()
 
     @property
     def _most_bytes(self) -> int:
@@ -206,20 +207,16 @@ class Asgi:
         return mib << 20
 
 
-async def _done(future: Future[Any], incoming: Incoming, receive: Receive) -> bool:
-    """Wait for the model; False: the client has left, or the server has given up, and the future is cancelled."""
-    model, client = asyncio.wrap_future(future), asyncio.create_task(_until_left(receive))
+async def _done(rest: asyncio.Future[Any], incoming: Incoming, receive: Receive) -> bool:
+    """Wait for an answer; False: the client has left, or the server has given up, and the answer is cancelled."""
+    client = asyncio.create_task(_until_left(receive))
     try:
-        await asyncio.wait({model, client}, return_when=asyncio.FIRST_COMPLETED)
-        if future.done():
-            return True
-        incoming.left = True
-        return False
+        await asyncio.wait({rest, client}, return_when=asyncio.FIRST_COMPLETED)
+        incoming.left = not rest.done()
+        return rest.done()
     finally:
         client.cancel()
-        future.cancel()  # has no effect on one that is done
-        if model.done() and not model.cancelled():
-            model.exception()  # it is raised where the answer is made
+        rest.cancel()  # has no effect on one that is done
 
 
 async def _until_left(receive: Receive) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TypeVar
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from tsfm.engine.ingress import Ingress
 
@@ -31,24 +32,35 @@ class Turns:
         self._empty_turns = 0
         self._turning = False
 
-    async def run(self, act: Callable[[], T]) -> T:
-        """Run ``act`` in its turn, and return its result or raise its exception."""
+    def run(self, act: Callable[[], T]) -> asyncio.Future[T]:
+        """Run ``act`` in its turn; its result or exception."""
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
-
-        def post() -> None:
-            if done.cancelled():
-                return
-            try:
-                done.set_result(act())
-            except Exception as error:  # noqa: BLE001  (``await done`` raises it)
-                done.set_exception(error)
-
+        done, post = _post(loop, act)
         self._posts.append(post)
+        self._begin(loop)
+        return done
+
+    def after(self, future: Future[Any], act: Callable[[], T]) -> asyncio.Future[T]:
+        """The same, once the model has answered.
+
+        From that moment on it counts as waiting, as what it answers brings the client's next request. Else a worker
+        would begin a batch with the first of them.
+        """
+        loop = asyncio.get_running_loop()
+        done, post = _post(loop, act)
+
+        def answered(_: object) -> None:  # on the worker's thread
+            self._posts.append(post)
+            if not self._turning:
+                loop.call_soon_threadsafe(self._begin, loop)
+
+        future.add_done_callback(answered)
+        return done
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._turning:
             self._turning = True
             loop.call_soon(self._turn, loop)
-        return await done
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._empty_turns = 0 if self._posts else self._empty_turns + 1
@@ -60,6 +72,23 @@ class Turns:
                 break
         if self._empty_turns < SETTLED:
             loop.call_soon(self._turn, loop)
-        else:
-            self._turning = False
-            self._ingress.drained()
+            return
+        self._turning = False
+        self._ingress.drained()
+        if self._posts:  # queued by a worker that has seen the turning go on
+            self._begin(loop)
+
+
+def _post(loop: asyncio.AbstractEventLoop, act: Callable[[], T]) -> tuple[asyncio.Future[T], Callable[[], None]]:
+    """What runs ``act``, and its outcome; nothing runs any more once that is cancelled."""
+    done: asyncio.Future[T] = loop.create_future()
+
+    def post() -> None:
+        if done.cancelled():
+            return
+        try:
+            done.set_result(act())
+        except Exception as error:  # noqa: BLE001  (``await done`` raises it)
+            done.set_exception(error)
+
+    return done, post
