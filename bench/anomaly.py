@@ -124,7 +124,7 @@ class _Ours:
         row = Row.of(values, None)
         parts = row.parts(self.model, self.family)
         items = [part for part in parts if isinstance(part, WorkItem)]
-        for batch in chunks(items, self.model.batch_points, 1):
+        for batch in chunks(items, self.model.batch_points // 2):
             run_batch(batch)
         outcomes = [part.restore(part.future.result()) if isinstance(part, WorkItem) else part.output for part in parts]
         return np.nan_to_num(row.judged(outcomes, 0.99).score)

@@ -1,5 +1,7 @@
 """The service without its process: what time does to it."""
 
+import gc
+import threading
 import time
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from tsfm import card, settings
 from tsfm.engine.engine import Engine
+from tsfm.engine.work import WorkItem
 from tsfm.families import naive
 from tsfm.series import Runtime
 
@@ -28,3 +31,25 @@ def test_a_jump_of_the_clock_moves_no_deadline_and_no_watchdog(engine, monkeypat
     np.testing.assert_allclose(pending.get().forecast.median, [8, 8], rtol=1e-6)
     assert engine.ready
     assert engine.healthy()
+
+
+def test_a_request_is_freed_once_it_is_answered_without_a_search_for_garbage(engine):
+    steps = engine.task.operations["forecast"].steps()
+    request = steps.read({"inputs": [{"target": [3, 4, 2, 5, 4, 6, float(at)]} for at in range(600)]}, engine.limits)
+    gc.collect()
+    gc.disable()
+    try:
+        with engine.admit(100) as slot:
+            pending = slot.hold(engine.answer_checked(request, slot, steps))
+        assert len(pending.get()["predictions"]) == 600
+        del request, pending, slot
+        ends, pause = time.monotonic() + 30, threading.Event()
+        while (left := _work_items()) and time.monotonic() < ends:  # a thread is at the end of its last batch
+            pause.wait(0.01)
+        assert not left
+    finally:
+        gc.enable()
+
+
+def _work_items() -> int:
+    return sum(isinstance(one, WorkItem) for one in gc.get_objects())

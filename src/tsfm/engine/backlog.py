@@ -12,6 +12,8 @@ from tsfm.engine.work import WorkItem
 MAX_SCAN = 128
 # Batches of other items that run before the next one of a request of many series.
 MOST_BEFORE = 2
+# Batches of large requests in a row after which nobody else seems to ask: they may be larger then.
+CALM = 8
 
 
 LargeRequest = deque[list[WorkItem]]
@@ -23,7 +25,8 @@ class Backlog:
 
     A large request takes its turn when nothing else waits, or after ``MOST_BEFORE`` batches of other items; several
     of them take turns. So a single series beside a large request waits for the batch that runs, and seldom for one
-    more. The caller holds a lock.
+    more. It shares the CPUs with the batch after that: the batches of all workers together are as large as one while
+    nothing comes in between, and half as large after something has. The caller holds a lock.
 
     Args:
         batch_points: size of the largest batch: its longest context times its number of series.
@@ -41,6 +44,7 @@ class Backlog:
         self._alone = alone
         self._large: deque[LargeRequest] = deque()
         self._before = 0  # batches of other items since the last one of a large request
+        self._calm = 0  # batches of large requests since the last one of other items
 
     def __bool__(self) -> bool:
         return bool(self.waiting or self._large)
@@ -63,7 +67,7 @@ class Backlog:
             return
         request = LargeRequest() if request is None else request
         continues = bool(request)
-        request.extend(chunks(items, self._batch_points, self._workers, self._alone))
+        request.extend(chunks(items, self._most_points(calm=True)))
         if request and not continues:
             self._large.append(request)
 
@@ -75,8 +79,10 @@ class Backlog:
         """
         if self._large and (not self.waiting or self._before >= MOST_BEFORE):
             self._before = 0
+            self._calm += 1
             return self._take_chunk()
         self._before += 1
+        self._calm = 0
         return self._take_waiting(running)
 
     def clear(self) -> list[WorkItem]:
@@ -86,12 +92,21 @@ class Backlog:
         self._large.clear()
         return left
 
+    def _most_points(self, calm: bool) -> int:
+        """Size of the largest batch of a large request."""
+        return self._batch_points // (1 if self._alone else self._workers if calm else 2 * self._workers)
+
     def _take_chunk(self) -> list[WorkItem]:
         request = self._large.popleft()
         chunk = request.popleft()
+        # Small ones at the end as well, so that no worker is left without one for long.
+        calm = self._calm > CALM and len(request) > self._workers
+        most = max(1, self._most_points(calm) // max(1, len(chunk[0].series)))
+        if len(chunk) > most:
+            request.appendleft(chunk[most:])
         if request:
             self._large.append(request)
-        return chunk
+        return chunk[:most]
 
     def _take_waiting(self, running: int) -> list[WorkItem]:
         """Take the batch of the oldest item out of the cheapest split of the queue.

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from tsfm.engine.pending import finish
 from tsfm.engine.work import Known, Part, WorkItem
@@ -44,7 +44,8 @@ class Gathered:
             at, self._next = self._next, self._next + many(part)
             if isinstance(part, WorkItem):
                 part.present = self._needed
-                part.future.add_done_callback(partial(self._take, at, part))
+                # Not the item itself: it would hold itself until a search for garbage, and all of the request with it.
+                part.future.add_done_callback(partial(self._take, at, part.restore, part.outcomes))
                 items.append(part)
             else:
                 self._set(at, [part.output if isinstance(part, Known) else part])
@@ -53,8 +54,16 @@ class Gathered:
     def _needed(self) -> bool:
         return not self.future.done() and self._present()
 
-    def _take(self, at: int, item: WorkItem, future: Future[object]) -> None:
-        self._set(at, [None] * many(item) if self.future.done() else _outcomes(item, future))
+    def _take(
+        self, at: int, restore: Callable[[Any], object], outcomes: int | None, future: Future[object]
+    ) -> None:
+        count = outcomes or 1
+        if self.future.done():
+            self._set(at, [None] * count)
+            return
+        outcome = _outcome(restore, future)
+        joint = outcomes and not isinstance(outcome, RequestError)
+        self._set(at, cast(list[Outcome], outcome) if joint else [outcome] * count)
 
     def _set(self, at: int, outcomes: Sequence[Outcome]) -> None:
         self._outcomes[at : at + len(outcomes)] = outcomes
@@ -70,15 +79,12 @@ def many(part: Part) -> int:
     return (part.outcomes or 1) if isinstance(part, WorkItem) else 1
 
 
-def _outcomes(item: WorkItem, future: Future[object]) -> list[Outcome]:
+def _outcome(restore: Callable[[Any], object], future: Future[object]) -> object:
     try:
-        restored = item.restore(future.result())
+        return restore(future.result())
     except CancelledError:
-        error: RequestError = DeadlinePassed("the client has closed its connection")
+        return DeadlinePassed("the client has closed its connection")
     except RequestError as refused:
-        error = refused
+        return refused
     except TsfmError as failed:
-        error = ModelFailed(str(failed))
-    else:
-        return cast(list[Outcome], restored) if item.outcomes else [restored]
-    return [error] * many(item)
+        return ModelFailed(str(failed))

@@ -38,21 +38,18 @@ def split(lengths: Sequence[int], batch_points: int) -> list[tuple[int, int]]:
     return spans
 
 
-def chunks(items: Sequence[WorkItem], batch_points: int, workers: int, alone: bool = False) -> list[list[WorkItem]]:
+def chunks(items: Sequence[WorkItem], most_points: int) -> list[list[WorkItem]]:
     """Cut the items of one request into batches, in each of which all may share a call and are of similar length.
 
-    The batches of all workers together are half as large as one. What comes in between waits for one of them and shares
-    the CPUs with the next: with whole ones, 1 % waited for more than a batch on all CPUs. The padding of a batch costs
-    at most as much as another call.
+    The padding of a batch costs at most as much as another call.
 
     Args:
-        alone: nothing comes in between: batches are as large as any.
+        most_points: of a batch, as in ``split``.
     """
     groups: dict[Hashable, list[WorkItem]] = {}
     for item in items:
         groups.setdefault(item.group, []).append(item)
     cut: list[list[WorkItem]] = []
-    most_points = batch_points if alone else batch_points // (2 * workers)
     for group in groups.values():
         group.sort(key=lambda item: -len(item.series))
         chunk, padding = list[WorkItem](), 0

@@ -147,6 +147,7 @@ class Scheduler:
                     return
                 if not self._backlog:
                     self._trim()
+            del next_batch, batch  # its memory, while the thread waits
 
     def _next(self, worker: Worker) -> tuple[list[WorkItem], int] | None:
         """Wait for a batch and the number of CPU threads it may use; None: the thread is to end."""
