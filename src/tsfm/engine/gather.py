@@ -54,9 +54,7 @@ class Gathered:
     def _needed(self) -> bool:
         return not self.future.done() and self._present()
 
-    def _take(
-        self, at: int, restore: Callable[[Any], object], outcomes: int | None, future: Future[object]
-    ) -> None:
+    def _take(self, at: int, restore: Callable[[Any], object], outcomes: int | None, future: Future[object]) -> None:
         count = outcomes or 1
         if self.future.done():
             self._set(at, [None] * count)

@@ -7,6 +7,7 @@ import logging
 import resource
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -27,6 +28,9 @@ from tsfm.weights import checkpoints
 log = logging.getLogger(__name__)
 # Seconds of the last part of the drain, in which clients read their answers.
 FLUSH_S = 5
+# Python takes the interpreter from a thread that another one waits for after this time; by itself only after 5 ms, and
+# an answer may wait for it several times.
+SWITCH_S = 0.0005
 # File descriptors reserved for weights, libraries and threads; the rest of the limit is for connections.
 FILES_OF_OUR_OWN = 100
 
@@ -59,6 +63,7 @@ class Process:
 
     def run(self) -> int:
         """Serve requests. The socket answers at once; the model answers when it is loaded."""
+        sys.setswitchinterval(SWITCH_S)
         threading.Thread(target=self._drain, name="drain", daemon=True).start()
         self._signalled.setblocking(False)
         signal.set_wakeup_fd(self._signalled.fileno(), warn_on_full_buffer=False)
