@@ -1,10 +1,13 @@
-"""Many series in one request: speed beside the bare model, and what a single request waits beside them."""
+"""Many series in one request: speed beside the bare model, and what single requests and GETs wait beside them."""
 
 from __future__ import annotations
 
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 from statistics import median
 
 import numpy as np
@@ -14,6 +17,8 @@ from bench.host import Host
 from bench.load import Generator, post
 
 SERIES, BATCH, ROUNDS, SECONDS = 1000, 32, 5, 8.0
+LARGEST = (32 << 20) - 1  # bytes of a body, as the setting max_body_mib allows
+LONG_POINTS, PROBE_S = 1700, 0.01  # points of each of 1,000 series that fill the largest body
 
 
 def run(
@@ -26,17 +31,17 @@ def run(
         timed(host.port, body)  # the process that reads large bodies starts with the first one
         measured = [_speed(host, body, series) for _ in range(rounds)]
         fairness = _fairness(host, load, body, seconds)
+        waits = [_waits(host, load, series, seconds) for _ in range(rounds)]
     finally:
         load.close()
         host.stop()
-    return {key: median(one[key] for one in measured) for key in measured[0]} | fairness | tables.run(rounds * 3)
+    medians = {key: median(one[key] for one in turns) for turns in (measured, waits) for key in turns[0]}
+    return medians | fairness | tables.run(rounds * 3)
 
 
-def many(series: int) -> bytes:
+def many(series: int, points: int = common.CONTEXT) -> bytes:
     """The body of a request of so many series."""
-    inputs = [
-        {"item_id": at, "target": wave.tolist()} for at, wave in enumerate(common.waves([common.CONTEXT] * series))
-    ]
+    inputs = [{"item_id": at, "target": wave.tolist()} for at, wave in enumerate(common.waves([points] * series))]
     levels = [0.1, 0.9]
     return json.dumps(
         {
@@ -103,3 +108,21 @@ def _fairness(host: Host, load: Generator, body: bytes, seconds: float) -> dict[
         "api_single_ms_p99_beside": late * 1000,
         "api_batch_ms": batch * 1000,
     }
+
+
+def _waits(host: Host, load: Generator, series: int, seconds: float) -> dict[str, float]:
+    """GETs beside a client that sends the largest body again and again; the other process sends and receives."""
+    body = many(series, LONG_POINTS).ljust(LARGEST)
+    head = f"POST /v1/forecast HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    with ThreadPoolExecutor(1) as pool, closing(HTTPConnection("127.0.0.1", host.port)) as client:
+        sending = pool.submit(load.run, host.port, 1, seconds, [head.encode() + b"\r\n\r\n" + body])
+        waits = []
+        while not sending.done():
+            began = time.perf_counter()
+            client.request("GET", "/ds_predict")
+            client.getresponse().read()
+            waits.append(time.perf_counter() - began)
+            time.sleep(PROBE_S)
+        sending.result()
+    p50, p99 = np.quantile(waits, (0.5, 0.99)) * 1000
+    return {"get_ms_p99_largest_body": float(p99), "get_ms_p50_largest_body": float(p50)}

@@ -38,6 +38,7 @@ GOALS = [
     Goal("batch_efficiency_mixed", "the same, 64 to 2048 points, over sorted bare batches of 8", least=0.85),
     Goal("speedup_vs_plain_c32", "series/s of 32 clients over a plain Flask server", least=4),
     Goal("get_ms_p99_busy", "GET while 32 clients keep it busy, 99th percentile, ms", most=5),
+    Goal("get_ms_p99_largest_body", "GET while a client sends the largest bodies, 99th percentile, ms", most=5),
     Goal("p99_over_p50_c32", "tail of the answers to 32 clients", most=2),
     Goal("list_over_100ms", "GETs at seven loaded services that took over 100 ms, share", most=0.01),
     Goal("timemoe_speedup_b1", "Time-MoE-50M against the official code, one series", least=3.0),

@@ -26,9 +26,6 @@ from tsfm.settings import Settings
 
 PORTION = 256  # series of one request that are prepared before the model begins with them
 BYTES_PER_NUMBER = 20  # in JSON, about
-# Python's own with a tenth of the searches through everything: of a large request, which leaves no cycles behind, one
-# takes 5 to 50 ms, and nobody is answered meanwhile.
-GC_THRESHOLD = 700, 10, 100
 LOADING, READY, STOPPING = "loading", "ready", "stopping"
 
 
@@ -93,7 +90,6 @@ class Engine:
             weights = facts.weights(self.card, folder)
             raise ConfigError(f"{weights}: expected weights that answer one request, but {error}") from error
         gc.freeze()  # what is here now stays: looking through all of torch for garbage stopped everything for 85 ms
-        gc.set_threshold(*GC_THRESHOLD)
         # The state changes later, and the label of a gauge does not.
         self.metrics.info.info({k: v for k, v in self.describe().items() if isinstance(v, str) and k != "state"})
         self._calibrated = True
