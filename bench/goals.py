@@ -103,6 +103,7 @@ GOALS = [
     Goal("fleet_efficiency_c32_fracast", "series/s of 32 clients there over those of a single host", least=0.95),
     Goal("fleet_efficiency_c32_bolt_tiny", "the same with Chronos-Bolt-tiny", least=0.9),
     Goal("fleet_memory_mib", "memory of a head that is a node too, without its replicas, MiB", most=1350),
+    Goal("(balancer|fleet)_scaling_3", "series/s of three hosts over those of one", least=2.7),
     Goal(r"scale_growth_\w+", "CPU time of a series over that with fewer series, clients or services", most=1.3),
     Goal(r"length_jump_\w+", "growth of CPU time with length and horizon, over proportion or the maker's", most=1.5),
     Goal("mase_ratio_fracast", "error of Fracast over seasonal naive's (MASE)", most=1.0),

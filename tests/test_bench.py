@@ -24,6 +24,7 @@ from bench import (
     ray,
     real,
     scale,
+    scaling,
     server,
     skill,
     start,
@@ -136,6 +137,14 @@ def test_the_fleet_part_measures_what_ray_costs():
     keys = {"fleet_overhead_ms", "fleet_memory_mib"}
     assert with_goals(found) == keys | {f"fleet_efficiency_c32_{name}" for name in ray.FAMILIES.values()}
     assert all(found[key] > 0 for key in found if key != "fleet_overhead_ms")
+
+
+@pytest.mark.long
+@needs_haproxy
+def test_the_scaling_part_counts_what_a_host_behind_the_balancer_does():
+    rate = scaling.balancer(hosts=1, seconds=2)
+    batches_s = 1 / scaling.DELAY_S
+    assert batches_s < rate <= 8 * batches_s * 2  # more than one by one, and not more than in batches of eight
 
 
 @pytest.mark.long

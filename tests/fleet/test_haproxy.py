@@ -5,16 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import free_port
 from fleet.lab import Lab, needs_haproxy, until
-from tools.fleet.proxy import Proxy
-
-from tsfm.system.loopback import exchange
 
 pytestmark = [pytest.mark.long, needs_haproxy]
 WALK = [3.0, 4.0, 2.0, 5.0, 4.0, 6.0, 5.5, 7.0, 6.0, 8.0, 7.5, 9.0]
@@ -168,76 +162,3 @@ def test_clients_of_other_networks_are_not_served(lab):
     made.proxy.reload()
     with pytest.raises(ConnectionError):
         made.get("/ds_predict")
-
-
-class Node(ThreadingHTTPServer):
-    """What listens on a node of a fleet; every forecast gets the same answer, and is counted."""
-
-    daemon_threads = True
-
-    def __init__(self, address: str, port: int, status: int, kind: str, body: bytes) -> None:
-        self.status, self.kind, self.body, self.asked = status, kind, body, 0
-        super().__init__((address, port), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Node
-
-    def do_GET(self) -> None:
-        self._answer(200, "application/json", b"{}\n")
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.asked += 1
-        self._answer(self.server.status, self.server.kind, self.server.body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def _answer(self, status: int, kind: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
-OURS, RAYS = "application/json", "text/plain"
-ANSWERED = (200, OURS, b'{"output": [1]}\n')
-# Ray's haproxy turns each 502, 503 and 504 of its own into this.
-NO_REPLICA = (500, RAYS, b"Internal Server Error")
-FAILED = (590, OURS, b'{"status":"error","error":"the model failed"}\n')
-
-
-@pytest.mark.parametrize(
-    ("says", "status", "words", "times"),
-    [
-        ((NO_REPLICA, ANSWERED), 200, "output", (1, 2)),
-        ((NO_REPLICA, NO_REPLICA), 503, "no host is ready", (2, 2)),
-        ((FAILED, FAILED), 500, "the model failed", (1, 1)),
-    ],
-)
-def test_a_node_without_a_replica_is_no_failure_of_a_model(tmp_path, says, status, words, times):
-    port, hosts = free_port(), ["127.0.0.2", "127.0.0.3"]
-    ini = tmp_path / "tsfm.ini"
-    ini.write_text(
-        f"[naive]\nport = {free_port()}\n"
-        f"[balancer]\nhosts = {' '.join(hosts)}\nfamilies = naive\nlisten = 127.0.0.1\nfleet_port = {port}\n"
-    )
-    nodes = [Node(host, port, *answer) for host, answer in zip(hosts, says, strict=True)]
-    url = f"http://127.0.0.1:{ini.read_text().split()[3]}"
-    proxy = Proxy(tmp_path, ini)
-    try:
-        until(lambda: exchange(f"{url}/readyz").status == 200)
-        for _ in range(4):
-            before = sum(node.asked for node in nodes)
-            reply = exchange(f"{url}/ds_predict", b'{"input": [1, 2]}')
-            assert (reply.status, words in reply.body.decode()) == (status, True)
-            assert sum(node.asked for node in nodes) - before in times
-    finally:
-        proxy.stop()
-        for node in nodes:
-            node.shutdown()
-            node.server_close()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+from tools.fleet.load import POINTS
 from tools.fleet.proxy import Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,8 +62,8 @@ class Load:
         before: as in ``Host``.
     """
 
-    def __init__(self, url: str, clients: int, before: Sequence[str] = ()) -> None:
-        words = [*before, sys.executable, "-m", "tools.fleet.load", url, str(clients)]
+    def __init__(self, url: str, clients: int, points: int, before: Sequence[str] = ()) -> None:
+        words = [*before, sys.executable, "-m", "tools.fleet.load", url, str(clients), str(points)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = subprocess.Popen(words, cwd=ROOT, text=True, **pipes)
         if self._process.stdout is None or self._process.stdout.readline() != "begun\n":
@@ -138,9 +139,9 @@ class Fleet:
         for host in self.hosts:
             self.until_ready(host.address)
 
-    def load(self, clients: int) -> Load:
-        """Begin the load; returns once every client has its first answer."""
-        return Load(self.url, clients, self._asker())
+    def load(self, clients: int, points: int = POINTS) -> Load:
+        """Begin the load, of series of so many points; returns once every client has its first answer."""
+        return Load(self.url, clients, points, self._asker())
 
     def status(self, address: str, path: str = "/readyz", body: str | None = None) -> int:
         """The status of an answer of a service, or of the balancer; 0: there was none."""

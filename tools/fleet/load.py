@@ -1,4 +1,4 @@
-"""Clients of the naive family, which know every answer: ``python -m tools.fleet.load URL CLIENTS``.
+"""Clients of the naive family, which know every answer: ``python -m tools.fleet.load URL CLIENTS [POINTS]``.
 
 They send header and body apart, as Python's ``requests`` does. Half of them keep their connection, half open one for
 each request. Beside them a prober sends ten GET a second. The first line on stdout is printed when every client has its
@@ -24,8 +24,8 @@ POINTS, STEPS = 64, 4
 class Client:
     """One client, and what came of its requests."""
 
-    def __init__(self, host: str, port: int, keep_alive: bool) -> None:
-        self._host, self._port, self._keep_alive = host, port, keep_alive
+    def __init__(self, host: str, port: int, keep_alive: bool, points: int = POINTS) -> None:
+        self._host, self._port, self._keep_alive, self._points = host, port, keep_alive, points
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self.kinds: Counter[str] = Counter()
         self.seconds: list[float] = []
@@ -64,7 +64,7 @@ class Client:
 
     async def forecast(self, values: random.Random) -> None:
         """One request, whose answer repeats the last value, which no other request has."""
-        series = [values.gauss(10, 3) for _ in range(POINTS - 1)] + [10 + values.random()]
+        series = [values.gauss(10, 3) for _ in range(self._points - 1)] + [10 + values.random()]
         began = time.monotonic()
         try:
             status, data = await self.request("POST", json.dumps({"input": series, "next_len": STEPS}).encode())
@@ -102,10 +102,11 @@ async def probe(client: Client, ended: asyncio.Event) -> None:
         await asyncio.sleep(PROBE_S)
 
 
-async def main(url: str, count: int) -> None:
+async def main(url: str, count: int, points: int = POINTS) -> None:
     address = urlsplit(url)
-    clients = [Client(address.hostname or "", address.port or 80, number % 2 == 0) for number in range(count)]
-    prober = Client(address.hostname or "", address.port or 80, False)
+    where = address.hostname or "", address.port or 80
+    clients = [Client(*where, number % 2 == 0, points) for number in range(count)]
+    prober = Client(*where, False)
     ended, begun = asyncio.Event(), asyncio.Barrier(count + 1)
     tasks = [asyncio.create_task(work(client, n, ended, begun)) for n, client in enumerate(clients)]
     tasks.append(asyncio.create_task(probe(prober, ended)))
@@ -132,4 +133,4 @@ async def main(url: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(main(sys.argv[1], *map(int, sys.argv[2:])))

@@ -66,10 +66,9 @@ def _serve(fleet: Fleet) -> dict[str, str]:
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_LOG_TO_STDERR": "0",
-        # A replica that takes no connection has not seen the request. One that dies over it is the balancer's concern,
-        # which asks once more and never more often.
-        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure",
-        "RAY_SERVE_HAPROXY_RETRIES": "2",
+        # A forecast changes nothing, so it may be asked twice.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "RAY_SERVE_HAPROXY_RETRIES": "1",
         "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(128 << 10),
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
         "RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S": "1",

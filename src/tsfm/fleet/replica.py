@@ -13,7 +13,6 @@ from typing import Any
 from ray import serve
 
 from tsfm import paths
-from tsfm.fleet.haproxy import FAILED
 from tsfm.http import asgi
 from tsfm.http.wsgi import Scope
 
@@ -37,7 +36,7 @@ class Replica:
             if scope["type"] == "lifespan":
                 await _live(receive, send)
             else:
-                await served(scope, receive, _told_apart(send))
+                await served(scope, receive, send)
 
         return app
 
@@ -50,17 +49,6 @@ class Replica:
         # Serve calls it when nothing is inside any more, or graceful_shutdown_timeout_s have passed.
         if app := getattr(self, "_app", None):
             app.stop()
-
-
-def _told_apart(send: asgi.Send) -> asgi.Send:
-    """Have the service's own failures known from those of Ray, see ``tsfm.fleet.haproxy``."""
-
-    async def told(message: asgi.Message) -> None:
-        if message.get("status") == 500:
-            message = {**message, "status": FAILED}
-        await send(message)
-
-    return told
 
 
 async def _live(receive: asgi.Receive, send: asgi.Send) -> None:
