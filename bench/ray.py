@@ -11,7 +11,6 @@ from tools.fleet.ray import ENVIRONMENT, RayHost
 
 from bench import common, server
 from bench.load import Generator, post
-from tsfm.fleet import haproxy
 
 CLIENTS = 32
 ADDRESS, ENTRY = "127.0.0.2", 8000
@@ -74,7 +73,7 @@ def _round(ports: dict[str, int], load: Generator, seconds: float, turned: bool)
         ways = [("single", "127.0.0.1", ports[family], ""), ("fleet", ADDRESS, ENTRY, f"/{family}")]
         busy, alone = {}, {}
         for way, address, port, prefix in reversed(ways) if turned else ways:
-            flat = _below(prefix, [post("/ds_predict", {"input": [7.5] * common.CONTEXT, "next_len": common.HORIZON})])
+            flat = [post(f"{prefix}/ds_predict", {"input": [7.5] * common.CONTEXT, "next_len": common.HORIZON})]
             # A constant series needs no model: what it takes is the way there and back.
             alone[way] = load.run(port, 1, seconds / 3, flat, address=address)
             waves = _below(prefix, server.requests([common.CONTEXT] * 64))
@@ -86,14 +85,7 @@ def _round(ports: dict[str, int], load: Generator, seconds: float, turned: bool)
 
 
 def _below(prefix: str, requests: Sequence[bytes]) -> list[bytes]:
-    """The requests as the balancer sends them to a node."""
-    if not prefix:
-        return list(requests)
-    header = f"{': '.join(haproxy.ALONE)}\r\n\r\n".encode()
-    return [
-        request.replace(b" /", f" {prefix}/".encode(), 1).replace(b"\r\n\r\n", b"\r\n" + header, 1)
-        for request in requests
-    ]
+    return [request.replace(b" /", f" {prefix}/".encode(), 1) for request in requests]
 
 
 def _memory_kib(pid: int) -> int:

@@ -16,8 +16,6 @@ MARK = "X-Tsfm-Balancer"  # the header by which a balancer knows a request that 
 BEYOND_DEADLINE_S = 5  # a host answers 504 by itself at its deadline; one that does not even do that is given up
 QUEUE_S = 30  # a request waits so long for a place at a host
 
-ALONE = ("X-Request-Disconnect-Disabled", "?1")  # Ray's: it leaves a request alone while that is answered
-
 # What haproxy says by itself, in the service's own form. What is no HTTP gets haproxy's own 400.
 WORDS = {
     408: "the request did not arrive in time",
@@ -99,10 +97,8 @@ $servers
 
 # Nodes of a fleet take all families at one port, by the beginning of the path. What Ray says there by itself, such as
 # that no replica is up, is in a form that is not ours.
-# The service itself looks after clients that leave, so Ray need not do it too, with two tasks more for each request.
 FLEET = Template("""\
     http-request set-path $prefix%[path]
-    http-request set-header $alone
     acl ours res.hdr(Content-Type) -m beg application/json
     http-response return status 503 $answer if { status 404 500 502 503 504 } !ours
     http-response del-header X-Request-ID
@@ -140,8 +136,7 @@ def _family(balancer: Balancer, family: Card) -> str:
 
 
 def _fleet(prefix: str) -> str:
-    answer = _answer(WORDS[503], Retry_After=str(RETRY_AFTER_S))
-    return FLEET.substitute(prefix=prefix, alone=" ".join(ALONE), server=OURS, answer=answer)
+    return FLEET.substitute(prefix=prefix, server=OURS, answer=_answer(WORDS[503], Retry_After=str(RETRY_AFTER_S)))
 
 
 def _guards(balancer: Balancer) -> list[str]:
