@@ -127,7 +127,8 @@ def test_the_batch_part_compares_a_job_with_the_bare_model(tmp_path, monkeypatch
     monkeypatch.setattr(common, "BUILD", tmp_path)
     found = batch.run(rounds=1, series=4096, size="tiny")
     assert with_goals(found) == {"batch_job_efficiency"}
-    assert all(value > 0 for value in found.values())
+    # The rate is taken from the difference of two jobs, which means nothing where both are as short as here.
+    assert all(found[key] > 0 for key in ("batch_series_per_s_bare", "batch_series_per_s_with_start", "batch_start_s"))
 
 
 @pytest.mark.long

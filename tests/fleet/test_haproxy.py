@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from conftest import free_port
 from fleet.lab import Lab, needs_haproxy, until
+from tools.fleet.proxy import Proxy
+
+from tsfm.system.loopback import exchange
 
 pytestmark = [pytest.mark.long, needs_haproxy]
 WALK = [3.0, 4.0, 2.0, 5.0, 4.0, 6.0, 5.5, 7.0, 6.0, 8.0, 7.5, 9.0]
@@ -162,3 +169,96 @@ def test_clients_of_other_networks_are_not_served(lab):
     made.proxy.reload()
     with pytest.raises(ConnectionError):
         made.get("/ds_predict")
+
+
+class Node(ThreadingHTTPServer):
+    """What listens on a node of a fleet: each forecast gets the same answer, and is counted."""
+
+    daemon_threads = True
+
+    def __init__(self, address: str, port: int, status: int, kind: str, body: bytes) -> None:
+        self.status, self.kind, self.body, self.asked = status, kind, body, 0
+        super().__init__((address, port), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, *client: object) -> None:
+        if not isinstance(sys.exception(), ConnectionResetError):  # haproxy resets idle connections as it ends
+            super().handle_error(*client)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Node
+
+    def do_GET(self) -> None:
+        self._answer(200, OURS, b"{}\n")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked += 1
+        self._answer(self.server.status, self.server.kind, self.server.body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _answer(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+OURS, RAYS = "application/json", "text/plain"
+ANSWERED = (200, OURS, b'{"output": [1]}\n')
+UNKNOWN = (404, RAYS, b"Path '/naive/ds_predict' not found.")  # of a node that has not heard of the family yet
+NO_REPLICA = (503, RAYS, b"Service Unavailable")
+RAY_FAILED = (500, RAYS, b"Internal Server Error")
+FAILED = (500, OURS, b'{"status":"error","error":"the model failed"}\n')
+NO_PATH = (404, OURS, b'{"status":"error","error":"no such path"}\n')
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    """Start nodes that answer as given, and the balancer before them; its address."""
+    began = []
+
+    def start(*answers: tuple[int, str, bytes]) -> tuple[str, list[Node]]:
+        port, ours, hosts = free_port(), free_port(), [f"127.0.0.{2 + number}" for number in range(len(answers))]
+        ini = tmp_path / "tsfm.ini"
+        ini.write_text(
+            f"[naive]\nport = {ours}\n"
+            f"[balancer]\nhosts = {' '.join(hosts)}\nfamilies = naive\nlisten = 127.0.0.1\nfleet_port = {port}\n"
+        )
+        nodes = [Node(host, port, *answer) for host, answer in zip(hosts, answers, strict=True)]
+        began.append(Proxy(tmp_path, ini).stop)
+        began.extend(end for node in nodes for end in (node.shutdown, node.server_close))
+        url = f"http://127.0.0.1:{ours}"
+        until(lambda: exchange(f"{url}/readyz").status == 200)
+        return url, nodes
+
+    yield start
+    for end in began:
+        end()
+
+
+@pytest.mark.parametrize(
+    ("answers", "status", "words", "times"),
+    [
+        ((UNKNOWN, ANSWERED), 200, "output", {1, 2}),
+        ((NO_REPLICA, ANSWERED), 200, "output", {1, 2}),
+        ((UNKNOWN, UNKNOWN, UNKNOWN), 503, "no host is ready", {2}),
+        ((RAY_FAILED, RAY_FAILED), 503, "no host is ready", {1}),
+        ((FAILED, FAILED), 500, "the model failed", {1}),
+        ((NO_PATH, NO_PATH), 404, "no such path", {2}),
+    ],
+)
+def test_what_a_node_says_is_asked_on_another_one_where_nothing_was_computed(fleet, answers, status, words, times):
+    url, nodes = fleet(*answers)
+    seen = set()
+    for _ in range(4):
+        before = sum(node.asked for node in nodes)
+        reply = exchange(f"{url}/ds_predict", b'{"input": [1, 2]}')
+        assert (reply.status, words in reply.body.decode()) == (status, True)
+        seen.add(sum(node.asked for node in nodes) - before)
+    assert seen == times

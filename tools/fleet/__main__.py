@@ -51,6 +51,8 @@ def _told(what: str, seen: dict[str, object]) -> bool:
         f"seen       {seen['requests']} requests, {seen['lost']} lost, {seen['crossed']} with the answer to another "
         f"one; the slowest took {seen['slowest_ms']} ms"
     )
+    if seen["words"]:
+        print(f"said       {seen['words']}")
     return not (seen["lost"] or seen["crossed"])
 
 

@@ -96,9 +96,11 @@ $servers
 
 
 # Nodes of a fleet take all families at one port, by the beginning of the path. What Ray says there by itself, such as
-# that no replica is up, is in a form that is not ours.
+# that no replica is up, is in a form that is not ours. It says 404 where it does not know the family yet, for a moment
+# after it was deployed: nothing has seen the request then, and another node is asked.
 FLEET = Template("""\
     http-request set-path $prefix%[path]
+    retry-on conn-failure empty-response junk-response 404 503
     acl ours res.hdr(Content-Type) -m beg application/json
     http-response return status 503 $answer if { status 404 500 502 503 504 } !ours
     http-response del-header X-Request-ID
