@@ -153,6 +153,7 @@ ELSEWHERE = {
 # Test files that are about several modules together, or about what is no module.
 TOGETHER = {
     "http/test_anomaly.py": "anomaly detection over HTTP",
+    "http/test_garbage.py": "what a request leaves behind",
     "test_bench.py": "the benchmark",
     "test_completion.py": "the completion in each shell",
     "test_docs.py": "the documents",

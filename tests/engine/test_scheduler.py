@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ import pytest
 from tsfm.engine.ingress import Ingress
 from tsfm.engine.planner import CALL_POINTS, split
 from tsfm.engine.scheduler import Scheduler
-from tsfm.engine.work import WorkItem
+from tsfm.engine.work import WorkItem, run_batch
 from tsfm.errors import ModelFailed, NotReady, OutOfMemory
 from tsfm.series import Series
 
@@ -367,3 +368,30 @@ def test_a_thread_that_a_model_ends_is_noticed_and_nobody_waits_for_it(scheduler
     scheduler.close()
     assert scheduler.stuck(60)
     assert not scheduler.healthy(0.1)
+
+
+class Heavy(set):
+    """What a model computes on the way."""
+
+
+class OutOfRoom:
+    """A model that has memory for one series at a time, and sees what is left of its batches before."""
+
+    def __init__(self):
+        self.held, self.left = [], []
+
+    def run(self, batch):
+        self.left.append(sum(one() is not None for one in self.held))
+        half_done = Heavy()
+        self.held.append(weakref.ref(half_done))
+        if len(batch) > 1:
+            raise MemoryError
+        return [len(self.held)]
+
+
+def test_what_a_batch_held_that_failed_is_freed_before_its_halves_are_run():
+    ask = OutOfRoom()
+    batch = [item(ask, 10) for _ in range(4)]
+    run_batch(batch)
+    assert [one.future.result(0) for one in batch] == [3, 4, 6, 7]
+    assert ask.left == [0] * 7

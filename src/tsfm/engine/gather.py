@@ -83,6 +83,6 @@ def _outcome(restore: Callable[[Any], object], future: Future[object]) -> object
     except CancelledError:
         return DeadlinePassed("the client has closed its connection")
     except RequestError as refused:
-        return refused
+        return refused.with_traceback(None)  # whose frames hold the future, which holds it
     except TsfmError as failed:
         return ModelFailed(str(failed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future, InvalidStateError
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tsfm.errors import DeadlinePassed, NotReady, TsfmError
@@ -21,6 +22,9 @@ U = TypeVar("U")
 
 class Pending(Generic[T]):
     """A future, and the step from its result to the value.
+
+    A future keeps its callbacks when it is done. So they are given it, and know neither it nor what knows it: they
+    would keep each other, with all of the request, until a search for garbage.
 
     Attributes:
         future: once it is done, ``get`` does not wait.
@@ -44,35 +48,37 @@ class Pending(Generic[T]):
 
     def bind(self, step: Callable[[T], Pending[U]]) -> Pending[U]:
         """What ``step`` makes of the value, as soon as the value is known, on the thread that makes it known."""
-        outer: Future[Pending[U]] = Future()
+        outer: Future[Callable[[], U]] = Future()
+        finish_this = self._finish
 
-        def continue_with(_: Future[Any]) -> None:
+        def continue_with(done: Future[Any]) -> None:
             try:
-                inner = step(self.get())
+                inner = step(Pending(done, finish_this).get())
             except Exception as error:  # noqa: BLE001  whatever it is, the request is answered with it
                 # Its frames hold the request, and through the future themselves.
                 give_up(outer, error.with_traceback(None))
             else:
-                inner.future.add_done_callback(lambda _: finish(outer, inner))
+                inner.future.add_done_callback(partial(_pass_on, inner._finish, outer))
 
         self.future.add_done_callback(continue_with)
-        return Pending(outer, lambda inner: inner.get())
+        return Pending(outer, lambda rest: rest())
 
     def on(self, executor: Executor) -> Pending[T]:
         """The same value, whose steps run on a thread of ``executor`` as soon as the future is done."""
         outer: Future[T] = Future()
+        finish_this = self._finish
 
-        def run() -> None:
+        def run(done: Future[Any]) -> None:
             try:
-                value = self.get()
+                value = Pending(done, finish_this).get()
             except Exception as error:  # noqa: BLE001  whatever it is, the request is answered with it
                 give_up(outer, error.with_traceback(None) if isinstance(error, TsfmError) else error)
             else:
                 finish(outer, value)
 
-        def hand_over(_: Future[Any]) -> None:
+        def hand_over(done: Future[Any]) -> None:
             try:
-                executor.submit(run)
+                executor.submit(run, done)
             except RuntimeError:  # it has been shut down
                 give_up(outer, NotReady("the service is stopping"))
 
@@ -95,7 +101,9 @@ class Pending(Generic[T]):
 class Deferred(BaseException):
     """Raised by a view whose answer is pending: the server runs ``finish`` when the future is done.
 
-    Not an Exception: neither Flask nor waitress may take it for a failure and answer it.
+    Not an Exception: neither Flask nor waitress may take it for a failure and answer it. Who catches it drops its
+    traceback, whose frames hold the request and, in Flask's, the exception itself: both would stay until a search for
+    garbage.
 
     Attributes:
         finish: makes the response, a WSGI application.
@@ -106,13 +114,24 @@ class Deferred(BaseException):
         self.finish = finish
 
 
+def _pass_on(step: Callable[[Any], U], outer: Future[Callable[[], U]], done: Future[Any]) -> None:
+    """Settle ``outer`` as ``done`` is; its result is the step that is left, with what it begins from."""
+    if done.cancelled():
+        outer.cancel()
+    elif error := done.exception():
+        give_up(outer, error)
+    else:
+        rest: Callable[[], U] = partial(step, done.result())
+        finish(outer, rest)
+
+
 def finish(future: Future[T], result: T) -> None:
     """Set the result, unless the future is done."""
     with suppress(InvalidStateError):
         future.set_result(result)
 
 
-def give_up(future: Future[Any], error: Exception) -> None:
+def give_up(future: Future[Any], error: BaseException) -> None:
     """Set the error, unless the future is done."""
     with suppress(InvalidStateError):
         future.set_exception(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from traceback import clear_frames
 from typing import Any, Protocol
 
 from tsfm.engine.pending import finish, give_up
@@ -84,15 +85,23 @@ class Many:
 
 def run_batch(batch: list[WorkItem]) -> None:
     """Give each item its output or its error: one item's failure never reaches another."""
+    if error := _failure(batch):
+        # The log says where it came from; what the model's frames hold is freed, since the halves need the memory.
+        clear_frames(error.__traceback__)
+        _bisect_on_failure(batch, error)
+
+
+def _failure(batch: list[WorkItem]) -> Exception | None:
+    """Run a batch and give each item its output, or say why that cannot be done."""
     try:
         outputs = batch[0].call.run([item.series for item in batch])
         if len(outputs) != len(batch):
             raise ModelFailed(f"the model gave {len(outputs)} answers for {len(batch)} series")
     except Exception as error:  # noqa: BLE001  whatever a model package raises is the model's failure
-        _bisect_on_failure(batch, error)
-    else:
-        for item, output in zip(batch, outputs, strict=True):
-            finish(item.future, output)
+        return error
+    for item, output in zip(batch, outputs, strict=True):
+        finish(item.future, output)
+    return None
 
 
 def check_shape(values: FloatArray, *shape: int) -> None:

@@ -115,6 +115,7 @@ def _add_errors(app: Flask, engine: Engine) -> None:
     @app.errorhandler(HTTPException)
     def not_ours(error: HTTPException) -> Response:
         # 404, 405, 413: raised by Flask, answered in our form.
+        request.routing_exception = None  # whose frames keep the request, until a search for garbage
         sentence = _other_task(engine) if error.code == HTTPStatus.NOT_FOUND else None
         response = _error(
             f"{_requested()}: {sentence or error.name}", error.code or 500, None, paths.refusal(request.path)
@@ -144,6 +145,7 @@ def _answer(engine: Engine, begin: Callable[[Body, Slot], Pending[Response]]) ->
             response = pending.get()
         except RequestError as error:
             engine.count("POST", error.status)
+            error.with_traceback(None)  # whose frames hold the future, which holds it
             return _refusal(error, requested, paths.refusal(path))
         engine.count("POST", 200)
         engine.metrics.latency.observe(time.monotonic() - began)

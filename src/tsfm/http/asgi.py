@@ -26,7 +26,7 @@ from tsfm.http import auth, lifecycle, refusals, wsgi
 from tsfm.http.app import create_app
 from tsfm.http.auth import Head
 from tsfm.http.ending import Ending
-from tsfm.http.turns import Turns
+from tsfm.http.turns import Turns, unless
 from tsfm.http.wsgi import Incoming, Outgoing, Scope
 from tsfm.settings import Settings
 from tsfm.system import preload
@@ -194,11 +194,13 @@ class Asgi:
             deferred = outcome
             rest = self._turns.after(deferred.future, lambda: wsgi.resume(deferred, environ))  # noqa: B023  awaited here
             try:
-                if not await _done(rest, incoming, receive):
-                    return None
+                outcome = await unless(rest, lambda: _left(incoming, receive))
+            except asyncio.CancelledError:
+                if not incoming.left:  # the server has given up
+                    raise
+                return None
             finally:
                 deferred.future.cancel()  # has no effect on one that is done
-            outcome = rest.result()
         return outcome
 
     @property
@@ -207,21 +209,10 @@ class Asgi:
         return mib << 20
 
 
-async def _done(rest: asyncio.Future[Any], incoming: Incoming, receive: Receive) -> bool:
-    """Wait for an answer; False: the client has left, or the server has given up, and the answer is cancelled."""
-    client = asyncio.create_task(_until_left(receive))
-    try:
-        await asyncio.wait({rest, client}, return_when=asyncio.FIRST_COMPLETED)
-        incoming.left = not rest.done()
-        return rest.done()
-    finally:
-        client.cancel()
-        rest.cancel()  # has no effect on one that is done
-
-
-async def _until_left(receive: Receive) -> None:
+async def _left(incoming: Incoming, receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    incoming.left = True
 
 
 async def _send(outgoing: Outgoing, send: Send, unread: Receive | None = None) -> None:

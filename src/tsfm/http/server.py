@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import gc
 import logging
 import resource
 import signal
 import socket
-import sys
 import threading
 from pathlib import Path
 
@@ -29,12 +27,6 @@ from tsfm.weights import checkpoints
 log = logging.getLogger(__name__)
 # Seconds of the last part of the drain, in which clients read their answers.
 FLUSH_S = 5
-# Python takes the interpreter from a thread that another one waits for after this time; by itself only after 5 ms, and
-# an answer may wait for it several times.
-SWITCH_S = 0.0005
-# Python's own with a tenth of the searches through everything: of a large request, which leaves no cycles behind, one
-# takes 5 to 50 ms, and nobody is answered meanwhile.
-GC_THRESHOLD = 700, 10, 100
 # File descriptors reserved for weights, libraries and threads; the rest of the limit is for connections.
 FILES_OF_OUR_OWN = 100
 
@@ -67,8 +59,6 @@ class Process:
 
     def run(self) -> int:
         """Serve requests. The socket answers at once; the model answers when it is loaded."""
-        sys.setswitchinterval(SWITCH_S)
-        gc.set_threshold(*GC_THRESHOLD)
         threading.Thread(target=self._drain, name="drain", daemon=True).start()
         self._signalled.setblocking(False)
         signal.set_wakeup_fd(self._signalled.fileno(), warn_on_full_buffer=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ TURN_S = 0.002
 # Iterations of the event loop until a request that has arrived is queued: one to read its bytes, one to start its
 # task, one to run the task, and one in reserve.
 SETTLED = 4
+WATCH_S = 0.1  # until a client that waits is watched: that takes a task, and most have their answer before
 
 
 class Turns:
@@ -82,8 +83,10 @@ class Turns:
 def _post(loop: asyncio.AbstractEventLoop, act: Callable[[], T]) -> tuple[asyncio.Future[T], Callable[[], None]]:
     """What runs ``act``, and its outcome; nothing runs any more once that is cancelled."""
     done: asyncio.Future[T] = loop.create_future()
+    once = [act]  # let go when it runs: the model's future, to which it refers, keeps ``post``
 
     def post() -> None:
+        act = once.pop()
         if done.cancelled():
             return
         try:
@@ -92,3 +95,24 @@ def _post(loop: asyncio.AbstractEventLoop, act: Callable[[], T]) -> tuple[asynci
             done.set_exception(error)
 
     return done, post
+
+
+async def unless(rest: asyncio.Future[T], left: Callable[[], Coroutine[Any, Any, None]]) -> T:
+    """What ``rest`` becomes; it is cancelled if ``left`` ends before.
+
+    Raises:
+        CancelledError: that has happened, or the server has given up.
+    """
+    loop, watching = asyncio.get_running_loop(), list[asyncio.Task[None]]()
+
+    async def watch() -> None:
+        await left()
+        rest.cancel()
+
+    begin = loop.call_later(WATCH_S, lambda: watching.append(loop.create_task(watch())))
+    try:
+        return await rest
+    finally:
+        begin.cancel()
+        for task in watching:
+            task.cancel()

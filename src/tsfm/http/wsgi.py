@@ -150,7 +150,7 @@ def run(app: WSGIApplication, environ: WSGIEnvironment) -> Outgoing | Deferred:
     try:
         pieces = _collected(app(environ, start_response))
     except Deferred as deferred:
-        return deferred
+        return deferred.with_traceback(None)
     status, headers = began[0]
     return Outgoing(int(status.split()[0]), headers, pieces)
 

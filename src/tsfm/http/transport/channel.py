@@ -148,6 +148,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         try:
             super().service()
         except Deferred as unfinished:
+            unfinished.with_traceback(None)
             self.requests[0].rest = unfinished.finish
             unfinished.future.add_done_callback(lambda _: self.server.add_task(self))
             return
