@@ -10,6 +10,7 @@ import pytest
 from tsfm import card, settings
 from tsfm.engine.engine import Engine
 from tsfm.engine.work import WorkItem
+from tsfm.errors import DeadlinePassed
 from tsfm.families import naive
 from tsfm.series import Runtime
 
@@ -31,6 +32,23 @@ def test_a_jump_of_the_clock_moves_no_deadline_and_no_watchdog(engine, monkeypat
     np.testing.assert_allclose(pending.get().forecast.median, [8, 8], rtol=1e-6)
     assert engine.ready
     assert engine.healthy()
+
+
+def test_a_hung_model_is_unhealthy_after_stall_s_or_sooner_but_not_before_its_deadline(tmp_path):
+    (tmp_path / "naive.json").write_text('{"hang_above": 5}')
+    made = Engine(card.read("naive"), settings.read("naive", {"deadline_s": "1", "stall_s": "300"}))
+    made.start(naive.load(tmp_path, Runtime()), tmp_path, Runtime())
+    request = made.steps.read({"input": [0.0] * 40 + [1.0]}, made.limits)  # its last value stands at 6.3
+    with made.admit(100) as slot:
+        pending = slot.hold(made.submit(request, slot))
+    assert made.healthy(sooner_s=400)
+    with pytest.raises(DeadlinePassed):
+        pending.get()
+    assert made.healthy()
+    assert made.healthy(sooner_s=200)
+    assert not made.healthy(sooner_s=299)
+    assert not made.healthy(sooner_s=400)
+    made.close(0)
 
 
 def test_a_request_is_freed_once_it_is_answered_without_a_search_for_garbage(engine):

@@ -38,11 +38,12 @@ def test_a_fault_under_load_loses_and_crosses_nothing(fleet: RayFleet, report: T
 
 
 @pytest.mark.parametrize(
-    ("poison", "answers", "hosts"),
-    [("it hangs the model", (504,), (1,)), ("it crashes the process", (502, 503), (1, 2))],
+    ("poison", "answers", "hosts", "times"),
+    # A client may meet a hung replica once in each deadline (4 s) until that is replaced (after stall_s, 6 s).
+    [("it hangs the model", (504,), (1,), 2), ("it crashes the process", (502, 503), (1, 2), 1)],
 )
 def test_a_request_that_breaks_replicas_leaves_one_that_answers_everybody_else(
-    fleet: RayFleet, report: Tables, poison: str, answers: tuple[int, ...], hosts: tuple[int, ...]
+    fleet: RayFleet, report: Tables, poison: str, answers: tuple[int, ...], hosts: tuple[int, ...], times: int
 ) -> None:
     seen = ray_faults.poison(fleet, poison)
     report["fleetpoison"][poison] = faultreport.shown(seen)
@@ -51,4 +52,4 @@ def test_a_request_that_breaks_replicas_leaves_one_that_answers_everybody_else(
     # Lost is only what was with it on every replica that it broke; haproxy may close a kept connection without a word.
     assert all(kind.startswith(("502", "503", "504", "IncompleteReadError")) for kind in seen["words"]), seen
     assert (seen["crossed"], seen["gets_not_405"]) == (0, 0), seen
-    assert seen["lost"] < faults.CLIENTS
+    assert seen["lost"] < times * faults.CLIENTS

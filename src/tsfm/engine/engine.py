@@ -125,8 +125,7 @@ class Engine:
     @property
     def ready(self) -> bool:
         """A request that comes now can be answered; never waits."""
-        scheduler = self._scheduler
-        return self.state == READY and scheduler is not None and not scheduler.stuck(self.settings.stall_s)
+        return self.state == READY and self._scheduler is not None and not self._scheduler.stuck(self.settings.stall_s)
 
     @property
     def why_not_ready(self) -> str:
@@ -138,9 +137,10 @@ class Engine:
             "systemd will restart it"
         )
 
-    def healthy(self) -> bool:
-        """For the watchdog: the model is loading, or the inference threads take up work."""
-        return self._scheduler is None or self._scheduler.healthy(self.settings.stall_s)
+    def healthy(self, sooner_s: float = 0.0) -> bool:
+        """The model is loading, or no batch has run for ``stall_s`` less ``sooner_s``, but ``deadline_s`` at least."""
+        limit_s = max(self.settings.deadline_s, self.settings.stall_s - sooner_s)
+        return self._scheduler is None or self._scheduler.healthy(limit_s)
 
     @property
     def waiting(self) -> int:

@@ -12,6 +12,7 @@ from tsfm.settings import Settings
 # Settings of a host, which a replica has no use for; who may ask is the fleet's own matter.
 OF_HOSTS = ("host", "port", "mirror", "register", "allow")
 LOOPBACK = ("127.0.0.0/8", "::1/128")
+CHECK_S = 2  # between the checks of a replica's health
 ENDS_S = 5  # beyond the deadline, until a replica that is to end is killed
 
 
@@ -65,7 +66,7 @@ def _application(fleet: Fleet, family: str, chosen: Settings, replicas: int, rel
         "num_replicas": replicas,
         "max_surge_percent": 0,
         "rolling_update_percentage": 0.34,
-        "health_check_period_s": 2,
+        "health_check_period_s": CHECK_S,
         "health_check_timeout_s": 3,
         "graceful_shutdown_wait_loop_s": 0.5,
         "graceful_shutdown_timeout_s": chosen.deadline_s + ENDS_S,

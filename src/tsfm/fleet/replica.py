@@ -13,9 +13,11 @@ from typing import Any
 from ray import serve
 
 from tsfm import paths
+from tsfm.fleet.applications import CHECK_S
 from tsfm.http import asgi
 from tsfm.http.wsgi import Scope
 
+FAILURES = 3  # of the check one after the other, until Serve starts another replica: it is not a setting
 # More than any `queue`, so that the service refuses, in its own words.
 MOST_REQUESTS = 1000
 
@@ -41,8 +43,8 @@ class Replica:
         return app
 
     async def check_health(self) -> None:
-        """Serve starts another replica after three failures. It is the check of the watchdog on a single host."""
-        if not await asyncio.to_thread(self._app.healthy):
+        """The check of the watchdog on a single host, so early that Serve replaces the replica after ``stall_s``."""
+        if not await asyncio.to_thread(self._app.healthy, (FAILURES - 1) * CHECK_S):
             raise RuntimeError("a batch has run for more than stall_s")
 
     def __del__(self) -> None:

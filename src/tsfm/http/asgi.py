@@ -91,9 +91,9 @@ class Asgi:
         """
         lifecycle.load(self._engine, self._card, self._settings, self._folder)
 
-    def healthy(self) -> bool:
-        """The model is loading, or its inference threads take up work; to find that out may take ``stall_s``."""
-        return self._engine.healthy()
+    def healthy(self, sooner_s: float = 0.0) -> bool:
+        """See ``Engine.healthy``; to find out may take ``stall_s``."""
+        return self._engine.healthy(sooner_s)
 
     def stop(self) -> None:
         """Refuse new requests, wait for the accepted ones, and end the inference threads; takes some seconds."""
