@@ -182,7 +182,7 @@ class Node(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, *client: object) -> None:
-        if not isinstance(sys.exception(), ConnectionResetError):  # haproxy resets idle connections as it ends
+        if not isinstance(sys.exception(), ConnectionError):  # haproxy leaves when it asks another node, and as it ends
             super().handle_error(*client)
 
 
