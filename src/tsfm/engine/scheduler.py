@@ -69,7 +69,7 @@ class Scheduler:
         self._ingress.on_drained = self._notify_waiting
         self._backlog = Backlog(batch_points, workers, alone)
         self._lock = threading.Lock()
-        self._answered = threading.Condition(self._lock)  # notified when a worker answers a health check
+        self._answered = threading.Condition(self._lock)  # notified when a worker answers a health check, or is busy
         self._closing = self._broken = False
         self._pulse = 0
         self._workers: list[Worker] = []
@@ -163,6 +163,7 @@ class Scheduler:
             if not self._backlog:
                 return None if self._closing else ([], 1)
             worker.busy_since = time.monotonic()
+            self._answered.notify_all()
             batch = self._backlog.take(sum(other.size for other in self._workers))
             worker.size = len(batch)
             idle = sum(other.busy_since is None for other in self._workers)
