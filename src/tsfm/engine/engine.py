@@ -138,7 +138,7 @@ class Engine:
         )
 
     def healthy(self, sooner_s: float = 0.0) -> bool:
-        """The model is loading, or no batch has run for ``stall_s`` less ``sooner_s``, but ``deadline_s`` at least."""
+        """The model is loading, or its threads take up work within ``stall_s`` less ``sooner_s``, or ``deadline_s``."""
         limit_s = max(self.settings.deadline_s, self.settings.stall_s - sooner_s)
         return self._scheduler is None or self._scheduler.healthy(limit_s)
 
