@@ -37,7 +37,7 @@ WAITS = ("aten._local_scalar_dense", "aten.nonzero", "aten.masked_select", "aten
 BOTH = ("aten._to_copy", "aten.copy_", "aten.index", "aten._index_put")  # that take tensors of both places
 # They make tensors in the place of their first argument, which torch takes from the wrapper: the CPU.
 INSIDE = (torch.quantile, torch.Tensor.quantile, torch.Tensor.new_tensor)
-LEVELS, LENGTHS, HORIZONS = (0.1, 0.9), (512, 301), (48, 200)
+LEVELS, LENGTHS, HORIZONS = (0.1, 0.9), (512, 301, 512), (48, 200)
 
 waits: Counter[str] = Counter()
 
@@ -105,6 +105,8 @@ class Above(TorchFunctionMode):
         if func in (torch.Tensor.cpu, torch.Tensor.tolist) and isinstance(first, OnCard):
             waits[f"{func.__name__} {line()}"] += 1
             return func(first.inner.clone())
+        if func is torch.Tensor.pin_memory:  # there is no device for whose sake torch would
+            return first
         if func is torch.Tensor.numpy and isinstance(first, OnCard):
             raise RuntimeError(f"numpy() of a tensor of the device at {line()}")
         if func in INSIDE:

@@ -94,7 +94,6 @@ ELSEWHERE = {
     "http/transport/parser.py": "http/transport/test_hostile.py",
     "nets/bolt.py": "families/test_chronos.py",
     "nets/chronos2.py": "families/test_chronos.py",
-    "nets/decoder.py": "families/test_timemoe.py",
     "nets/feed.py": "families/test_chronos.py",
     "nets/flowstate.py": "families/test_flowstate.py",
     "nets/fracast.py": "families/test_fracast.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import warnings
 from pathlib import Path
@@ -20,6 +21,7 @@ from tsfm.engine.joint import Prepared
 from tsfm.engine.v1.forecast import WORDS
 from tsfm.errors import BadRequest, ConfigError
 from tsfm.families import moirai
+from tsfm.nets import moirai_mixture
 from tsfm.nets.moirai_mixture import NOISE, Mixture
 from tsfm.nets.moirai_patches import group_patches, patches
 from tsfm.numerics import scaling
@@ -512,3 +514,15 @@ def test_truncated_weights_are_refused(folders, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-1000])
     with pytest.raises(ConfigError, match="expected whole weights as safetensors"):
         moirai.load(folder, FLOAT32)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1e-4, 0.3, 4.0, 31.9])
+def test_a_count_is_found_bit_by_bit_as_by_adding_up_terms(rate):
+    uniform = torch.rand(500, generator=torch.Generator().manual_seed(3))
+    uniform[:2] = torch.tensor([0.0, 1 - 2.0**-24])
+    terms = [math.exp(-rate)]
+    while len(terms) < 200:
+        terms.append(terms[-1] * rate / len(terms))
+    reached = np.cumsum(terms)
+    expected = [int((float(u) > reached).sum()) for u in uniform]
+    assert moirai_mixture._least(uniform, torch.full((500,), rate).double()).tolist() == expected

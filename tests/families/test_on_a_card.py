@@ -12,19 +12,19 @@ from conftest import HERE
 
 pytestmark = pytest.mark.long
 
-# Waits within one forecast of 200 steps, for two series: one or a few a pass. The mixtures count the rows of each
-# expert in every layer, and Moirai-MoE looks for the end of a Poisson distribution in every draw.
+# Waits within one forecast of 200 steps, for three series: one or a few a pass, of which some families make several.
 MOST = {
     "chronos_bolt": 5,
     "chronos_2": 5,
     "flowstate": 1,
     "fracast": 5,
-    "moirai_moe": 160,
-    "moirai_2": 13,
+    "moirai_moe": 3,
+    "moirai_2": 9,
     "moment": 2,
     "tdtsfm": 3,
-    "timemoe": 10,
+    "timemoe": 2,
     "timesfm": 2,
+    "timesfm_25": 3,
     "tirex": 1,
     "toto": 1,
 }

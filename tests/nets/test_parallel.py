@@ -6,7 +6,7 @@ import forked
 import pytest
 import torch
 
-from tsfm.nets.parallel import each, portion
+from tsfm.nets.parallel import each
 
 
 @pytest.fixture
@@ -103,9 +103,3 @@ def test_a_hung_helper_does_not_keep_the_process():
         "inside.wait(30)\n"
     )
     assert forked.run(code).returncode == 0
-
-
-@pytest.mark.parametrize("device", ["cuda", "cuda:1", torch.device("cuda", 0)])
-def test_a_gpu_takes_larger_portions(device):
-    assert portion(100, "cpu") == portion(100, torch.device("cpu")) == 100
-    assert portion(100, device) >= 800

@@ -22,7 +22,7 @@ from tsfm.errors import ConfigError
 from tsfm.nets import int8
 from tsfm.nets.bolt import Bolt, BoltSizes
 from tsfm.nets.chronos2 import UNROLLED, Chronos2, Chronos2Sizes
-from tsfm.nets.parallel import portion
+from tsfm.nets.devices import moved, portion
 from tsfm.numerics import quantiles
 from tsfm.series import Capabilities, Family, FloatArray, Forecast, Group, Runtime, Series
 from tsfm.weights.configuration import Config
@@ -216,7 +216,7 @@ class ChronosBolt:
         context = _padded([np.atleast_2d(series.target) for series in batch])
         paths = len(self._net.sizes.quantiles) if horizon > self._net.sizes.horizon else 1
         answers = [
-            self._net.forecast(part.to(self._device), horizon)
+            self._net.forecast(moved(part, self._device), horizon)
             for part in _parts(context, _at_once(paths * context.shape[1], self._device))
         ]
         return _forecasts(self._net.sizes.quantiles, answers, levels)
@@ -261,12 +261,9 @@ class ChronosTwo:
                 future[stop - last] = torch.from_numpy(covariate[len(series) :].astype(np.float32))
         paths = len(UNROLLED) if horizon > self._net.longest else 1
         rows = group * _at_once(paths * group * (context.shape[1] + horizon), self._device)
-        answers = [
-            torch.unflatten(
-                self._net.forecast(past.to(self._device), ahead.to(self._device), group, horizon), 0, (-1, group)
-            )
-            for past, ahead in zip(_parts(context, rows), _parts(future, rows), strict=True)
-        ]
+        parts = zip(_parts(context, rows), _parts(future, rows), strict=True)
+        inputs = ((moved(past, self._device), moved(ahead, self._device)) for past, ahead in parts)
+        answers = [self._net.forecast(*some, group, horizon).unflatten(0, (-1, group)) for some in inputs]
         made = _forecasts(self._net.sizes.quantiles, [answer[:, targets].flatten(0, 1) for answer in answers], levels)
         return [made[at : at + len(targets)] for at in range(0, len(made), len(targets))]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tsfm.nets.devices import moved
 from tsfm.nets.fracast import FracastNet, Sizes
 from tsfm.numerics import quantiles
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
@@ -98,6 +99,6 @@ class Fracast:
         low = np.nanmin(window, axis=1, keepdims=True).astype(np.float64)
         span = np.maximum(np.nanmax(window, axis=1, keepdims=True) - low, 1e-5)
         values = np.where(observed, (window - low) / span, 0).astype(np.float32)
-        answer = self._net(torch.from_numpy(values).to(self._device), torch.from_numpy(observed).to(self._device))
+        answer = self._net(moved(values, self._device), moved(observed, self._device))
         block: FloatArray = (answer.cpu().numpy() * span[:, None] + low[:, None]).astype(np.float32)
         return block

@@ -31,8 +31,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tsfm.errors import ConfigError
+from tsfm.nets.devices import is_gpu, moved
 from tsfm.nets.moirai import Moirai2, MoiraiMoE
 from tsfm.nets.moirai_encoder import HEAD, THETA, Sizes
 from tsfm.nets.moirai_mixture import narrow_scale
@@ -183,8 +185,8 @@ class Sampled(_Patched):
         steps = -(-horizon // PATCH)
         seeds = [[_seed(one.target) for one in group.members] for group in batch]
         tokens = group_patches(batch, horizon, self.net.device)
-        draws = self.net.sample(tokens, steps, seeds, self._exact)[..., :horizon].cpu().numpy()
-        return [[_of_draws(rows, levels) for rows in group] for group in draws]
+        draws = self.net.sample(tokens, steps, seeds, self._exact)[..., :horizon]
+        return [[Forecast(rows[0], rows[1:]) for rows in group] for group in _quantiles(draws, [0.5, *levels])]
 
 
 class Quantiled(_Patched):
@@ -210,9 +212,17 @@ def _seed(target: FloatArray) -> int:
     return zlib.crc32(coarse.tobytes())
 
 
-def _of_draws(draws: FloatArray, levels: Sequence[float]) -> Forecast:
-    rows = np.quantile(draws, [0.5, *levels], axis=0)
-    return Forecast(rows[0], rows[1:])
+def _quantiles(draws: Tensor, levels: Sequence[float]) -> FloatArray:
+    """Quantiles of draws, (..., draws, horizon), shape (..., levels, horizon), between two draws on a line."""
+    if not is_gpu(draws.device):
+        return np.moveaxis(np.quantile(draws.numpy(), levels, axis=-2), 0, -2)
+    # torch.quantile takes 16 million numbers at most.
+    ordered, at = draws.sort(dim=-2).values, np.array(levels) * (draws.shape[-2] - 1)
+    low = moved(np.floor(at).astype(np.int64), draws.device)
+    high = (low + 1).clamp(max=draws.shape[-2] - 1)
+    part = moved((at % 1).astype(np.float32), draws.device)[:, None]
+    made: FloatArray = torch.lerp(ordered[..., low, :], ordered[..., high, :], part).cpu().numpy()
+    return made
 
 
 def _sizes(config: Config, experts: bool) -> Sizes:

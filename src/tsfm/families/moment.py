@@ -26,8 +26,8 @@ import torch
 
 from tsfm.errors import ConfigError
 from tsfm.nets import int8
+from tsfm.nets.devices import portion
 from tsfm.nets.moment import Encoder, Sizes
-from tsfm.nets.parallel import portion
 from tsfm.nets.t5 import T5Sizes
 from tsfm.numerics import windows
 from tsfm.series import Capabilities, FloatArray, Runtime, Series

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tsfm.errors import ConfigError
 from tsfm.nets.decoder import Angles, Rotary, turned
+from tsfm.nets.devices import moved
 from tsfm.nets.product import Product, product
 from tsfm.numerics import conformal
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
@@ -175,7 +176,7 @@ class Network:
         padded = torch.nn.utils.rnn.pad_sequence([row.view(-1, PATCH) for row in rows], batch_first=True)
         # A constant row is normalised to 0, and its forecast is scaled by 0.
         normal = (padded - means) / torch.where(deviations > 0, deviations, 1.0)
-        made = self._forward(normal.to(self._device, self._dtype)).float().cpu() * deviations + means
+        made = self._forward(moved(normal, self._device).to(self._dtype)).float().cpu() * deviations + means
         return [one[:count] for one, count in zip(made, counts, strict=True)]
 
     def _forward(self, patches: Tensor) -> Tensor:

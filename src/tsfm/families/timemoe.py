@@ -16,8 +16,9 @@ from torch import Tensor
 
 from tsfm.errors import ConfigError
 from tsfm.nets import int8
-from tsfm.nets.decoder import spans
-from tsfm.nets.parallel import each, portion
+from tsfm.nets.decoder import alike, last, spans
+from tsfm.nets.devices import portion
+from tsfm.nets.parallel import each
 from tsfm.nets.timemoe import Network, Shape
 from tsfm.numerics import conformal
 from tsfm.series import Capabilities, FloatArray, Forecast, Runtime, Series
@@ -122,46 +123,54 @@ class TimeMoe:
     ) -> tuple[FloatArray, list[FloatArray]]:
         """Forecasts, shape (series, horizon), and for each series the forecasts made at its past points."""
         network = self._network
-        steps = schedule(network.shape.horizon_lengths, horizon)
-        caches = [network.cache(len(context) + horizon) for context in contexts]
+        steps, most = schedule(network.shape.horizon_lengths, horizon), portion(PACK, network.device)
+        groups = alike([len(context) for context in contexts], network.device, most)
+        lengths = [len(contexts[group[0]]) for group in groups]
+        caches = [network.cache(len(group), n + horizon) for group, n in zip(groups, lengths, strict=True)]
 
         def read(pack: slice) -> tuple[Tensor, list[Tensor]]:
-            packed = spans([len(context) for context in contexts[pack]], caches[pack])
-            hidden = network.hidden(torch.cat(list(contexts[pack])), packed, everywhere=with_past)
+            packed = spans(lengths[pack], caches[pack])
+            values = torch.cat([contexts[index] for group in groups[pack] for index in group])
+            hidden = network.hidden(values, packed, everywhere=with_past)
             if not with_past:
-                return hidden, [hidden.new_empty(0, 1)] * len(packed)
-            past = [self._past(hidden[span.start : span.stop], steps[0], horizon) for span in packed]
-            return hidden[[span.stop - 1 for span in packed]], past
+                return hidden, [hidden.new_empty(span.cache.series, 0, 1) for span in packed]
+            return hidden[last(packed)], [self._past(span.by_series(hidden), steps[0], horizon) for span in packed]
 
-        packs = _packs([len(context) for context in contexts], portion(PACK, network.device))
+        packs = _packs([n * len(group) for group, n in zip(groups, lengths, strict=True)], most)
         ends, pasts = zip(*each(read, packs), strict=True)
         made = [network.head(torch.cat(ends), steps[0])]
         for step in steps[1:]:
-            packed = spans([made[-1].shape[1]] * len(contexts), caches)
+            packed = spans([made[-1].shape[1]] * len(caches), caches)
             made.append(network.head(network.hidden(made[-1].flatten(), packed), step))
         points: FloatArray = torch.cat(made, 1)[:, :horizon].cpu().numpy()
         every = [past for pack in pasts for past in pack]
-        together = torch.cat(every).cpu().numpy()  # at once: each copy waits for the device
-        return points, np.split(together, np.cumsum([len(past) for past in every])[:-1])
+        together = torch.cat([past.flatten(0, 1) for past in every]).cpu().numpy()  # at once: each copy waits
+        counts = [past.shape[1] for past in every for _ in range(len(past))]
+        back = np.argsort([index for group in groups for index in group])
+        of_each = np.split(together, np.cumsum(counts)[:-1])
+        return points[back], [of_each[place] for place in back]
 
     def _past(self, hidden: Tensor, first: int, horizon: int) -> Tensor:
-        """Forecasts made at past points, shape (points, leads), without the first few points.
+        """Forecasts made at past points, shape (series, points, leads), without the first few points.
 
         Leads of the first step come from its own head, later leads from the smallest head that reaches
         them directly: feeding forecasts back would cost a pass for each point.
+
+        Args:
+            hidden: shape (series, points, hidden).
         """
         heads = self._network.shape.horizon_lengths
-        hidden = hidden[conformal.warm_up(len(hidden)) :]
+        hidden = hidden[:, conformal.warm_up(hidden.shape[1]) :]
         reach = min(horizon, max(heads))
-        columns = self._network.head(hidden, first)[:, :reach]
+        columns = self._network.head(hidden, first)[..., :reach]
         if reach > first:
             further = min(head for head in heads if head >= reach)
-            columns = torch.cat([columns, self._network.head(hidden, further)[:, first:reach]], 1)
+            columns = torch.cat([columns, self._network.head(hidden, further)[..., first:reach]], -1)
         return columns
 
 
 def _packs(lengths: Sequence[int], most: int) -> list[slice]:
-    """Slices of consecutive series for one pass each, about ``most`` tokens in a slice."""
+    """Slices of consecutive groups of series for one pass each, about ``most`` tokens in a slice."""
     packs: list[slice] = []
     start = tokens = 0
     for index, length in enumerate(lengths):

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from tsfm.errors import ConfigError
-from tsfm.nets.parallel import portion
+from tsfm.nets.devices import moved, portion
 from tsfm.nets.tirex import Tirex
 from tsfm.nets.tirex_sizes import Sizes
 from tsfm.numerics import quantiles, trend
@@ -174,8 +174,8 @@ class TirexFamily:
         """Quantiles of the targets, (targets, Q, horizon), in the scale of ``values``, (R, T, P), NaN where missing."""
         observed = ~np.isnan(values)
         made = self._net.forecast(
-            torch.from_numpy(np.where(observed, values, np.float32(0))).to(self._device),
-            torch.from_numpy(observed).to(self._device),
+            moved(np.where(observed, values, np.float32(0)), self._device),
+            moved(observed, self._device),
             group.rows,
             len(group.members),
             None if known is None else torch.tensor(known, dtype=torch.long, device=self._device),

@@ -21,11 +21,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from tsfm.errors import ConfigError
+from tsfm.nets.devices import moved
 from tsfm.nets.toto import QUANTILES, Toto
 from tsfm.nets.toto_layers import Sizes
 from tsfm.numerics import quantiles
@@ -125,7 +124,7 @@ class TotoFamily:
         centre, spread = _scales(values, observed, patch)
         patched = ((values.reshape(*centre.shape, patch) - centre[..., None]) / spread[..., None]).astype(np.float32)
         marks = observed.reshape(patched.shape)
-        inputs = self._tensor(np.where(marks, patched, np.float32(0))), self._tensor(marks)
+        inputs = moved(np.where(marks, patched, np.float32(0)), self._device), moved(marks, self._device)
         answer = self._net.forecast(*inputs, -(-horizon // patch), size)
         made = answer.cpu().numpy()[..., :horizon] * spread[:, -1, None, None] + centre[:, -1, None, None]
         room = FARTHEST * spread[:, -1]
@@ -133,9 +132,6 @@ class TotoFamily:
         high = np.where(observed, values, -np.inf).max(axis=1) + room
         rows = quantiles.forecasts(QUANTILES, np.clip(made, low[:, None, None], high[:, None, None]), levels)
         return [rows[at : at + size] for at in range(0, len(rows), size)]
-
-    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(array).to(self._device)
 
 
 def _padded(targets: Sequence[FloatArray], patch: int) -> tuple[FloatArray, NDArray[np.bool_]]:

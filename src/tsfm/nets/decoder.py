@@ -2,7 +2,8 @@
 
 The tokens of all series are packed in one matrix (tokens, hidden), so every product runs once for the batch and
 no work is spent on padding. Only attention runs series by series, and each series has its own cache of keys and
-values. The arithmetic of a series is therefore the same alone and in a batch.
+values, so on a CPU the arithmetic of a series is the same alone and in a batch. On a GPU series of one length share
+a cache and are attended to together.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from tsfm.nets.devices import is_gpu
 
 Angles = tuple[Tensor, Tensor]  # cosines and signed sines, each of shape (tokens, 1, width)
 QUERY_BLOCK = 128  # queries per block: large enough for full speed, small enough to skip most of the future
@@ -46,46 +50,81 @@ def turned(heads: Tensor, angles: Angles) -> Tensor:
 
 
 class Cache:
-    """Keys and values of one series in all layers, with room for ``capacity`` positions."""
+    """Keys and values of some series of one length in all layers, with room for ``capacity`` positions."""
 
-    def __init__(self, layers: int, heads: int, capacity: int, width: int, like: Tensor) -> None:
-        self._store = like.new_empty(layers, 2, heads, capacity, width)
+    def __init__(self, layers: int, series: int, heads: int, capacity: int, width: int, like: Tensor) -> None:
+        self._store = like.new_empty(layers, 2, series, heads, capacity, width)
+        self.series = series
         self.length = 0  # positions that all layers have processed
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> Tensor:
-        """Append new keys and values, each of shape (new, heads, width).
+        """Append new keys and values, each of shape (series, new, heads, width).
 
         Returns:
-            shape (2, heads, length + new, width): all keys, all values.
+            shape (2, series, heads, length + new, width): all keys, all values.
         """
-        end = self.length + len(keys)
-        new = self._store[layer, :, :, self.length : end]
-        new[0].copy_(keys.transpose(0, 1))
-        new[1].copy_(values.transpose(0, 1))
-        return self._store[layer, :, :, :end]
+        end = self.length + keys.shape[1]
+        new = self._store[layer, :, :, :, self.length : end]
+        new[0].copy_(keys.transpose(1, 2))
+        new[1].copy_(values.transpose(1, 2))
+        return self._store[layer, :, :, :, :end]
 
 
 @dataclass(frozen=True)
 class Span:
-    """The rows of the packed tokens that belong to one series, and the cache of its earlier tokens."""
+    """The rows of the packed tokens that belong to the series of a cache, one series after the other."""
 
     start: int
     stop: int
     cache: Cache
 
-    def __len__(self) -> int:
-        return self.stop - self.start
+    @property
+    def new(self) -> int:
+        """New tokens of each series."""
+        return (self.stop - self.start) // self.cache.series
+
+    @property
+    def ends(self) -> range:
+        """The row of the last token of each series."""
+        return range(self.start + self.new - 1, self.stop, self.new)
+
+    def by_series(self, tokens: Tensor) -> Tensor:
+        """Of packed tokens (tokens, ...) those of this span, (series, new, ...)."""
+        return tokens[self.start : self.stop].unflatten(0, (self.cache.series, -1))
+
+
+def alike(lengths: Sequence[int], device: str | torch.device, most: int) -> list[list[int]]:
+    """Which series share a cache, as their indices, each index once.
+
+    On a GPU these are series of one length, at most ``most`` tokens together: it attends to all of them in the time
+    in which a program starts one kernel. On a CPU it is each series alone, in the given order, since its caches hold
+    the keys of one.
+    """
+    if not is_gpu(device):
+        return [[index] for index in range(len(lengths))]
+    found: dict[int, list[list[int]]] = {}
+    for index, length in enumerate(lengths):
+        groups = found.setdefault(length, [[]])
+        if groups[-1] and (len(groups[-1]) + 1) * length > most:
+            groups.append([])
+        groups[-1].append(index)
+    return [group for groups in found.values() for group in groups]
 
 
 def spans(lengths: Sequence[int], caches: Sequence[Cache]) -> list[Span]:
-    """The spans of series that are packed one after the other."""
-    stops = torch.tensor(lengths).cumsum(0).tolist()
-    return [Span(stop - n, stop, cache) for n, stop, cache in zip(lengths, stops, caches, strict=True)]
+    """The spans of caches whose series are packed one after the other, each with so many new tokens."""
+    rows = [new * cache.series for new, cache in zip(lengths, caches, strict=True)]
+    return [Span(stop - n, stop, cache) for n, stop, cache in zip(rows, accumulate(rows), caches, strict=True)]
 
 
 def positions(packed: Sequence[Span]) -> Tensor:
     """The position of every packed token in its own series, shape (tokens,)."""
-    return torch.cat([torch.arange(s.cache.length, s.cache.length + len(s)) for s in packed])
+    return torch.cat([torch.arange(s.cache.length, s.cache.length + s.new).repeat(s.cache.series) for s in packed])
+
+
+def last(packed: Sequence[Span]) -> list[int]:
+    """The rows of the last token of every series."""
+    return [end for span in packed for end in span.ends]
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, layer: int, packed: Sequence[Span]) -> Tensor:
@@ -98,27 +137,24 @@ def attend(query: Tensor, key: Tensor, value: Tensor, layer: int, packed: Sequen
     Returns:
         shape (rows, heads * width): the rows of ``query`` with their heads joined.
     """
-    last_only = len(query) < len(key)
+    of_each = query.split([s.cache.series if len(query) < len(key) else s.stop - s.start for s in packed])
     joined = torch.empty_like(query)
-    for index, span in enumerate(packed):
-        rows = slice(index, index + 1) if last_only else slice(span.start, span.stop)
-        keys, values = span.cache.extend(layer, key[span.start : span.stop], value[span.start : span.stop])
-        queries = query[rows].transpose(0, 1)
-        joined[rows] = _causal(queries, keys, values).transpose(0, 1)
+    for span, queries, into in zip(packed, of_each, joined.split([len(q) for q in of_each]), strict=True):
+        keys, values = span.cache.extend(layer, span.by_series(key), span.by_series(value))
+        by_series = queries.unflatten(0, (span.cache.series, -1)).transpose(1, 2)
+        into.copy_(_causal(by_series, keys, values).transpose(1, 2).flatten(0, 1))
     return joined.flatten(1)
 
 
 def _causal(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    new, total = query.shape[1], keys.shape[1]
-    if query.dtype == torch.bfloat16 and query.device.type == "cpu":
-        return _causal_blocks(query, keys, values)
+    """All of shape (series, heads, tokens, width)."""
+    new, total = query.shape[2], keys.shape[2]
+    if query.dtype == torch.bfloat16 and not is_gpu(query.device):
+        return _causal_blocks(query[0], keys[0], values[0])[None]
     mask = None
     if 1 < new < total:
         mask = torch.ones(new, total, dtype=torch.bool, device=query.device).tril(total - new)
-    # The leading 1 is needed: torch's fused kernel accepts only four dimensions.
-    return F.scaled_dot_product_attention(
-        query[None], keys[None], values[None], attn_mask=mask, is_causal=1 < new == total
-    )[0]
+    return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, is_causal=1 < new == total)
 
 
 @cache
@@ -129,6 +165,7 @@ def _future(dtype: torch.dtype) -> Tensor:
 
 def _causal_blocks(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     # In bfloat16 the fused kernel takes twice the time of plain products over the keys that each block may see.
+    # Of one series, (heads, tokens, width): on a CPU each has a cache of its own.
     new, past = query.shape[1], keys.shape[1] - query.shape[1]
     query = query * query.shape[-1] ** -0.5
     future = _future(query.dtype)

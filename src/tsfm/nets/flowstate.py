@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsfm.nets.devices import moved
 from tsfm.nets.product import product
 from tsfm.nets.recurrence import padded, recur
 from tsfm.series import FloatArray
@@ -195,8 +196,11 @@ class FlowState:
         values, normal = _points(batch, self._embed.device)
         alike = len({one.scale for one in batch}) == 1
         scales = values.new_tensor([[one.scale] for one in (batch[:1] if alike else batch)])
-        rows = [row for row, one in enumerate(batch) for _ in one.decoded()]
-        points = [point for one in batch for point, _ in one.decoded()]
+        groups: dict[tuple[float, int, int], list[int]] = {}
+        for index, one in enumerate(batch):
+            groups.setdefault((one.scale, one.horizon, one.patch), []).append(index)
+        places = [(row, point) for group in groups.values() for row in group for point, _ in batch[row].decoded()]
+        rows, points = moved(torch.tensor(places), values.device).unbind(1)
         x = F.linear(values.float(), self._embed, self._embed_bias)
         for layer in self._layers[:-1]:
             states = layer.states(x, scales)
@@ -205,14 +209,18 @@ class FlowState:
         x = self._layers[-1].mix(x[rows, points], states[rows, points])
         found = F.linear(x, self._lin, self._lin_bias).view(len(x), len(self.sizes.quantiles), -1)
         mean, deviation = normal[rows, points].float()[:, :, None, None].unbind(1)
-        made, start = list[Tensor](), 0
-        for one in batch:
-            taken = one.decoded()
-            part = slice(start, start := start + len(taken))
-            steps = (found[part] @ self._basis(one)).mul_(deviation[part]).add_(mean[part])
-            pieces = [block[:, some] for block, (_, some) in zip(steps, taken, strict=True)]
-            made.append(self._levels(torch.cat(pieces, -1)[:, : one.horizon]))
-        return np.split(torch.cat(made, -1).cpu().numpy(), np.cumsum([one.horizon for one in batch])[:-1], axis=-1)
+        levels = torch.tensor(self.sizes.quantiles, device=values.device)
+        made, start = dict[int, FloatArray](), 0
+        for group in groups.values():
+            one, first = batch[group[0]], start
+            start += len(group) * len(one.decoded())
+            steps = found[first:start] @ self._basis(one)
+            steps = steps.mul_(deviation[first:start]).add_(mean[first:start]).unflatten(0, (len(group), -1))
+            pieces = [steps[:, at, :, some] for at, (_, some) in enumerate(one.decoded())]
+            # The package answers sample quantiles of the network's outputs.
+            answer = torch.quantile(torch.cat(pieces, -1)[..., : one.horizon], levels, dim=1)
+            made |= zip(group, answer.transpose(0, 1).cpu().numpy(), strict=True)
+        return [made[index] for index in range(len(batch))]
 
     def _basis(self, one: Input) -> Tensor:
         """Legendre polynomials at the steps that a point decodes, (K, patch); a quarter of them, as the package."""
@@ -220,14 +228,6 @@ class FlowState:
         times = begin + np.arange(1, one.patch + 1) * (one.scale * (END - begin) / self.sizes.patch)
         known = np.polynomial.legendre.legvander(times, self.sizes.coefficients - 1) / 4
         return torch.from_numpy(known.T.astype(np.float32)).to(self._embed.device)
-
-    def _levels(self, values: Tensor) -> Tensor:
-        """What the package answers for its levels: sample quantiles of the network's outputs, (Q, horizon)."""
-        ordered = values.sort(dim=0).values
-        at = torch.tensor(self.sizes.quantiles, device=values.device) * (len(ordered) - 1)
-        low = at.floor().long()
-        high = (low + 1).clamp(max=len(ordered) - 1)
-        return torch.lerp(ordered[low], ordered[high], (at - low)[:, None])
 
 
 def _points(batch: Sequence[Input], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -247,4 +247,4 @@ def _points(batch: Sequence[Input], device: torch.device) -> tuple[Tensor, Tenso
     away = (values - mean) * observed
     deviation = np.sqrt(np.maximum((away**2).cumsum(axis=1) / count, LEAST_VARIANCE))
     both = np.stack((away / deviation, ~observed), axis=-1), np.stack((mean, deviation), axis=-1)
-    return torch.from_numpy(both[0]).to(device), torch.from_numpy(both[1]).to(device)
+    return moved(both[0], device), moved(both[1], device)

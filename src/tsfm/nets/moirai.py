@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsfm.nets.devices import moved
 from tsfm.nets.moirai_encoder import HEAD, Encoder, Sizes
 from tsfm.nets.moirai_mixture import NOISE, Head, Mixture
 from tsfm.nets.moirai_patches import PATCH, Patches
@@ -107,7 +108,7 @@ class MoiraiMoE:
     def _draw(self, mixture: Mixture, seeds: Seeds, step: int, span: slice) -> Tensor:
         """Scaled draws (B, paths, targets, DRAWS, 16); their noise depends only on seed and step."""
         noise = [torch.stack([_noise(seed, step)[:, span] for seed in group], 2) for group in seeds]
-        return self.head.draw(mixture.each(), torch.stack(noise, 1).to(self.device))
+        return self.head.draw(mixture.each(), moved(torch.stack(noise, 1), self.device))
 
     def _path_bytes(self, patches: Patches, steps: int, exact: bool) -> float:
         behind, sizes = patches.ahead * steps, self.encoder.sizes

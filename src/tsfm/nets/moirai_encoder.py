@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsfm.nets.devices import is_gpu
+from tsfm.nets.mixture import Dense, gathered, spread
 from tsfm.weights.reader import State
 
 HEAD = 64  # uni2ts: num_heads = d_model // 64
@@ -43,17 +45,23 @@ class Ids:
         times: (R, N) number of the patch; tokens with equal numbers attend to each other.
         variates: (N,) number of the variate; targets come first.
         valid: (R, N) False for padding; no token attends to padding.
+        several: there is more than one variate.
     """
 
     times: Tensor
     variates: Tensor
     valid: Tensor
+    several: bool
+
+    @cached_property
+    def padded(self) -> bool:
+        """Whether there is padding; asked once, since a GPU's answer has to be waited for."""
+        return not bool(self.valid.all())
 
     def mask(self) -> Tensor | None:
         """Attention mask (R, 1, N, N), True where a token may attend; None for plain causal order."""
         times = self.times
-        one_variate = bool((self.variates == 0).all())
-        if one_variate and bool(self.valid.all()) and bool((times[:, 1:] > times[:, :-1]).all()):
+        if not (self.several or self.padded) and bool((times[:, 1:] > times[:, :-1]).all()):
             return None
         visible = (times[:, None, :] <= times[:, :, None]) & self.valid[:, None, :]
         # A row of padding must attend to some token; otherwise its softmax divides by zero.
@@ -99,6 +107,7 @@ class Layer:
         self.same_variate = bias[1] - bias[0]
         self.feed = _feeds(state, prefix + "ffn.", sizes, dtype)
         self.centroids: Tensor | None = None
+        self.dense: Dense | None = None
 
     def to(self, device: str) -> None:
         for name, value in vars(self).items():
@@ -106,6 +115,9 @@ class Layer:
                 setattr(self, name, value.to(device))
         self.norms = [norm.to(device) for norm in self.norms]
         self.feed = self.feed[0].to(device), self.feed[1].to(device)
+        if len(self.feed[0]) > 1 and is_gpu(device):
+            self.dense = Dense(list(zip(*self.feed, strict=True)))
+            self.feed = self.feed[0][:0], self.feed[1][:0]
 
     def project(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> list[Tensor]:
         """q, k, v of x (R, n, d), each (R, heads, n, 64); q and k are normalised and rotated."""
@@ -120,7 +132,12 @@ class Layer:
         normed = _rms(x, self.norms[1]).flatten(0, -2)
         if self.centroids is None:
             return x + _gated(normed.to(self.feed[0].dtype), self.feed[0][0], self.feed[1][0]).view_as(x)
-        return x + _experts(normed, self.centroids, *self.feed).view_as(x)
+        # The two experts with the farthest centroids, as in uni2ts.
+        distances, chosen = torch.cdist(normed, self.centroids).topk(CHOSEN)
+        weights, rows = distances.softmax(-1), normed.to(self.feed[0].dtype)
+        if self.dense:
+            return x + self.dense(rows, spread(chosen, weights, EXPERTS)).view_as(x)
+        return x + gathered(rows, chosen, weights, *self.feed).view_as(x)
 
 
 class Encoder:
@@ -152,14 +169,13 @@ class Encoder:
         """
         mask, turn = ids.mask(), _angles(ids.times[:, None])
         same = (ids.variates[:, None] == ids.variates).float()
-        several = mask is not None and bool((ids.variates != 0).any())
         caches = []
         for layer in self.layers:
             q, k, v = layer.project(x, turn)
             if samples:
                 caches.append(Paths(k, v, samples, room))
             look = mask
-            if mask is not None and several:
+            if mask is not None and ids.several:
                 bias = layer.same_variate[:, None, None] * same
                 look = bias.masked_fill(~mask, float("-inf"))
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=look, is_causal=look is None)
@@ -183,8 +199,7 @@ class Encoder:
         """
         batch, samples, n, width = x.shape
         turn = _angles(times[:, None, None].expand(batch, 1, samples * n))
-        hidden = None if bool(ids.valid.all()) else ids.valid[:, None, None, None, :].logical_not()
-        several = bool((ids.variates != 0).any())
+        hidden = ids.valid[:, None, None, None, :].logical_not() if ids.padded else None
         same = (variates[:, None] == ids.variates).float()
         x = x.reshape(batch, samples * n, width)
         for layer, paths in zip(self.layers, caches, strict=True):
@@ -195,7 +210,7 @@ class Encoder:
             near = torch.matmul(q.reshape(split), keys.transpose(-1, -2))
             far = torch.matmul(q, paths.context[0].transpose(-1, -2))
             far = far.view(batch, -1, samples, n, far.shape[-1])
-            if several:
+            if ids.several:
                 own = variates.repeat(keys.shape[3] // n)
                 near.add_(layer.same_variate[:, None, None, None] * (variates[:, None] == own))
                 far.add_(layer.same_variate[:, None, None, None] * same)
@@ -241,25 +256,3 @@ def _feeds(state: State, prefix: str, sizes: Sizes, dtype: torch.dtype) -> tuple
 def _gated(x: Tensor, into: Tensor, down: Tensor) -> Tensor:
     gate, up = F.linear(x, into).chunk(2, -1)
     return F.linear(F.silu(gate) * up, down).float()
-
-
-def _experts(x: Tensor, centroids: Tensor, into: Tensor, down: Tensor) -> Tensor:
-    """Run each row of (M, d) through two experts: the two with the farthest centroids, as in uni2ts.
-
-    Rows are sorted by expert, so that each expert is one product over adjacent rows.
-    """
-    distances, chosen = torch.cdist(x, centroids).topk(CHOSEN)
-    expert, order = chosen.flatten().sort(stable=True)
-    ends = torch.bincount(expert, minlength=EXPERTS).cumsum(0).tolist()
-    spans = [(e, a, b) for e, (a, b) in enumerate(pairwise([0, *ends])) if b > a]
-    rows = x.to(into.dtype)[order // CHOSEN]
-    both, out = rows.new_empty(len(rows), into.shape[1]), torch.empty_like(rows)
-    for e, a, b in spans:
-        torch.mm(rows[a:b], into[e].t(), out=both[a:b])
-    gate, up = both.chunk(2, -1)
-    middle = F.silu(gate) * up
-    for e, a, b in spans:
-        torch.mm(middle[a:b], down[e].t(), out=out[a:b])
-    back = torch.empty_like(order)
-    back[order] = torch.arange(len(order), device=order.device)
-    return (out[back].float().view(len(x), CHOSEN, -1) * distances.softmax(-1)[..., None]).sum(1)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsfm.nets.devices import is_gpu
 from tsfm.nets.moirai_patches import PATCH
 from tsfm.weights.configuration import Config
 from tsfm.weights.reader import State
@@ -168,6 +169,8 @@ def _poisson(uniform: Tensor, rate: Tensor) -> Tensor:
     z = torch.special.ndtri(uniform.clamp(TINY, 1 - 2**-24))
     large = (rate + rate.sqrt() * z + (z * z - 1) / 6).round().clamp_min(0)
     small = torch.where(rate < 32, rate, 0.0).double()
+    if is_gpu(rate.device):
+        return torch.where(rate < 32, _least(uniform, small), large)
     term, count = (-small).exp(), torch.zeros_like(rate)
     reached = term.clone()
     for k in range(1, 150):
@@ -179,3 +182,16 @@ def _poisson(uniform: Tensor, rate: Tensor) -> Tensor:
         term = term * small / k
         reached = reached + term
     return torch.where(rate < 32, count, large)
+
+
+def _least(uniform: Tensor, rate: Tensor) -> Tensor:
+    """The least count, below 256, that a Poisson variable exceeds with a probability of at most 1 - ``uniform``.
+
+    Bits are found from the highest to the lowest, by the distribution function: a GPU that adds up terms would have
+    to be asked after some of them whether there are enough.
+    """
+    count = torch.zeros_like(uniform)
+    for bit in range(7, -1, -1):
+        further = count + 2**bit
+        count = torch.where(uniform > torch.special.gammaincc(further.double(), rate), further, count)
+    return count

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tsfm.nets.devices import moved
 from tsfm.nets.moirai_encoder import Ids
 from tsfm.series import FloatArray, Group, Series
 
@@ -84,7 +85,7 @@ class Patches:
         valid = torch.cat([self.valid.repeat(1, variates), real], 1)
         new = torch.arange(known, device=device).repeat_interleave(more)
         rows = (t.repeat_interleave(samples, 0) for t in (times, valid))
-        return Ids(next(rows), torch.cat([numbers, new]), next(rows))
+        return Ids(next(rows), torch.cat([numbers, new]), next(rows), variates > 1)
 
     def behind(self, paths: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
         """Scaled tokens of the context and the paths, (B, S, N, 16).
@@ -163,8 +164,8 @@ def group_patches(batch: Sequence[Group], horizon: int, device: str) -> Patches:
     arrays = (values.reshape(shape), observed.reshape(shape), future.reshape(behind), future_observed.reshape(behind))
     return Patches(
         targets,
-        *(torch.from_numpy(a).to(device) for a in (*arrays, numbers, valid)),
-        *torch.from_numpy(moments.astype(np.float32)).to(device),
+        *(moved(a, device) for a in (*arrays, numbers, valid)),
+        *moved(moments.astype(np.float32), device),
     )
 
 

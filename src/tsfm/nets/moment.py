@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tsfm.nets import int8
+from tsfm.nets.devices import moved
 from tsfm.nets.feed import feed
 from tsfm.nets.product import add, large
 from tsfm.nets.t5 import T5Sizes
@@ -75,7 +76,7 @@ class Encoder:
                 whole patch, counted from the end, must be known.
         """
         known = _Windows.of(windows, self._sizes.patch)
-        patches = self._forward(*(torch.from_numpy(part).to(self._sizes.device) for part in known.parts()))
+        patches = self._forward(*(moved(part, self._sizes.device) for part in known.parts()))
         restored = patches.cpu().numpy().reshape(len(windows), -1) * known.deviation + known.mean
         return [row[-len(window) :] for row, window in zip(restored, windows, strict=True)]
 

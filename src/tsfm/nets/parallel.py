@@ -18,12 +18,6 @@ import torch
 
 T = TypeVar("T")
 U = TypeVar("U")
-GPU_PORTIONS = 16
-
-
-def portion(size: int, device: str | torch.device) -> int:
-    """How much one pass takes at most: ``size``, chosen for a CPU's caches, and many times as much on a GPU."""
-    return size if torch.device(device).type == "cpu" else GPU_PORTIONS * size
 
 
 def each(act: Callable[[T], U], pieces: Sequence[T]) -> list[U]:

@@ -5,7 +5,7 @@ Source: Shi et al., Time-MoE (ICLR 2025), and ``TimeMoeForPrediction`` as publis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,11 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tsfm.nets import int8
-from tsfm.nets.decoder import Angles, Cache, Rotary, Span, attend, positions, turned
-from tsfm.nets.parallel import each, portion
+from tsfm.nets.decoder import Angles, Cache, Rotary, Span, attend, last, positions, turned
+from tsfm.nets.devices import is_gpu, moved, portion
+from tsfm.nets.mixture import Dense, spread
+from tsfm.nets.parallel import each
 from tsfm.nets.product import Product, product
 from tsfm.weights.reader import State
 
+Blocks = Sequence[tuple[Tensor, Tensor]]  # gate stacked on up, and down, of each expert; the last is the shared one
+Mix = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 FFN_ROWS = 1024  # tokens at once: with more tokens, the wide hidden layer no longer fits in the second-level cache
 
 
@@ -60,11 +64,11 @@ class Network:
         }
         self._rotary = Rotary(shape.head_width, shape.max_position_embeddings, shape.rope_theta, self.dtype, device)
 
-    def cache(self, capacity: int) -> Cache:
-        """An empty cache for one series of at most ``capacity`` points."""
+    def cache(self, series: int, capacity: int) -> Cache:
+        """An empty cache for ``series`` series of at most ``capacity`` points."""
         shape = self.shape
         store = torch.empty(0, dtype=self.dtype, device=self.device)
-        return Cache(shape.num_hidden_layers, shape.num_attention_heads, capacity, shape.head_width, store)
+        return Cache(shape.num_hidden_layers, series, shape.num_attention_heads, capacity, shape.head_width, store)
 
     def hidden(self, values: Tensor, packed: Sequence[Span], everywhere: bool = False) -> Tensor:
         """Run new points through all layers and add them to the caches.
@@ -77,19 +81,19 @@ class Network:
         Returns:
             shape (series, hidden), or (tokens, hidden) with ``everywhere``; float32.
         """
-        column = values.to(self.device)[:, None]
+        column = moved(values, self.device)[:, None]
         stream = F.silu(column * self._gate) * (column * self._emb)
-        angles = self._rotary.at(positions(packed).to(self.device))
-        ends = None if everywhere else torch.tensor([span.stop - 1 for span in packed], device=self.device)
+        angles = self._rotary.at(moved(positions(packed), self.device))
+        ends = None if everywhere else moved(torch.tensor(last(packed)), self.device)
         for index, layer in enumerate(self._layers):
-            last = index == len(self._layers) - 1
-            stream = layer(stream, index, packed, angles, ends if last else None)
+            is_last = index == len(self._layers) - 1
+            stream = layer(stream, index, packed, angles, ends if is_last else None)
         for span in packed:
-            span.cache.length += len(span)
+            span.cache.length += span.new
         return F.rms_norm(stream, self._norm.shape, self._norm, self.shape.rms_norm_eps)
 
     def head(self, hidden: Tensor, horizon: int) -> Tensor:
-        """Forecasts of ``horizon`` points after each row of ``hidden``, shape (rows, horizon)."""
+        """Forecasts of ``horizon`` points after each row of ``hidden``, (..., hidden) to (..., horizon)."""
         return F.linear(hidden, self._heads[horizon])
 
 
@@ -163,7 +167,7 @@ class Experts:
             *(block(f"experts.{e}", width) for e in range(count)),
             block("shared_expert", shape.intermediate_size),
         ]
-        self._mix = int8.Mixture(blocks, "silu", shared=True) if dtype == torch.int8 else Mixture(blocks)
+        self._mix = _mixture(blocks, dtype, self._best)
 
     def __call__(self, x: Tensor) -> Tensor:
         """From shape (tokens, hidden), float32, to the same shape."""
@@ -172,10 +176,32 @@ class Experts:
         return self._mix(x, expert, chance, torch.sigmoid(F.linear(x, self._shared_gate)).float())
 
 
+def _mixture(blocks: Blocks, dtype: torch.dtype, best: int) -> Mix:
+    if dtype == torch.int8:
+        return int8.Mixture(blocks, "silu", shared=True)
+    return Everything(blocks, best) if is_gpu(blocks[0][0].device) else Mixture(blocks)
+
+
+class Everything:
+    """As ``Mixture``, on a GPU: see ``nets.mixture``."""
+
+    def __init__(self, blocks: Blocks, best: int) -> None:
+        *experts, (into, down) = blocks
+        # The shared expert is as wide as ``best`` others: cut into as many, it is one of their kind.
+        gates, ups = (half.chunk(best) for half in into.chunk(2))
+        shared = zip(gates, ups, down.chunk(best, 1), strict=True)
+        self._experts, self._shared = len(experts), best
+        self._dense = Dense([*experts, *((torch.cat([gate, up]), part) for gate, up, part in shared)])
+
+    def __call__(self, x: Tensor, chosen: Tensor, chances: Tensor, shared: Tensor) -> Tensor:
+        weights = spread(chosen, chances, self._experts)
+        return self._dense(x, torch.cat([weights, shared.expand(-1, self._shared)], 1))
+
+
 class Mixture:
     """As ``int8.Mixture``, in the dtype of the weights."""
 
-    def __init__(self, blocks: Sequence[tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, blocks: Blocks) -> None:
         *self._experts, self._shared = [Gated(product(up), product(down)) for up, down in blocks]
 
     def __call__(self, x: Tensor, chosen: Tensor, chances: Tensor, shared: Tensor) -> Tensor:

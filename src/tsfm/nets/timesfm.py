@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tsfm.errors import ConfigError
 from tsfm.nets import int8
+from tsfm.nets.devices import moved
 from tsfm.nets.feed import feed
 from tsfm.nets.product import Product, add, product
 from tsfm.series import FloatArray
@@ -126,8 +127,8 @@ class Decoder:
     def next_step(self, patched: Patched, frequency: int) -> FloatArray:
         """Forecast the next STEP points of each series, shape (b, STEP, OUTPUTS), in the series' unit."""
         device = self._frequencies.device
-        absent = torch.from_numpy(patched.absent).to(device)
-        x = self._into(torch.cat([torch.from_numpy(patched.values).to(device), absent], dim=-1))
+        absent = moved(patched.absent, device)
+        x = self._into(torch.cat([moved(patched.values, device), absent], dim=-1))
         x = x + self._frequencies[frequency]
         mask = _mask(patched.absent.min(axis=-1) > 0, device)
         for layer in self._layers:
@@ -144,7 +145,7 @@ def _mask(absent: NDArray[np.bool_], device: torch.device) -> Tensor | None:
     """
     if not absent.any():  # asked of the host's memory: no pass waits for the device
         return None
-    n, before = absent.shape[1], torch.from_numpy(absent).to(device)
+    n, before = absent.shape[1], moved(absent, device)
     itself = torch.eye(n, dtype=torch.bool, device=device)
     causal = torch.ones(n, n, dtype=torch.bool, device=device).tril()
     return ((causal & ~before[:, None, :]) | itself)[:, None]

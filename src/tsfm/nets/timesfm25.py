@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tsfm.nets import int8
-from tsfm.nets.decoder import Angles, Cache, Rotary, Span, attend, positions, spans, turned
+from tsfm.nets.decoder import Angles, Cache, Rotary, Span, alike, attend, last, positions, spans, turned
+from tsfm.nets.devices import moved
 from tsfm.nets.feed import feed
 from tsfm.nets.product import product
 from tsfm.series import FloatArray
@@ -116,14 +117,27 @@ class Network:
 
     def _decode(self, rows: list[FloatArray], horizon: int) -> FloatArray:
         """Quantiles of each row, shape (rows, horizon, 9); the median of a pass is fed back for the next one."""
+        groups = alike([-(-len(row) // PATCH) for row in rows], self.device, POINTS)
+        order = [index for group in groups for index in group]
+        made = self._of_groups([[rows[index] for index in group] for group in groups], horizon)
+        answer = np.empty_like(made)
+        answer[order] = made
+        return answer
+
+    def _of_groups(self, groups: Sequence[Sequence[FloatArray]], horizon: int) -> FloatArray:
+        """As ``_decode``, for rows in groups of equally many patches."""
         passes = -(-horizon // STEP)
-        caches = [self._cache(-(-len(row) // PATCH) + (passes - 1) * STEP // PATCH, passes > 1) for row in rows]
+        more = (passes - 1) * STEP // PATCH
+        caches = [self._cache(len(group), -(-len(group[0]) // PATCH) + more, passes > 1) for group in groups]
+        rows = [row for group in groups for row in group]
+        of_row = [cache for cache in caches for _ in range(cache.series)]
         made: list[FloatArray] = []
         spread: FloatArray | None = None
         for done in range(passes):
             inputs = [patched(row) for row in rows]
-            fresh = [one.tokens[cache.length :] for one, cache in zip(inputs, caches, strict=True)]
-            packed = spans([len(tokens) for tokens in fresh], caches)
+            fresh = [one.tokens[cache.length :] for one, cache in zip(inputs, of_row, strict=True)]
+            ends = np.cumsum([cache.series for cache in caches]) - 1
+            packed = spans([len(fresh[end]) for end in ends], caches)
             hidden = self._encode(torch.from_numpy(np.concatenate(fresh)), packed, passes > 1)
             mean, deviation = np.array([(one.mean, one.deviation) for one in inputs]).T[:, :, None, None]
             if done == 0 and horizon <= SPREAD:
@@ -136,19 +150,19 @@ class Network:
         median = slice(MEDIAN, MEDIAN + 1)
         return np.asarray(spread - spread[..., median] + answer[..., median])
 
-    def _cache(self, capacity: int, fed_back: bool) -> Cache:
-        """For one row; if nothing is fed back, the layers use the same room one after the other."""
-        like = torch.empty(0, dtype=self.dtype, device=self.device)
-        return Cache(self.sizes.layers if fed_back else 1, self.sizes.heads, capacity, self.sizes.head, like)
+    def _cache(self, rows: int, capacity: int, fed_back: bool) -> Cache:
+        """For rows of one length; if nothing is fed back, the layers use the same room one after the other."""
+        like, sizes = torch.empty(0, dtype=self.dtype, device=self.device), self.sizes
+        return Cache(sizes.layers if fed_back else 1, rows, sizes.heads, capacity, sizes.head, like)
 
     def _encode(self, tokens: Tensor, packed: Sequence[Span], fed_back: bool) -> Tensor:
         """Run new patches, shape (patches, 2 * PATCH), through all layers; return each row's last, (rows, width)."""
-        stream = self._into(tokens.to(self.device))
-        angles = self._rotary.at(positions(packed).to(self.device))
+        stream = self._into(moved(tokens, self.device))
+        angles = self._rotary.at(moved(positions(packed), self.device))
         for index, layer in enumerate(self._layers):
-            stream = layer(stream, index if fed_back else 0, packed, angles, last=layer is self._layers[-1])
+            stream = layer(stream, index if fed_back else 0, packed, angles, is_last=layer is self._layers[-1])
         for span in packed:
-            span.cache.length += len(span)
+            span.cache.length += span.new
         return stream
 
 
@@ -205,8 +219,8 @@ class _Layer:
         up, down = weight("ff0", sizes.hidden, width), weight("ff1", width, sizes.hidden)
         self._feed = feed(up, down, "silu", dtype, norm=before_ff)
 
-    def __call__(self, stream: Tensor, slot: int, packed: Sequence[Span], angles: Angles, last: bool) -> Tensor:
-        """The stream (patches, width) after this layer; with ``last``, only the last patch of each row.
+    def __call__(self, stream: Tensor, slot: int, packed: Sequence[Span], angles: Angles, is_last: bool) -> Tensor:
+        """The stream (patches, width) after this layer; with ``is_last``, only the last patch of each row.
 
         Args:
             slot: of this layer's keys and values in the caches.
@@ -215,8 +229,8 @@ class _Layer:
         qkv = self._qkv(stream).view(-1, 3, sizes.heads, sizes.head)
         query, key, value = qkv.unbind(1)
         key = _norm(turned(key, angles), self._key)
-        if last:
-            ends = torch.tensor([span.stop - 1 for span in packed], device=stream.device)
+        if is_last:
+            ends = moved(torch.tensor(last(packed)), stream.device)
             stream, query, angles = stream[ends], query[ends], (angles[0][ends], angles[1][ends])
         query = _norm(turned(query, angles), self._query)
         attended = attend(query, key, value, slot, packed)
