@@ -106,6 +106,8 @@ class Above(TorchFunctionMode):
             waits[f"{func.__name__} {line()}"] += 1
             return func(first.inner.clone())
         if func is torch.Tensor.pin_memory:  # there is no device for whose sake torch would
+            if isinstance(first, OnCard):
+                raise RuntimeError(f"pin_memory() of a tensor of the device at {line()}")
             return first
         if func is torch.Tensor.numpy and isinstance(first, OnCard):
             raise RuntimeError(f"numpy() of a tensor of the device at {line()}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(ROOT / "tools")]
 
 import gpu_check  # noqa: E402  (the line above adds the path)
-
 from bench import common, load  # noqa: E402
 from bench.server import requests  # noqa: E402
 
@@ -37,8 +37,10 @@ def served(name: str, folder: Path, device: str, seconds: float) -> dict[str, ob
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as made, ExitStack() as stack:
         ini = Path(made) / "tsfm.ini"
-        ini.write_text(f"[tsfm]\nqueue = {2 * max(CLIENTS)}\n", encoding="utf-8")
-        process = stack.enter_context(subprocess.Popen(command, env=common.environment(TSFM_INI=str(ini))))
+        ini.write_text(f"[DEFAULT]\nqueue = {2 * max(CLIENTS)}\n", encoding="utf-8")
+        process = stack.enter_context(
+            subprocess.Popen(command, env=common.environment(TSFM_INI=str(ini), PYTHONPATH=os.pathsep.join(sys.path)))
+        )
         try:
             common.until_ready(process, port, READY_S)
             found: dict[str, object] = {"ready_s": round(time.monotonic() - began, 1)}

@@ -22,7 +22,9 @@ def moved(values: NDArray[np.generic] | Tensor, device: str | torch.device) -> T
     ms), and one of 256 KiB the same time.
     """
     tensor = values if isinstance(values, Tensor) else torch.from_numpy(values)
-    return tensor.pin_memory().to(device, non_blocking=True) if is_gpu(device) else tensor
+    if is_gpu(tensor.device) or not is_gpu(device):
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def is_gpu(device: str | torch.device) -> bool:

@@ -107,8 +107,11 @@ class MoiraiMoE:
 
     def _draw(self, mixture: Mixture, seeds: Seeds, step: int, span: slice) -> Tensor:
         """Scaled draws (B, paths, targets, DRAWS, 16); their noise depends only on seed and step."""
-        noise = [torch.stack([_noise(seed, step)[:, span] for seed in group], 2) for group in seeds]
-        return self.head.draw(mixture.each(), moved(torch.stack(noise, 1), self.device))
+        noise = torch.empty(len(seeds), len(seeds[0]), NOISE, PATHS, DRAWS, PATCH)
+        for row, group in zip(noise, seeds, strict=True):
+            for into, seed in zip(row, group, strict=True):
+                _make_noise(seed, step, into)
+        return self.head.draw(mixture.each(), moved(noise, self.device).permute(2, 0, 3, 1, 4, 5)[:, :, span])
 
     def _path_bytes(self, patches: Patches, steps: int, exact: bool) -> float:
         behind, sizes = patches.ahead * steps, self.encoder.sizes
@@ -191,7 +194,6 @@ def _row_bytes(sizes: Sizes, tokens: int) -> float:
     return 4 * tokens * (12 * sizes.width + sizes.width // HEAD * tokens)
 
 
-def _noise(seed: int, step: int) -> Tensor:
-    """Uniform random numbers (NOISE, PATHS, DRAWS, 16)."""
-    generator = torch.Generator().manual_seed(seed * 65536 + step)
-    return torch.rand((NOISE, PATHS, DRAWS, PATCH), generator=generator)
+def _make_noise(seed: int, step: int, into: Tensor) -> None:
+    """Fill ``into``, (NOISE, PATHS, DRAWS, 16), with uniform random numbers."""
+    torch.rand(into.shape, generator=torch.Generator().manual_seed(seed * 65536 + step), out=into)
