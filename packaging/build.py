@@ -54,8 +54,9 @@ SCRIPT_FILES = {
     "core": "usr/lib/taos-tsfm/lib/tsfm/http/page/static/uplot.*",
     "doc": "usr/share/doc/taos-tsfm/html/assets/*",
 }
-APART = ("balancer", "fleet")  # parts with units of their own, tsfm-PART*; the others are in the common part
+APART = ("balancer", "fleet", "cuda")  # parts with units of their own, tsfm-PART*; the others are in the common part
 RPM_ONLY = ("posttrans",)  # maintainer scripts that dpkg does not support
+BY_NAME = ("taos-tsfm-cuda",)  # built only where --only names them: gigabytes
 LICENCES = "https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/"
 
 
@@ -80,7 +81,7 @@ class Package:
         if self.part == "python":
             return {"python": interpreter.tree(architecture.machine())}
         layers = {"runtime": venvs.SHARED, "family": (self.family,), "arrow": (venvs.OPTIONAL,)}
-        layers["fleet"] = (venvs.FLEET,)
+        layers |= {"fleet": (venvs.FLEET,), "cuda": (venvs.CUDA,)}
         layers["official"] = (f"{self.family}{venvs.OFFICIAL}",)
         return {name: venvs.tree(name) for name in layers.get(self.part, ())}
 
@@ -112,6 +113,7 @@ def packages() -> list[Package]:
         Package("taos-tsfm-arrow", "arrow", "Time-series foundation models for TDengine, Arrow and Parquet"),
         Package("taos-tsfm-balancer", "balancer", "Time-series foundation models for TDengine, balancer of hosts"),
         Package("taos-tsfm-fleet", "fleet", "Time-series foundation models for TDengine, fleet on Ray Serve"),
+        Package("taos-tsfm-cuda", "cuda", "Time-series foundation models for TDengine, PyTorch with CUDA"),
         Package("taos-tsfm", "meta", "Time-series foundation models for TDengine", families=small),
         Package("taos-tsfm-all", "meta", "Time-series foundation models for TDengine, all", families=tuple(families)),
         Package("taos-tsfm-doc", "doc", "Time-series foundation models for TDengine, documentation"),
@@ -123,7 +125,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("format", choices=["deb", "rpm"])
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these packages alone")
     args = parser.parse_args(arguments)
-    selected = [package for package in packages() if not args.only or package.name in args.only]
+    usual = [package.name for package in packages() if package.name not in BY_NAME]
+    selected = [package for package in packages() if package.name in (args.only or usual)]
     shutil.rmtree(STAGE, ignore_errors=True)
     stage_core()
     for package in selected:

@@ -1,9 +1,10 @@
-"""Compile packaging/locks/*.txt: pins with hashes, from runtime.in, cli.in, arrow.in, fleet.in, dev.in, every family's
-card and every adapter of a maker's package.
+"""Compile packaging/locks/*.txt: pins with hashes, from runtime.in, cuda.in, cli.in, arrow.in, fleet.in, dev.in, every
+family's card and every adapter of a maker's package.
 
-``runtime.txt`` is the base environment. ``<family>.txt`` is what the family's venv adds to it, ``cli.txt`` is what the
-command line's venv adds to it, ``arrow.txt`` is what tables need, and ``dev.txt`` is everything together, but for
-``fleet.txt``, what Ray adds to runtime and tables: `make build/fleet` installs it beside.
+``runtime.txt`` is the base environment, ``cuda.txt`` what takes the place of its torch on a GPU. ``<family>.txt`` is
+what the family's venv adds to it, ``cli.txt`` is what the command line's venv adds to it, ``arrow.txt`` is what tables
+need, and ``dev.txt`` is everything together, but for ``fleet.txt``, what Ray adds to runtime and tables: `make
+build/fleet` installs it beside.
 ``<family>-official.txt`` is what the venv of the maker's package adds to it, in the versions that development tests.
 ``<family>-official-ahead.txt`` are its packages whose metadata asks for a newer Python than ours.
 Existing pins are kept if they still satisfy the input, so a second run changes nothing; ``--upgrade`` pins the newest
@@ -38,6 +39,9 @@ def main(arguments: list[str]) -> int:
     runtime = _lines("runtime.in")
     _compile("runtime", runtime, shared, upgrade)
     beyond = ["--constraints", str(LOCKS / "runtime.txt"), *_without_base()]
+    shares = {name: version for name, version in pinned("runtime").items() if name != "torch"}
+    beside = [*_lines("cuda.in"), *(f"{name}=={version}" for name, version in shares.items())]
+    _compile("cuda", beside, shared, [*upgrade, *(f"--no-emit-package={name}" for name in shares)])
     layers = {name: _lines(f"{name}.in") for name in ("cli", "arrow")}
     for name, lines in layers.items():
         _compile(name, lines, shared, [*upgrade, *beyond])
@@ -89,7 +93,9 @@ def _compile(lock: str, direct: Iterable[str], overrides: Iterable[str], options
         output.write_text(before)  # uv prefers the versions pinned here
         arguments = ["pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"]
         arguments += ["--overrides", str(laid_over), "--output-file", str(output), *options, str(requirements)]
-        subprocess.run(["sh", str(HERE / "uv.sh"), *arguments], check=True)
+        # Empty: not from PyTorch's index of CPU builds.
+        environment = os.environ | ({"UV_TORCH_BACKEND": ""} if lock == "cuda" else {})
+        subprocess.run(["sh", str(HERE / "uv.sh"), *arguments], env=environment, check=True)
         text = _with_torch(f"# Compiled by packaging/lock.py: do not edit.\n{output.read_text()}")
     target.write_text(text)
     print(f"{target.name}: {len(pinned(lock))} packages{', unchanged' if text == before else ''}")

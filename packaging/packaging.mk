@@ -4,7 +4,7 @@
 OUT ?= dist
 export OUT VERSION ARCH TORCH_WHEEL_DIR WITHOUT_TORCH SIGN_KEY REPO_URL SIGN_DATE
 
-.PHONY: locks python python-update python-check venvs deb rpm repo image release release-check test-host clean-packages
+.PHONY: locks python python-update python-check venvs deb rpm cuda-deb cuda-rpm repo image release release-check test-host clean-packages
 
 locks:
 	python3.11 packaging/lock.py
@@ -26,6 +26,10 @@ venvs:
 
 deb rpm: .venv
 	$(PYTHON) packaging/build.py $@
+
+# PyTorch with CUDA for hosts with a GPU. It is gigabytes, so that no other target builds it.
+cuda-deb cuda-rpm: .venv
+	$(PYTHON) packaging/build.py $(@:cuda-%=%) --only taos-tsfm-cuda
 
 # A repository for apt and for dnf. SIGN_KEY=, a key of gpg's, signs it; REPO_URL= is then the address that hosts read it at.
 repo: deb rpm

@@ -1,5 +1,5 @@
 """Build the environments that the packages bring: the runtime's, and the layers on it, of each family, of each maker's
-package (``<family>-official``), of the command line, of tables, and of a fleet.
+package (``<family>-official``), of the command line, of tables, of a fleet, and of PyTorch with CUDA, if it is named.
 
 A tree is built once per content of its lock, into the cache folder, and is the same bytes wherever and
 whenever it is built: no dates, no build paths, no installer's records. ``build/venvs/<name>`` links to it.
@@ -40,6 +40,7 @@ OMITTED = ("torch",) if os.environ.get("WITHOUT_TORCH") == "1" else ()
 SHARED = ("runtime", "cli")  # in the package taos-tsfm-runtime
 OPTIONAL = "arrow"  # in the package taos-tsfm-arrow; where it is installed, all others find it. The rest is families'
 FLEET = "fleet"  # in the package taos-tsfm-fleet
+CUDA = "cuda"  # in the package taos-tsfm-cuda; where it is installed, all find its torch before the runtime's
 OFFICIAL = "-official"  # ends the name of a family's other environment, with its maker's package
 AHEAD = "-ahead"  # ends the name of a lock of pins whose metadata asks for a newer Python than ours
 # Every file is dated so; only a new release needs a new one.
@@ -92,7 +93,7 @@ def main(arguments: list[str]) -> int:
 
 @cache
 def tree(name: str) -> Path:
-    """The finished environment of "runtime", "cli", "arrow", "fleet", of a family, or of "<family>-official".
+    """The finished environment of "runtime", "cuda", "cli", "arrow", "fleet", of a family, or of "<family>-official".
 
     It is built when its lock is new, and again when a file of it was changed since.
     """
@@ -119,7 +120,7 @@ def python() -> str:
 
 def installed_path(name: str) -> str:
     """Where the tree lies once installed; ``tsfm.paths`` has the same places."""
-    if name in (*SHARED, OPTIONAL, FLEET):
+    if name in (*SHARED, CUDA, OPTIONAL, FLEET):
         return f"{PAYLOAD}/{name}"
     folder = "official" if name.endswith(OFFICIAL) else "venvs"
     return f"{PAYLOAD}/{folder}/{name.removesuffix(OFFICIAL)}"
@@ -149,7 +150,8 @@ def _lock(name: str) -> str:
     text = (LOCKS / f"{name}.txt").read_text()
     for package in OMITTED:
         text = re.sub(rf"^{package}==(?:.*\\\n)*.*\n", "", text, flags=re.MULTILINE)
-    return text
+    # 2.13.0+cpu, a build without CUDA, would satisfy ==2.13.0.
+    return re.sub("^torch==", "torch===", text, flags=re.MULTILINE) if name == CUDA else text
 
 
 def _build(name: str, venv: Path) -> None:
@@ -167,7 +169,7 @@ def _build(name: str, venv: Path) -> None:
         # site.py takes a relative line as relative to this folder, so the tree can be moved as a whole.
         up = "../" * len(Path(installed_path(name), PACKAGES).relative_to(PAYLOAD).parts)
         # It passes over a line whose folder does not exist.
-        below = ("runtime",) if name == OPTIONAL else ("runtime", OPTIONAL)
+        below = ("runtime",) if name in (CUDA, OPTIONAL) else (CUDA, "runtime", OPTIONAL)
         (venv / PACKAGES / "_runtime.pth").write_text("".join(f"{up}{layer}/{PACKAGES}\n" for layer in below))
     _remove_build_paths(venv)
     _link_interpreter(venv, installed_path(name))
@@ -186,9 +188,10 @@ def _install_lock(name: str, lock: str, venv: Path, *more: str) -> None:
     # Otherwise uv takes wheels for the C library of this machine, which may be newer than a host's.
     options += ["--python-platform", f"{architecture.machine()}-manylinux_2_28"]
     command = ["sh", str(HERE / "uv.sh"), "pip", "install", "--python", str(venv / "bin/python"), *options]
+    environment = os.environ | ({"UV_TORCH_BACKEND": ""} if name == CUDA else {})  # no index of CPU builds
     # What comes as source only is built with the runtime's own setuptools.
     constraints = ["--build-constraints", str(LOCKS / "runtime.txt")]
-    if subprocess.run([*command, *constraints, "-r", "-"], input=lock, text=True).returncode:
+    if subprocess.run([*command, *constraints, "-r", "-"], input=lock, text=True, env=environment).returncode:
         raise SystemExit(f"the environment {name} was not built: see the message above{_torch_remedy(lock)}")
 
 

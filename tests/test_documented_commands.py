@@ -74,6 +74,7 @@ HOST = {
     "test_join_needs_the_token_and_starts_a_node",
     r"sudo tsfm fleet drain \S+": "host/test_ray_fleet.py::test_a_fault_under_load_loses_and_crosses_nothing",
     r"python tools/gpu_check\.py .+": "test_gpu_check.py::test_all_families_are_checked_with_torch_and_numpy_alone",
+    r"python tools/gpu_service\.py .+": "test_gpu_check.py::test_a_service_is_kept_busy_and_ends_well",
     r"taos -s SELECT .*FORECAST.*": "tdgpt/test_sql_to_service.py",
 }
 # Subcommands that need weights or a TDgpt: their words are parsed here, and these tests run them.

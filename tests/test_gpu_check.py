@@ -79,7 +79,7 @@ def test_all_families_are_checked_with_torch_and_numpy_alone(bare, tmp_path):
     found = json.loads((tmp_path / "found.json").read_text())
     assert (found["passed"], found["device"], found["left_out"]) == (True, "cpu", {})
     families = {"chronos_bolt", "chronos_2", "flowstate", "moirai_moe", "moirai_2", "tirex", "toto"}
-    families |= {"fracast", "moment", "tdtsfm", "timemoe", "timesfm"}
+    families |= {"fracast", "moment", "tdtsfm", "timemoe", "timesfm", "timesfm_25"}
     assert set(found["families"]) == families
     for one in found["families"].values():
         assert one["parity"] <= 1e-3
@@ -87,7 +87,7 @@ def test_all_families_are_checked_with_torch_and_numpy_alone(bare, tmp_path):
         assert min(one["series_per_s"].values()) > 0
         assert one["peak_mib"] > 0
         assert one["official"].startswith("left out: ")
-    assert found["soak"]["calls"] == 12 * 4 * 2
+    assert found["soak"]["calls"] == 13 * 4 * 2
     assert found["soak"]["wrong"] == 0
     # The stand-in for safetensors wrote what the package reads.
     chronos.make(tmp_path / "real", "tiny")
@@ -110,3 +110,15 @@ def test_a_family_that_differs_fails_and_one_that_is_missing_is_named(bare, tmp_
     assert found["left_out"] == {
         "fracast": "family fracast: the Python package fracast is not installed; install taos-tsfm-fracast"
     }
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_service_is_kept_busy_and_ends_well(tmp_path):
+    script = HERE.parent / "tools/gpu_service.py"
+    arguments = ("--device", "cpu", "--families", "fracast", "--seconds", "2", "--checkpoints", tmp_path)
+    ended = subprocess.run([sys.executable, script, *map(str, arguments)], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)["fracast"]
+    assert found["exit_status"] == 0
+    assert min(found[f"series_per_s_c{clients}"] for clients in (1, 32, 128)) > 0

@@ -92,7 +92,8 @@ class Check:
         float32 = families.load(family, folder, Runtime(self.device, "float32", self.runtime.threads))
         apart = max(parity(exact, float32, horizon, name in SAMPLED) for horizon in HORIZONS)
         served = families.load(family, folder, self.runtime)
-        drift = max(parity(exact, served, horizon, mean=True) for horizon in HORIZONS)
+        # Of the medians: where an interval's rule has a step, a tiny difference may take it.
+        drift = max(parity(exact, served, horizon, True, ()) for horizon in HORIZONS)
         del exact, float32, served
         gc.collect()
         peak_mib(self.device)  # from here on
@@ -151,11 +152,11 @@ class Check:
         return families.load(family, checkpoint(self.folder, family, small), self.runtime)
 
 
-def parity(exact: Model, model: Model, horizon: int, mean: bool) -> float:
+def parity(exact: Model, model: Model, horizon: int, mean: bool, levels: tuple[float, ...] = LEVELS) -> float:
     """The largest difference, or mean, of a batch of several lengths from its series one by one on a CPU in float32."""
     batch = [Series(wave) for wave in waves(LENGTHS)]
-    alone = [answers(exact, [one], horizon, LEVELS)[0] for one in batch]
-    return distance(answers(model, batch, horizon, LEVELS), alone, mean)
+    alone = [answers(exact, [one], horizon, levels)[0] for one in batch]
+    return distance(answers(model, batch, horizon, levels), alone, mean)
 
 
 def distance(made: list[FloatArray], expected: list[FloatArray], mean: bool) -> float:

@@ -263,7 +263,7 @@ class ChronosTwo:
         rows = group * _at_once(paths * group * (context.shape[1] + horizon), self._device)
         parts = zip(_parts(context, rows), _parts(future, rows), strict=True)
         inputs = ((moved(past, self._device), moved(ahead, self._device)) for past, ahead in parts)
-        answers = [self._net.forecast(*some, group, horizon).unflatten(0, (-1, group)) for some in inputs]
+        answers = [torch.unflatten(self._net.forecast(*some, group, horizon), 0, (-1, group)) for some in inputs]
         made = _forecasts(self._net.sizes.quantiles, [answer[:, targets].flatten(0, 1) for answer in answers], levels)
         return [made[at : at + len(targets)] for at in range(0, len(made), len(targets))]
 

@@ -90,7 +90,7 @@ class Span:
 
     def by_series(self, tokens: Tensor) -> Tensor:
         """Of packed tokens (tokens, ...) those of this span, (series, new, ...)."""
-        return tokens[self.start : self.stop].unflatten(0, (self.cache.series, -1))
+        return torch.unflatten(tokens[self.start : self.stop], 0, (self.cache.series, -1))
 
 
 def alike(lengths: Sequence[int], device: str | torch.device, most: int) -> list[list[int]]:
@@ -137,11 +137,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, layer: int, packed: Sequen
     Returns:
         shape (rows, heads * width): the rows of ``query`` with their heads joined.
     """
-    of_each = query.split([s.cache.series if len(query) < len(key) else s.stop - s.start for s in packed])
+    rows = [span.cache.series if len(query) < len(key) else span.stop - span.start for span in packed]
     joined = torch.empty_like(query)
-    for span, queries, into in zip(packed, of_each, joined.split([len(q) for q in of_each]), strict=True):
+    for span, queries, into in zip(packed, torch.split(query, rows), torch.split(joined, rows), strict=True):
         keys, values = span.cache.extend(layer, span.by_series(key), span.by_series(value))
-        by_series = queries.unflatten(0, (span.cache.series, -1)).transpose(1, 2)
+        by_series = torch.unflatten(queries, 0, (span.cache.series, -1)).transpose(1, 2)
         into.copy_(_causal(by_series, keys, values).transpose(1, 2).flatten(0, 1))
     return joined.flatten(1)
 

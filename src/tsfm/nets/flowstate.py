@@ -215,7 +215,7 @@ class FlowState:
             one, first = batch[group[0]], start
             start += len(group) * len(one.decoded())
             steps = found[first:start] @ self._basis(one)
-            steps = steps.mul_(deviation[first:start]).add_(mean[first:start]).unflatten(0, (len(group), -1))
+            steps = steps.mul_(deviation[first:start]).add_(mean[first:start]).view(len(group), -1, *steps.shape[1:])
             pieces = [steps[:, at, :, some] for at, (_, some) in enumerate(one.decoded())]
             # The package answers sample quantiles of the network's outputs.
             answer = torch.quantile(torch.cat(pieces, -1)[..., : one.horizon], levels, dim=1)

@@ -40,11 +40,11 @@ class Dense:
         Returns:
             shape (tokens, d), float32.
         """
-        parts = zip(x.split(ROWS), weights.split(ROWS), strict=True)
+        parts = zip(torch.split(x, ROWS), torch.split(weights, ROWS), strict=True)
         return torch.cat([self._mixed(*part) for part in parts])
 
     def _mixed(self, x: Tensor, weights: Tensor) -> Tensor:
-        gate, up = F.linear(x, self._into).unflatten(1, (self._experts, 2, -1)).unbind(2)
+        gate, up = torch.unflatten(F.linear(x, self._into), 1, (self._experts, 2, -1)).unbind(2)
         hidden = F.silu(gate).mul_(up).mul_(weights[..., None].to(x.dtype))
         return F.linear(hidden.flatten(1), self._down).float()
 

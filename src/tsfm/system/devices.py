@@ -25,7 +25,7 @@ def check(device: str, source: str) -> None:
     if number < count:
         return
     if torch.version.cuda is None:
-        found = f"torch {torch.__version__} is built without CUDA"
+        found = f"torch {torch.__version__} is built without CUDA: install taos-tsfm-cuda"
     elif not count:
         found = "torch finds no CUDA device"
     else:
