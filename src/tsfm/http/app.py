@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from io import BytesIO
 from typing import TypeVar
 
 from flask import Flask, Response, request
@@ -21,7 +20,7 @@ from tsfm.engine.pending import RESUME, Deferred, Pending
 from tsfm.engine.tasks import Fields, Operation
 from tsfm.engine.work import always
 from tsfm.errors import NotReady, RequestError
-from tsfm.http import openapi, refusals
+from tsfm.http import arriving, openapi, refusals
 from tsfm.http.bodies import LargeBodies
 from tsfm.http.encoding import Content
 from tsfm.http.formats.packed import encoding
@@ -179,16 +178,16 @@ def _negotiation(most: int) -> Negotiation:
 def _one(engine: Engine, large: LargeBodies, body: Body, slot: Slot) -> Pending[Fields]:
     """The answer to a request of TDgpt's."""
     plain = not body.packed and len(body.data) <= LARGE
-    if (small := body.data if plain else body.small()) is not None:
+    if (small := bytes(body.data) if plain else body.small()) is not None:
         return engine.answer(decode(small), slot)
     reading = Reading(engine.task.steps, packed=body.packed, grows=bool(body.packed))
     return large.read(body.data, slot, reading).bind(lambda checked: engine.answer_checked(checked, slot))
 
 
-def _body() -> bytes:
+def _body() -> bytes | memoryview:
     """The present request's body; without a copy where the server holds it in memory, since copying takes time."""
-    stream = request.environ["wsgi.input"]
-    return stream.getvalue() if isinstance(stream, BytesIO) else request.get_data(cache=False)
+    held = arriving.content(request.environ["wsgi.input"])
+    return request.get_data(cache=False) if held is None else held
 
 
 def _json(fields: object, status: int = 200) -> Response:

@@ -8,6 +8,7 @@ else ends. It is started by the first such body, and ends after a while without 
 from __future__ import annotations
 
 import gc
+import pickle
 import resource
 import signal
 import sys
@@ -18,7 +19,7 @@ from multiprocessing.connection import Connection
 from tsfm.engine.admission import Slot
 from tsfm.engine.pending import Pending
 from tsfm.errors import OutOfMemory, RequestError
-from tsfm.http.reader_process import ReaderProcess
+from tsfm.http.reader_process import PROTOCOL, ReaderProcess
 from tsfm.http.reading import Reading
 from tsfm.settings import Settings
 
@@ -37,7 +38,7 @@ class LargeBodies:
     def __init__(self, limits: Callable[[], Settings]) -> None:
         self._reader = ReaderProcess("large-bodies", "tsfm.http.bodies", limits)
 
-    def read(self, body: bytes, slot: Slot, reading: Reading) -> Pending[object]:
+    def read(self, body: bytes | memoryview, slot: Slot, reading: Reading) -> Pending[object]:
         """The checked request in a body.
 
         Its ``get`` raises ``BadRequest`` or ``TooLarge`` with one sentence that names the field.
@@ -62,7 +63,7 @@ def main(file: int) -> None:
             resource.prlimit(0, resource.RLIMIT_DATA, (most, most))
         while True:
             reading = connection.recv()
-            connection.send(_response(reading, connection.recv_bytes(), settings))
+            connection.send_bytes(pickle.dumps(_response(reading, connection.recv_bytes(), settings), PROTOCOL))
     except (EOFError, ConnectionError):
         return
 

@@ -27,6 +27,7 @@ from tsfm.engine.work import unchanged
 from tsfm.errors import BadRequest, DeadlinePassed, OutOfMemory, RequestError
 
 IDLE_S = 30.0
+PROTOCOL = 5  # of pickle, for answers: an array is copied once, and not twice, while the interpreter is held
 # How a process ends when a library in it does what it must not.
 CRASHES = tuple(-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE))
 
@@ -42,7 +43,7 @@ class Unread:
     """
 
     how: object
-    body: bytes
+    body: bytes | memoryview
     slot: Slot
     grows: bool
     future: Future[object]
@@ -73,7 +74,7 @@ class ReaderProcess:
         self._connection: Connection | None = None
         threading.Thread(target=self._loop, name=name, daemon=True).start()
 
-    def submit(self, how: object, body: bytes, slot: Slot, grows: bool = False) -> Pending[object]:
+    def submit(self, how: object, body: bytes | memoryview, slot: Slot, grows: bool = False) -> Pending[object]:
         """What the process makes of a body; ``get`` raises the ``RequestError`` that it sends."""
         future: Future[object] = Future()
         self._unread.put(Unread(how, body, slot, grows, slot.watch(future)))

@@ -24,16 +24,17 @@ class Body:
     """A body as it was received.
 
     Attributes:
+        data: a view of memory for a large one.
         packed: how it is packed, see ``packed.encoding``; "" for not at all.
     """
 
-    data: bytes
+    data: bytes | memoryview
     packed: str = ""
 
     def small(self) -> bytes | None:
         """The unpacked body, if it takes next to no time to unpack and to read it."""
         try:
-            return packed.unpack(self.data, self.packed, LARGE) if len(self.data) <= LARGE else None
+            return packed.unpack(bytes(self.data), self.packed, LARGE) if len(self.data) <= LARGE else None
         except TooLarge:
             return None
 

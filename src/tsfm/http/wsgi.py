@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from io import BytesIO
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from tsfm.engine.pending import RESUME, Deferred
 from tsfm.errors import BadRequest, RequestError
 from tsfm.http import refusals
+from tsfm.http.arriving import Arriving
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -35,9 +35,11 @@ class Incoming:
     scope: Scope
     path: str
     headers: Mapping[str, str]
-    body: BytesIO = field(default_factory=BytesIO)
     received: int = 0
     left: bool = False
+
+    def __post_init__(self) -> None:
+        self.body = Arriving(self.declared_bytes)
 
     @classmethod
     def of(cls, scope: Scope) -> Incoming:
@@ -69,18 +71,19 @@ class Incoming:
 
     def add(self, piece: bytes) -> int:
         """Append a piece of the body and return the piece's length."""
-        self.received += self.body.write(piece)
+        self.body.append(piece)
+        self.received += len(piece)
         return len(piece)
 
     def drop(self) -> int:
         """Discard the body and return its length."""
-        size, self.received, self.body = self.received, 0, BytesIO()
+        size, self.received = self.received, 0
+        self.body.close()
         return size
 
     def environ(self) -> WSGIEnvironment:
         """The WSGI environment. Call it when the whole body has been received."""
         scope = self.scope
-        self.body.seek(0)
         host, port = scope.get("server") or ("", None)
         made: WSGIEnvironment = {
             "REQUEST_METHOD": self.method,
@@ -93,7 +96,7 @@ class Incoming:
             "REMOTE_ADDR": self.address,
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": scope.get("scheme", "http"),
-            "wsgi.input": self.body,
+            "wsgi.input": self.body.getfile(),
             "wsgi.input_terminated": True,
             "wsgi.errors": sys.stderr,
             "wsgi.multithread": False,

@@ -26,6 +26,7 @@ from waitress.task import ErrorTask, WSGITask
 
 from tsfm.engine.ingress import Ingress
 from tsfm.engine.pending import Deferred
+from tsfm.http.arriving import Arriving
 from tsfm.http.transport.listener import Bounds, listen
 from tsfm.http.transport.parser import Parser
 
@@ -62,9 +63,10 @@ USES = {
         "trigger": "pull_trigger",
     },
     "parser.py": {
-        "HTTPRequestParser": "adj body_bytes_received body_rcv chunked close command completed empty error "
-        "expect_continue headers_finished parse_header path received",
+        "HTTPRequestParser": "adj body_bytes_received body_rcv chunked close command completed content_length empty "
+        "error expect_continue headers_finished parse_header path received",
         "ChunkedReceiver": "control_line trailer",
+        "FixedStreamReceiver": "buf",
         "Adjustments": "max_request_body_size",
         "Error": "code reason",
     },
@@ -114,8 +116,10 @@ def objects():
     channel = HTTPChannel(server, ours, ("127.0.0.1", 1), adj, map={})
     parser = HTTPRequestParser(adj)
     parser.received(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+    fixed = receiver.FixedStreamReceiver(3, BytesIO())
     tasks = {"WSGITask": WSGITask(channel, parser), "ErrorTask": ErrorTask(channel, parser)}
-    rest = {"ChunkedReceiver": parser.body_rcv, "Error": utilities.Error("why"), "trigger": server.trigger}
+    rest = {"ChunkedReceiver": parser.body_rcv, "FixedStreamReceiver": fixed, "trigger": server.trigger}
+    rest["Error"] = utilities.Error("why")
     rest["ReadOnlyFileBasedBuffer"] = ReadOnlyFileBasedBuffer(BytesIO(b"piece"))
     yield {
         **{"TcpWSGIServer": server, "HTTPChannel": channel, "HTTPRequestParser": parser, "Adjustments": adj},
@@ -290,6 +294,17 @@ def test_the_parser_gives_what_access_and_the_app_are_shown():
     stream = parser.get_body_stream()
     assert isinstance(stream, BytesIO), "read _body in src/tsfm/http/app.py again: the body is copied once more"
     assert stream.getvalue() == b"abc"
+
+
+def test_a_body_is_received_into_memory_of_ours():
+    """parser.py, parse_header: the receiver appends to ``buf``, and the app is given its ``getfile``."""
+    parser = Parser(Adjustments(inbuf_overflow=1 << 20))
+    parser.received(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n")
+    parser.received(b"ab")
+    assert isinstance(parser.body_rcv.buf, Arriving), again("parser.py")
+    assert len(parser.body_rcv.buf) == 2
+    parser.received(b"c")
+    assert parser.get_body_stream() is parser.body_rcv.buf.getfile(), again("parser.py")
 
 
 def test_a_line_between_chunks_has_no_limit_of_waitress_own():

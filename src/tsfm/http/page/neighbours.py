@@ -167,6 +167,6 @@ def _entry(reply: Reply, family: str) -> Fields | None:
 def _pass_on(one: Neighbour, path: str, body: Body, client: Client) -> Reply:
     headers = {"Content-Type": "application/json", "Content-Encoding": body.packed or "identity"} | client.headers
     try:
-        return exchange(one.base + path, body.data, headers, float(one.settings.deadline_s), LARGEST_ANSWER)
+        return exchange(one.base + path, bytes(body.data), headers, float(one.settings.deadline_s), LARGEST_ANSWER)
     except (Unreachable, Broken) as error:
         raise NotReady(f"{one.card.name}: {error}") from None

@@ -59,7 +59,7 @@ class Tables:
             BadRequest: a parameter is wrong. ``get`` raises it with the reader's sentence.
             TooLarge
         """
-        plain = unpack(body.data, body.packed, LARGEST_MIB << 20)
+        plain = unpack(bytes(body.data), body.packed, LARGEST_MIB << 20) if body.packed else body.data
         if len(plain) > LARGEST_MIB << 20:
             raise TooLarge(f"body: expected a table of at most {LARGEST_MIB} MiB, got more; keep the newest rows")
         request = _arguments(query) | {"most": self._most}

@@ -8,10 +8,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.receiver import FixedStreamReceiver
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
 from tsfm.errors import RequestError
 from tsfm.http import refusals
+from tsfm.http.arriving import Arriving
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -44,6 +46,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
     completed: bool
     error: Error | None
+    content_length: int
     command = path = ""  # needed even where the request could not be parsed
     rest: Callable[[], WSGIApplication] | None = None
     head_only = False
@@ -58,6 +61,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             super().parse_header(header_plus)
         except ValueError as error:  # urlsplit's on "http://[", int's on thousands of digits
             raise ParsingError(str(error)) from None
+        if isinstance(self.body_rcv, FixedStreamReceiver):
+            self.body_rcv.buf = Arriving(self.content_length)
 
     def received(self, data: bytes) -> int:
         consumed: int = super().received(data)
