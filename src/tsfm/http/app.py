@@ -6,6 +6,8 @@ import logging
 import time
 from collections.abc import Callable
 from http import HTTPStatus
+from io import BytesIO
+from mmap import mmap
 from typing import TypeVar
 
 from flask import Flask, Response, request
@@ -20,7 +22,7 @@ from tsfm.engine.pending import RESUME, Deferred, Pending
 from tsfm.engine.tasks import Fields, Operation
 from tsfm.engine.work import always
 from tsfm.errors import NotReady, RequestError
-from tsfm.http import arriving, openapi, refusals
+from tsfm.http import openapi, refusals
 from tsfm.http.bodies import LargeBodies
 from tsfm.http.encoding import Content
 from tsfm.http.formats.packed import encoding
@@ -186,8 +188,10 @@ def _one(engine: Engine, large: LargeBodies, body: Body, slot: Slot) -> Pending[
 
 def _body() -> bytes | memoryview:
     """The present request's body; without a copy where the server holds it in memory, since copying takes time."""
-    held = arriving.content(request.environ["wsgi.input"])
-    return request.get_data(cache=False) if held is None else held
+    stream = request.environ["wsgi.input"]
+    if isinstance(stream, BytesIO):
+        return stream.getvalue()
+    return memoryview(stream) if isinstance(stream, mmap) else request.get_data(cache=False)
 
 
 def _json(fields: object, status: int = 200) -> Response:

@@ -40,13 +40,6 @@ class Arriving:
         self._stream, self._size = BytesIO(), 0
 
 
-def content(stream: object) -> bytes | memoryview | None:
-    """The whole body in a stream of ``getfile``, without a copy; None: it is another kind of stream."""
-    if isinstance(stream, mmap):
-        return memoryview(stream)
-    return stream.getvalue() if isinstance(stream, BytesIO) else None
-
-
 def _mapped(size: int) -> BytesIO | mmap:
     try:
         return mmap(-1, size, MAP_PRIVATE | MAP_ANONYMOUS)

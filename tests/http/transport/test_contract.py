@@ -27,6 +27,7 @@ from waitress.task import ErrorTask, WSGITask
 from tsfm.engine.ingress import Ingress
 from tsfm.engine.pending import Deferred
 from tsfm.http.arriving import Arriving
+from tsfm.http.reading import LARGE
 from tsfm.http.transport.listener import Bounds, listen
 from tsfm.http.transport.parser import Parser
 
@@ -296,14 +297,14 @@ def test_the_parser_gives_what_access_and_the_app_are_shown():
     assert stream.getvalue() == b"abc"
 
 
-def test_a_body_is_received_into_memory_of_ours():
+def test_a_large_body_is_received_into_memory_of_ours():
     """parser.py, parse_header: the receiver appends to ``buf``, and the app is given its ``getfile``."""
     parser = Parser(Adjustments(inbuf_overflow=1 << 20))
-    parser.received(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n")
+    parser.received(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (LARGE + 1))
     parser.received(b"ab")
     assert isinstance(parser.body_rcv.buf, Arriving), again("parser.py")
     assert len(parser.body_rcv.buf) == 2
-    parser.received(b"c")
+    parser.received(b"c" * LARGE)
     assert parser.get_body_stream() is parser.body_rcv.buf.getfile(), again("parser.py")
 
 

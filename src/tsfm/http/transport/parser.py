@@ -14,6 +14,7 @@ from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 from tsfm.errors import RequestError
 from tsfm.http import refusals
 from tsfm.http.arriving import Arriving
+from tsfm.http.reading import LARGE
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -61,7 +62,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             super().parse_header(header_plus)
         except ValueError as error:  # urlsplit's on "http://[", int's on thousands of digits
             raise ParsingError(str(error)) from None
-        if isinstance(self.body_rcv, FixedStreamReceiver):
+        if isinstance(self.body_rcv, FixedStreamReceiver) and self.content_length > LARGE:
             self.body_rcv.buf = Arriving(self.content_length)
 
     def received(self, data: bytes) -> int:
