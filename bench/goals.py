@@ -67,6 +67,7 @@ GOALS = [
     Goal(r"start_ratio_\w+", "READY over bare import and load", most=1.2),
     Goal("import_s_ratio", "imports of serving over `import torch`", most=1.3),
     Goal(r"rss_ratio_\w+", "memory while serving over weights and bare torch", most=1.3),
+    Goal("rest_ratio_timemoe_int8", "memory after serving in int8 over weights in bfloat16 and bare torch", most=1.0),
     Goal("covariate_gain", "error with covariates over error without, where they drive the series", most=0.7),
     Goal(
         "covariate_gain_real",

@@ -34,6 +34,7 @@ CASES = {
 }
 IDLE_S = 10.0
 BUSY_CLIENTS, BUSY_S = 8, 6.0
+REST_S = 1.5  # after which free memory has gone back to the host
 LOAD = """
 import sys, torch
 from pathlib import Path
@@ -57,6 +58,8 @@ def run(
     for family in keys:
         size, usual = CASES[family]
         found |= _family(family, size, turns or usual, torch_mib, busy_s)
+    if "timemoe" in keys:
+        found |= _in_int8(torch_mib)
     return found | {"rss_mib_bare_torch": torch_mib} | _over_time(idle_s, many)
 
 
@@ -87,6 +90,17 @@ def _family(family: str, size: str, turns: int, torch_mib: float, busy_s: float)
         f"busy_series_per_s_{family}": busy["rate_to_the_last"],
         f"busy_rss_mib_{family}": busy_mib,
     }
+
+
+def _in_int8(torch_mib: float) -> dict[str, float]:
+    """Memory of Time-MoE in int8 once nothing is asked, over that of its weights in bfloat16 and bare torch."""
+    folder = common.checkpoint("timemoe", "50M")
+    with closing(Generator()) as load, _served("timemoe", folder, "--dtype", "int8") as (process, port):
+        load.run(port, 4, 120, _requests("timemoe"), count=24)
+        time.sleep(REST_S)
+        memory = _rss_mib(Path(f"/proc/{process.pid}/status").read_text())
+    weights_mib = _weights_bytes("timemoe", folder) / 2**20
+    return {"rest_ratio_timemoe_int8": memory / (weights_mib + torch_mib), "rest_mib_timemoe_int8": memory}
 
 
 def _imports(turns: int) -> dict[str, float]:
@@ -135,14 +149,14 @@ def _mixture() -> list[bytes]:
 
 
 @contextmanager
-def _served(family: str, folder: Path | None) -> Iterator[tuple[subprocess.Popen, int]]:
+def _served(family: str, folder: Path | None, *more: str) -> Iterator[tuple[subprocess.Popen, int]]:
     """A running service that has sent READY=1 to its notify socket, as to systemd."""
     with tempfile.TemporaryDirectory() as runtime, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.bind(f"{runtime}/notify")
         channel.settimeout(180)
         options = ["--model-folder", str(folder)] if folder else []
         process, port = common.serve(
-            family, *options, "--threads", str(common.THREADS), env={"NOTIFY_SOCKET": f"{runtime}/notify"}
+            family, *options, *more, "--threads", str(common.THREADS), env={"NOTIFY_SOCKET": f"{runtime}/notify"}
         )
         try:
             while b"READY=1" not in channel.recv(4096):

@@ -56,7 +56,7 @@ def site(plan: str = ENGLISH, busy: str = BUSY[0]) -> str:
     scale, rate = found["scale"], SITE / 3600
     many, single = scale["scale_series_10000_cpu_ms"], scale["scale_clients_64_cpu_ms"]
     rates = {name: one["series_per_s"] for name, one in _read("measured.json")["families"].items()}
-    return plan.format(
+    text = plan.format(
         site=SITE,
         rate=rate,
         used=USED,
@@ -71,6 +71,7 @@ def site(plan: str = ENGLISH, busy: str = BUSY[0]) -> str:
         busy=busy if found["busy"] else "",
         cpus=", ".join(f"{name} {math.ceil(2 * rate / each / USED)}" for name, each in rates.items()),  # on 2 CPUs
     )
+    return "\n".join(line.rstrip() for line in text.split("\n"))
 
 
 def site_in_chinese() -> str:

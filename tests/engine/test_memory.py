@@ -84,11 +84,12 @@ def test_the_host_that_runs_this_has_memory_left():
 
 
 def test_what_the_allocator_holds_without_need_goes_back_to_the_host_once_in_a_while(monkeypatch):
-    now, trims = [100.0], []
+    now, trims, given = [100.0], [], []
     monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
     trim = memory.HeapTrimmer()
     monkeypatch.setattr(trim, "_trim", trims.append)
     for moment in (100.0, 100.5, 100.0 + memory.EVERY_S, 100.2 + memory.EVERY_S):
         now[0] = moment
-        trim()
+        given.append(trim())
     assert trims == [0, 0]
+    assert given == [None, pytest.approx(memory.EVERY_S - 0.5), None, pytest.approx(memory.EVERY_S - 0.2)]

@@ -336,6 +336,23 @@ def test_it_is_trimmed_up_after_a_batch_when_nothing_waits():
     assert not trimmed.acquire(blocking=False)
 
 
+def test_what_came_too_early_is_trimmed_up_later_though_nothing_more_is_asked():
+    trims, done = iter([0.01, 0.01, None, None]), threading.Event()
+
+    def trim() -> float | None:
+        if (again_s := next(trims)) is None:
+            done.set()
+        return again_s
+
+    ask = Sum()
+    ask.gate.set()
+    scheduler = Scheduler(100, lambda size: None, trim=trim)
+    assert scheduler.submit(item(ask, 60)).result(10) == 60
+    assert done.wait(10)
+    assert scheduler.healthy(10)
+    scheduler.close()
+
+
 def test_a_full_batch_waits_for_nobody():
     ingress, ask = Ingress(), Sum()
     scheduler = Scheduler(100, lambda size: None, ingress=ingress)

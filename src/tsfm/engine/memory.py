@@ -30,6 +30,8 @@ def check_fits(series: Series | Group) -> None:
 class HeapTrimmer:
     """Returns unused memory of the allocator to the host, at most once in ``EVERY_S`` seconds.
 
+    A call gives the seconds after which to call again, if it came too early; None: the memory is returned.
+
     Products of changing shapes leave holes that glibc keeps for later: a third of a GiB after Time-MoE.
     """
 
@@ -37,11 +39,14 @@ class HeapTrimmer:
         self._next = 0.0
         self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
 
-    def __call__(self) -> None:
+    def __call__(self) -> float | None:
         now = time.monotonic()
-        if self._trim and now >= self._next:
+        if now < self._next:
+            return self._next - now
+        if self._trim:
             self._next = now + EVERY_S
             self._trim(0)
+        return None
 
 
 def available() -> int:

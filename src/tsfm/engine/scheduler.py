@@ -41,7 +41,8 @@ class Scheduler:
         use_threads: sets the number of CPU threads for the calling thread's arithmetic.
         ingress: requests that are being parsed. A batch waits for those that have arrived, at most as long as the
             worker's previous batch took and at most ``PATIENCE_S``; it waits for nothing else.
-        trim: called after a batch when the queue is empty.
+        trim: called after a batch when the queue is empty. Where it gives a number of seconds, it is called again after
+            these, if the queue is empty still.
         alone: a large request need not leave room for others, see ``Backlog``.
 
     Attributes:
@@ -56,7 +57,7 @@ class Scheduler:
         threads: int = 1,
         use_threads: Callable[[int], object] = no_threads,
         ingress: Ingress | None = None,
-        trim: Callable[[], object] = lambda: None,
+        trim: Callable[[], float | None] = lambda: None,
         alone: bool = False,
     ) -> None:
         self._batch_points = batch_points
@@ -132,8 +133,8 @@ class Scheduler:
         return all(worker.busy_since is not None or worker.pulse == self._pulse for worker in self._workers)
 
     def _loop(self, number: int) -> None:
-        worker = self._workers[number]
-        while (next_batch := self._next(worker)) is not None:
+        worker, again_s = self._workers[number], None
+        while (next_batch := self._next(worker, again_s)) is not None:
             batch, threads = next_batch
             # Items whose deadline has passed or whose client has disconnected are dropped before they cost anything.
             batch = [item for item in batch if self._still_needed(item)]
@@ -145,18 +146,23 @@ class Scheduler:
                 except BaseException as error:  # noqa: BLE001  sys.exit in a model package
                     self._end(batch, error)
                     return
-                if not self._backlog:
-                    self._trim()
             del next_batch, batch  # its memory, while the thread waits
+            again_s = None if self._backlog else self._trim()
 
-    def _next(self, worker: Worker) -> tuple[list[WorkItem], int] | None:
-        """Wait for a batch and the number of CPU threads it may use; None: the thread is to end."""
+    def _next(self, worker: Worker, idle_s: float | None) -> tuple[list[WorkItem], int] | None:
+        """Wait for a batch and the number of CPU threads it may use; None: the thread is to end.
+
+        Args:
+            idle_s: then there is no batch; None: wait for one as long as it takes.
+        """
         with self._lock:
             worker.becomes_idle()
+            ends = None if idle_s is None else time.monotonic() + idle_s
             while not self._backlog and not self._closing:
                 worker.pulse = self._pulse
                 self._answered.notify_all()
-                worker.work.wait()
+                if not worker.work.wait(None if ends is None else ends - time.monotonic()):
+                    return [], 1
             ends = time.monotonic() + min(worker.last_s, self._patience_s)
             while self._worth_waiting() and (left := ends - time.monotonic()) > 0:
                 worker.work.wait(left)
