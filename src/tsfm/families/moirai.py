@@ -216,7 +216,7 @@ def _quantiles(draws: Tensor, levels: Sequence[float]) -> FloatArray:
     """Quantiles of draws, (..., draws, horizon), shape (..., levels, horizon), between two draws on a line."""
     if not is_gpu(draws.device):
         return np.moveaxis(np.quantile(draws.numpy(), levels, axis=-2), 0, -2)
-    # torch.quantile takes 16 million numbers at most.
+    # As torch.quantile, which in older versions takes 16 million numbers at most.
     ordered, at = draws.sort(dim=-2).values, np.array(levels) * (draws.shape[-2] - 1)
     low = moved(np.floor(at).astype(np.int64), draws.device)
     high = (low + 1).clamp(max=draws.shape[-2] - 1)
