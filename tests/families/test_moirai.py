@@ -21,7 +21,7 @@ from tsfm.engine.joint import Prepared
 from tsfm.engine.v1.forecast import WORDS
 from tsfm.errors import BadRequest, ConfigError
 from tsfm.families import moirai
-from tsfm.nets import moirai_mixture
+from tsfm.nets import moirai_encoder, moirai_mixture
 from tsfm.nets.moirai_mixture import NOISE, Mixture
 from tsfm.nets.moirai_patches import group_patches, patches
 from tsfm.numerics import scaling
@@ -526,3 +526,12 @@ def test_a_count_is_found_bit_by_bit_as_by_adding_up_terms(rate):
     reached = np.cumsum(terms)
     expected = [int((float(u) > reached).sum()) for u in uniform]
     assert moirai_mixture._least(uniform, torch.full((500,), rate).double()).tolist() == expected
+
+
+def test_on_a_gpu_the_experts_are_held_once(tmp_path, monkeypatch):
+    """A view of nothing would keep all of the weights that it was taken from."""
+    checkpoint.make(tmp_path, "tiny")
+    monkeypatch.setattr(moirai_encoder, "is_gpu", lambda device: True)  # its numbers: test_on_a_card.py
+    for layer in moirai.load(tmp_path, Runtime("cpu", "float32", 1)).net.encoder.layers:
+        assert layer.dense is not None
+        assert [part.untyped_storage().nbytes() for part in layer.feed] == [0, 0]

@@ -64,13 +64,17 @@ def test_one_whose_size_is_not_declared_grows():
 
 
 def test_where_there_is_no_memory_to_map_it_grows(monkeypatch):
-    def refuse(*_: object) -> mmap:
+    tries = []
+
+    def refuse(*asked: object) -> mmap:
+        tries.append(asked)
         raise OSError(errno.ENOMEM, "no memory")
 
     monkeypatch.setattr(arriving, "mmap", refuse)
     made = received(2 * LARGE, 2 * LARGE)
     monkeypatch.undo()
     assert content(made.getfile()) == body(2 * LARGE)
+    assert len(tries) == 1, "each further try copies all that has come"
 
 
 def test_what_was_read_stays_when_the_body_is_dropped():

@@ -27,6 +27,7 @@ class Arriving:
         self._size += len(piece)
         if LARGE < self._size <= self._declared and isinstance(self._stream, BytesIO):
             first, self._stream = self._stream.getbuffer(), _mapped(self._declared)
+            self._declared = 0  # it is tried once: where there is no such memory, the other buffer grows
             self._stream.write(first)
         self._stream.write(piece)
 

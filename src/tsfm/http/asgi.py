@@ -172,7 +172,7 @@ class Asgi:
                     incoming.left = message["type"] == "http.disconnect"
                     piece, more = message.get("body", b""), message.get("more_body", False)
                     self._held += incoming.add(piece)
-                    size = incoming.received
+                    size = len(incoming.body)
                     if size >= self._most_bytes:
                         raise refusals.too_large(self._most_bytes)
                     if size > refusals.SMALL_BODY and self._held - size > budget:

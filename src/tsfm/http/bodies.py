@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from tsfm.engine.admission import Slot
 from tsfm.engine.pending import Pending
 from tsfm.errors import OutOfMemory, RequestError
-from tsfm.http.reader_process import PROTOCOL, ReaderProcess
+from tsfm.http.reader_process import ReaderProcess
 from tsfm.http.reading import Reading
 from tsfm.settings import Settings
 
@@ -63,7 +63,10 @@ def main(file: int) -> None:
             resource.prlimit(0, resource.RLIMIT_DATA, (most, most))
         while True:
             reading = connection.recv()
-            connection.send_bytes(pickle.dumps(_response(reading, connection.recv_bytes(), settings), PROTOCOL))
+            made = _response(reading, connection.recv_bytes(), settings)
+            # The connection's own protocol would copy each array twice where it is read, while the interpreter is held.
+            connection.send_bytes(pickle.dumps(made, pickle.HIGHEST_PROTOCOL))
+            del made
     except (EOFError, ConnectionError):
         return
 

@@ -27,7 +27,6 @@ from tsfm.engine.work import unchanged
 from tsfm.errors import BadRequest, DeadlinePassed, OutOfMemory, RequestError
 
 IDLE_S = 30.0
-PROTOCOL = 5  # of pickle, for answers: an array is copied once, and not twice, while the interpreter is held
 # How a process ends when a library in it does what it must not.
 CRASHES = tuple(-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE))
 

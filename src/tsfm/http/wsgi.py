@@ -28,14 +28,13 @@ class Incoming:
     Attributes:
         path: without the prefix at which the server mounts the app; percent-decoded bytes as latin-1, as in WSGI.
         headers: by their WSGI names without ``HTTP_``; repeated headers are joined by commas.
-        body: the part of the body received so far, ``received`` bytes.
+        body: the part of the body received so far.
         left: the client has closed the connection.
     """
 
     scope: Scope
     path: str
     headers: Mapping[str, str]
-    received: int = 0
     left: bool = False
 
     def __post_init__(self) -> None:
@@ -72,12 +71,11 @@ class Incoming:
     def add(self, piece: bytes) -> int:
         """Append a piece of the body and return the piece's length."""
         self.body.append(piece)
-        self.received += len(piece)
         return len(piece)
 
     def drop(self) -> int:
         """Discard the body and return its length."""
-        size, self.received = self.received, 0
+        size = len(self.body)
         self.body.close()
         return size
 
@@ -109,7 +107,7 @@ class Incoming:
             if name not in ("CONTENT_LENGTH", "CONTENT_TYPE", "TRANSFER_ENCODING"):
                 made[f"HTTP_{name}"] = value
         if self.has_body:
-            made["CONTENT_LENGTH"] = str(self.received)
+            made["CONTENT_LENGTH"] = str(len(self.body))
         if "CONTENT_TYPE" in self.headers:
             made["CONTENT_TYPE"] = self.headers["CONTENT_TYPE"]
         return made

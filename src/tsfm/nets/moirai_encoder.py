@@ -117,7 +117,7 @@ class Layer:
         self.feed = self.feed[0].to(device), self.feed[1].to(device)
         if len(self.feed[0]) > 1 and is_gpu(device):
             self.dense = Dense(list(zip(*self.feed, strict=True)))
-            self.feed = self.feed[0][:0], self.feed[1][:0]
+            self.feed = self.feed[0].new_empty(0), self.feed[1].new_empty(0)  # views would keep the weights
 
     def project(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> list[Tensor]:
         """q, k, v of x (R, n, d), each (R, heads, n, 64); q and k are normalised and rotated."""

@@ -28,6 +28,7 @@ STEP = 128  # points that one pass of the point head forecasts
 SPREAD = 1024  # points that the quantile head forecasts, in one pass
 OUTPUTS = 10  # of both heads for each point: the mean, then nine quantiles
 MEDIAN = 4  # among the quantiles
+TOGETHER = 16384  # patches of equally long rows that are attended to together on a GPU
 POINTS = 16384  # of context and horizon together, each rounded up to whole patches and steps
 EPSILON = 1e-6  # of the norms, and the smallest deviation that a patch is divided by
 
@@ -117,7 +118,7 @@ class Network:
 
     def _decode(self, rows: list[FloatArray], horizon: int) -> FloatArray:
         """Quantiles of each row, shape (rows, horizon, 9); the median of a pass is fed back for the next one."""
-        groups = alike([-(-len(row) // PATCH) for row in rows], self.device, POINTS)
+        groups = alike([-(-len(row) // PATCH) for row in rows], self.device, TOGETHER)
         order = [index for group in groups for index in group]
         made = self._of_groups([[rows[index] for index in group] for group in groups], horizon)
         answer = np.empty_like(made)
