@@ -78,7 +78,7 @@ def _round(ports: dict[str, int], load: Generator, seconds: float, turned: bool)
             alone[way] = load.run(port, 1, seconds / 3, flat, address=address)
             waves = _below(prefix, server.requests([common.CONTEXT] * 64))
             busy[way] = load.run(port, CLIENTS, seconds, waves, address=address)
-        found[f"fleet_efficiency_c32_{name}"] = busy["fleet"]["rate"] / busy["single"]["rate"]
+        found[f"fleet_efficiency_c32_{name}"] = busy["fleet"]["rate_to_the_last"] / busy["single"]["rate_to_the_last"]
         overhead_s = median(alone["fleet"]["latencies_s"]) - median(alone["single"]["latencies_s"])
         found.setdefault("fleet_overhead_ms", 1000 * overhead_s)
     return found

@@ -72,6 +72,7 @@ ELSEWHERE = {
     "engine/worker.py": "engine/test_scheduler.py",
     "families/naive.py": "http/test_server.py",
     "cli/commands/batch.py": "fleet/test_batch.py",
+    "fleet/direct.py": "fleet/test_replica.py",
     "fleet/drain.py": "host/test_ray_fleet.py",
     "fleet/head.py": "fleet/test_replica.py",
     "fleet/membership.py": "cli/commands/test_fleet.py",

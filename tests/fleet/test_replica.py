@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -116,6 +117,16 @@ def test_no_mark_of_ray_is_on_an_answer(lab: Lab) -> None:
     assert "x-request-id" not in headers
 
 
+def test_a_replica_answers_below_its_familys_path_and_serve_all_the_rest(lab: Lab) -> None:
+    replica = Way(HEAD, replicas_port())
+    asked = {"/naive": 308, "/naive/": 200, "/naive/healthz": 200, "/naive/none": 404}
+    asked |= {"/-/healthz": 200, "/naively/healthz": 404, "/": 404}
+    answers = {path: ask(replica, "GET", path) for path in asked}
+    assert {path: answer.status for path, answer in answers.items()} == asked
+    of_serve = {path for path, answer in answers.items() if "x-request-id" in answer.headers}
+    assert of_serve == {"/-/healthz", "/naively/healthz", "/"}
+
+
 def test_a_family_without_weights_is_not_served_and_the_reason_is_told(lab: Lab) -> None:
     facts = lab.host.status()
     assert [one["families"] for one in facts["nodes"]] == [["naive"]]
@@ -222,6 +233,31 @@ def test_the_clients_token_holds_through_the_balancer_and_at_a_replicas_own_port
         assert ask(way, "POST", path, GOOD).status == 401
         assert ask(way, "POST", path, GOOD, CLIENT).status == 200
         assert ask(way, "GET", path.replace("ds_predict", "readyz")).status == 200
+
+
+def test_a_request_that_a_replica_has_when_it_is_to_end_is_answered(lab: Lab) -> None:
+    """It takes longer than Serve waits for haproxies that still send to the replica."""
+    trouble = lab.host.folder / "naive.json"
+    usual = trouble.read_text()
+    trouble.write_text(json.dumps({"delay_s": 16}))
+    change(lab, "queue = 8")
+    began = time.monotonic()
+    with ThreadPoolExecutor(1) as other:
+        answer = other.submit(ask, Way(HEAD, 8000), "POST", "/naive/ds_predict", GOOD)
+        trouble.write_text(usual)
+        change(lab, "queue = 9")
+        assert answer.result().status == 200
+        assert time.monotonic() - began > 16
+
+
+def change(lab: Lab, line: str) -> None:
+    """Give the family another setting, and wait until another replica than before answers."""
+    before = lab.host.pids("ray::ServeReplica")
+    lab.host.configure(lab.ini.replace("threads = 1", f"threads = 1\n{line}"))
+    assert lab.host.tsfm("fleet", "apply").returncode == 0
+    until(lambda: not set(lab.host.pids("ray::ServeReplica")) & set(before), 120)
+    lab.host.until_complete()
+    until(lambda: ask(lab.through, "GET", "/readyz").status == 200)
 
 
 def test_a_head_that_starts_again_goes_on_where_it_ended(lab: Lab) -> None:

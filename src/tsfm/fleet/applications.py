@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tsfm import __version__, settings
+from tsfm.fleet.balancer import fleet_prefix
 from tsfm.fleet.cluster import Fleet
 from tsfm.settings import Settings
 
@@ -74,7 +75,7 @@ def _application(fleet: Fleet, family: str, chosen: Settings, replicas: int, rel
     }
     return {
         "name": family,
-        "route_prefix": f"/{family}",
+        "route_prefix": fleet_prefix(family),
         "import_path": "tsfm.fleet.replica:build",
         "args": {"family": family, "release": release, "settings": _settings(fleet, family, cpus)},
         "deployments": [deployment],

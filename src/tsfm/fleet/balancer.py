@@ -91,7 +91,12 @@ class Balancer:
 
     def prefix(self, family: Card) -> str:
         """What precedes the family's paths on the hosts."""
-        return f"/{family.name}" if self.fleet_port else ""
+        return fleet_prefix(family.name) if self.fleet_port else ""
+
+
+def fleet_prefix(family: str) -> str:
+    """What precedes the family's paths on the nodes of a fleet."""
+    return f"/{family}"
 
 
 def read(file: Path | None = None) -> Balancer | None:

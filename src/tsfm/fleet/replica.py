@@ -13,7 +13,9 @@ from typing import Any
 from ray import serve
 
 from tsfm import paths
+from tsfm.fleet import direct
 from tsfm.fleet.applications import CHECK_S
+from tsfm.fleet.balancer import fleet_prefix
 from tsfm.http import asgi
 from tsfm.http.wsgi import Scope
 
@@ -27,11 +29,12 @@ class Replica:
 
     def __init__(self, family: str, given: Mapping[str, str]) -> None:
         paths.use_packages(family)
-        self._app = asgi.create(family, given)
-        self._app.load()
+        self._service = asgi.create(family, given)
+        self._service.load()
+        direct.put(fleet_prefix(family), self._service)
 
     def __serve_build_asgi_app__(self) -> Any:
-        served = self._app
+        served = self._service
 
         # A function: uvicorn takes an object for an app of ASGI 2.
         async def app(scope: Scope, receive: asgi.Receive, send: asgi.Send) -> None:
@@ -44,13 +47,13 @@ class Replica:
 
     async def check_health(self) -> None:
         """The check of the watchdog on a single host, so early that Serve replaces the replica after ``stall_s``."""
-        if not await asyncio.to_thread(self._app.healthy, (FAILURES - 1) * CHECK_S):
+        if not await asyncio.to_thread(self._service.healthy, (FAILURES - 1) * CHECK_S):
             raise RuntimeError("a batch has run for more than stall_s")
 
     def __del__(self) -> None:
         # Serve calls it when nothing is inside any more, or graceful_shutdown_timeout_s have passed.
-        if app := getattr(self, "_app", None):
-            app.stop()
+        if service := getattr(self, "_service", None):
+            service.stop()
 
 
 async def _live(receive: asgi.Receive, send: asgi.Send) -> None:
