@@ -61,13 +61,13 @@ def main() -> int:
     if unknown := sorted(set(chosen) - set(PARTS)):
         parser.error(f"{unknown[0]}: expected one of {', '.join(PARTS)}")
     file = common.BUILD / "bench.json"
+    file.parent.mkdir(exist_ok=True)
     known = json.loads(file.read_text()) if file.exists() else {}
     for part in chosen:
         began = time.monotonic()
         print(f"{part} ...", file=sys.stderr, flush=True)
         known |= {key: common.rounded(value) for key, value in PARTS[part]().items()}
         known[f"seconds_{part}"] = round(time.monotonic() - began)
-        file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
     print(goals.table(known))
     return 0

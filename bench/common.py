@@ -75,6 +75,7 @@ def serve(
 ) -> tuple[subprocess.Popen, int]:
     """Start `tsfm serve` under ``python`` on a free port, its log in build/bench.log; does not wait for it."""
     port = free_port()
+    BUILD.mkdir(exist_ok=True)
     command = [python, "-m", "tsfm", "serve", family, "--port", str(port), *options]
     with (BUILD / "bench.log").open("ab") as stderr:
         began = subprocess.Popen(

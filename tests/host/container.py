@@ -22,6 +22,12 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT_S, STOP_S = 60, 30
 
 
+def scratch(prefix: str) -> Path:
+    """A new folder beside the cached roots, on a disk with room for copies of them; who asks for it removes it."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=CACHE, prefix=prefix))
+
+
 @dataclass(frozen=True)
 class System:
     """One release of Debian, and the packages in its root: there is no network to fetch more by."""
@@ -35,8 +41,7 @@ class System:
         key = hashlib.sha256(",".join((self.include, *self.options)).encode()).hexdigest()[:12]
         root = CACHE / f"{self.suite}-{key}"
         if not root.is_dir():
-            CACHE.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(dir=CACHE, prefix="draft-"))
+            draft = scratch("draft-")
             command = ["debootstrap", "--variant=minbase", f"--include={self.include}", *self.options]
             subprocess.run([*command, self.suite, str(draft), *_mirror()], check=True, stdout=subprocess.DEVNULL)
             shutil.rmtree(draft / "var/cache/apt/archives", ignore_errors=True)
@@ -71,7 +76,7 @@ class Container:
 
     def __init__(self, *options: str, system: System = BOOKWORM) -> None:
         self._base = system.base()
-        self._folder = Path(tempfile.mkdtemp(dir=CACHE, prefix="box-"))
+        self._folder = scratch("box-")
         self.root = self._folder / "root"
         self._options = options
         self._nspawn: subprocess.Popen[bytes] | None = None

@@ -5,12 +5,11 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from host.container import BOOKWORM, CACHE, PATH, System
+from host.container import BOOKWORM, PATH, System, scratch
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 QEMU = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")  # of Debian's qemu-user-static
@@ -36,7 +35,7 @@ def emulate() -> None:
 def copy() -> Iterator[Path]:
     """A copy of the root, and its removal."""
     emulate()
-    folder = Path(tempfile.mkdtemp(dir=CACHE, prefix="arm64-"))
+    folder = scratch("arm64-")
     try:
         subprocess.run(["cp", "-a", "--reflink=auto", str(ROOT.base()), str(folder / "root")], check=True)
         yield folder / "root"

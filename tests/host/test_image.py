@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
-from host.container import BOOKWORM, CACHE
+from host.container import BOOKWORM, scratch
 
 PACKAGES = ("taos-tsfm-python", "taos-tsfm-core", "taos-tsfm-doc")
 BY_NAME = "apt-get -q update && apt-get -q -y install taos-tsfm-core taos-tsfm-doc"
@@ -19,7 +18,7 @@ FROM_FILES = "rm /etc/apt/sources.list.d/tsfm.list && apt-get -q -y install " + 
 
 @pytest.mark.parametrize("install", [BY_NAME, FROM_FILES], ids=["by-name", "from-files"])
 def test_the_packages_install_and_go_where_no_systemd_runs(repositories: Path, install: str) -> None:
-    folder = Path(tempfile.mkdtemp(dir=CACHE, prefix="image-"))
+    folder = scratch("image-")
     root = folder / "root"
     subprocess.run(["cp", "-a", "--reflink=auto", str(BOOKWORM.base()), str(root)], check=True)
     (root / "etc/apt/sources.list.d/tsfm.list").write_text("deb [trusted=yes] file:/srv/v1 ./\n")

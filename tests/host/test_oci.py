@@ -6,9 +6,9 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from host.conftest import FAMILIES, ROOT, VERSIONS, request
-from host.container import CACHE, until
+from host.container import scratch, until
 
 from tsfm import card
 
@@ -70,9 +70,10 @@ def configuration(layout: Path, manifest: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def unpacked(layout: Path, manifest: dict[str, Any]) -> Iterator[Path]:
     """The image's root, as an engine would unpack it: layer upon layer."""
-    with tempfile.TemporaryDirectory(dir=CACHE, prefix="oci-") as folder:
-        root = Path(folder, "root")
-        root.mkdir(mode=0o755)
+    folder = scratch("oci-")
+    root = folder / "root"
+    root.mkdir(mode=0o755)
+    try:
         for layer in manifest["layers"]:
             blob_ = layout / "blobs" / "sha256" / layer["digest"].partition(":")[2]
             command = ["tar", "--extract", "--gzip", "--numeric-owner", "--same-permissions", "--directory", str(root)]
@@ -80,6 +81,8 @@ def unpacked(layout: Path, manifest: dict[str, Any]) -> Iterator[Path]:
         for name in ("proc", "dev"):
             (root / name).mkdir(exist_ok=True)
         yield root
+    finally:
+        shutil.rmtree(folder)
 
 
 class Running:
