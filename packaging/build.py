@@ -18,8 +18,11 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.parser import HeaderParser
+from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from string import Template
 
@@ -75,9 +78,9 @@ class Package:
         """The version; the interpreter has its own, so that a security update replaces this one package."""
         return interpreter.version() if self.part == "python" else VERSION
 
-    @property
+    @cached_property
     def trees(self) -> dict[str, Path]:
-        """The environments in the package, or the interpreter, by name."""
+        """The environments in the package, or the interpreter, by name; found once, as all their files are hashed."""
         if self.part == "python":
             return {"python": interpreter.tree(architecture.machine())}
         layers = {"runtime": venvs.SHARED, "family": (self.family,), "arrow": (venvs.OPTIONAL,)}
@@ -136,8 +139,9 @@ def main(arguments: Sequence[str]) -> int:
     date(STAGE)
     OUT.mkdir(parents=True, exist_ok=True)
     sizes = json.loads(SIZES.read_text()) if SIZES.exists() else {}
-    for package in selected:
-        built = make(package, args.format)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each nFPM compresses on one CPU
+        files = list(pool.map(make, selected, repeat(args.format)))
+    for package, built in zip(selected, files, strict=True):
         row = sizes.setdefault(package.name, {})
         row[args.format] = built.stat().st_size
         row["installed"] = installed_size(package)

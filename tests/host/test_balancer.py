@@ -78,8 +78,7 @@ def test_it_runs_as_documented(host: Host, serve: Callable[[str], None]) -> None
 def test_its_sandbox_holds_and_its_memory_is_small(host: Host) -> None:
     exposure = host.out(f"systemd-analyze security --no-pager {UNIT}").splitlines()[-1]
     assert float(exposure.split(": ")[1].split()[0]) <= 1.0
-    names = host.out("grep -la 'tsfm-balanc[e]r.cfg' /proc/[0-9]*/cmdline").split()
-    folders = [str(Path(name).parent) for name in names]
+    folders = host.processes("tsfm-balanc[e]r.cfg")
     assert {host.out(f"stat --format %U {folder}") for folder in folders} == {"tsfm"}
     sizes = [int(host.out(f"awk '/^Pss:/ {{print $2}}' {folder}/smaps_rollup")) for folder in folders]
     assert len(sizes) == 2  # the master and its worker
